@@ -1,0 +1,26 @@
+# What is done with this project; `uv run just` lists it.
+
+set positional-arguments
+
+default:
+    @just --list
+
+# Format, lint, types, layers: nothing may be wrong
+check:
+    uv run ruff format --check .
+    uv run ruff check .
+    uv run mypy
+    uv run lint-imports
+
+# Put the code into its format and mend what can be mended
+fix:
+    uv run ruff format .
+    uv run ruff check --fix .
+
+# Run the tests; arguments go to pytest
+test *arguments:
+    uv run pytest "$@"
+
+# Run the server from this checkout; arguments go to `sessile serve`
+serve *arguments:
+    uv run sessile serve "$@"

@@ -1,0 +1,5 @@
+"""``python -m sessile``: the same as ``sessile``."""
+
+from sessile.cli import main
+
+main()

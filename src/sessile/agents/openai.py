@@ -1,0 +1,143 @@
+"""Any server that speaks the OpenAI chat-completions protocol, through the official package."""
+
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from openai import (
+    APIConnectionError,
+    APIError,
+    APIStatusError,
+    AsyncOpenAI,
+    OpenAIError,
+)
+from openai.types.chat import ChatCompletionChunk, ChatCompletionMessageParam
+
+from sessile.agents.base import Output, Turn
+from sessile.errors import AgentError, SettingsError
+from sessile.types import FilePart, Message, ReasoningPart, TextPart
+
+# What compatible servers call the thoughts in a delta: DeepSeek and vLLM · OpenRouter and Ollama.
+_REASONING = ("reasoning_content", "reasoning")
+
+
+class OpenAIAgent:
+    """A model behind ``OPENAI_BASE_URL`` with ``OPENAI_API_KEY``.
+
+    The model is shown ``system_prompt``, the newest ``history_messages`` messages of the session
+    as far as they fit into ``history_characters``, and the user's message. The usage that the
+    server tells (in tokens) is kept in the answer's metadata.
+
+    Raises :class:`~sessile.errors.SettingsError` if there is no key.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        system_prompt: str = "",
+        history_messages: int = 50,
+        history_characters: int = 100_000,
+        client: AsyncOpenAI | None = None,
+    ) -> None:
+        self.name = f"openai:{model}"
+        self._model = model
+        self._system_prompt = system_prompt
+        self._history_messages = history_messages
+        self._history_characters = history_characters
+        try:
+            self._client = client or AsyncOpenAI()
+        except OpenAIError as error:
+            raise SettingsError(
+                f"the agent {self.name} needs OPENAI_API_KEY in the environment "
+                "(any text, where the server behind OPENAI_BASE_URL asks for none)"
+            ) from error
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None:
+        await self._client.close()
+
+    async def reply(self, turn: Turn) -> AsyncGenerator[Output, None]:
+        turn.metadata["model"] = self._model
+        try:
+            stream = await self._client.chat.completions.create(
+                model=self._model,
+                messages=await self._messages(turn),
+                stream=True,
+                stream_options={"include_usage": True},
+            )
+            finish = None
+            async with stream:
+                async for chunk in stream:
+                    for output in _outputs(chunk):
+                        yield output
+                    if chunk.usage is not None:
+                        turn.metadata["usage"] = chunk.usage.model_dump(exclude_none=True)
+                    if chunk.choices and chunk.choices[0].finish_reason:
+                        finish = chunk.choices[0].finish_reason
+        except APIError as error:
+            raise AgentError(_sentence(error)) from error
+        if finish is None:
+            raise AgentError("The model's stream ended before its answer did.")
+        if finish == "content_filter":
+            raise AgentError("The model's provider withheld the rest of the answer.")
+        if finish != "stop":
+            turn.metadata["finishReason"] = finish
+
+    async def _messages(self, turn: Turn) -> list[ChatCompletionMessageParam]:
+        history = await turn.history(self._history_messages, self._history_characters)
+        messages: list[ChatCompletionMessageParam] = []
+        if self._system_prompt:
+            messages.append({"role": "system", "content": self._system_prompt})
+        for message in [*history, turn.message]:
+            messages.extend(_as_param(message))
+        return messages
+
+
+def _outputs(chunk: ChatCompletionChunk) -> list[Output]:
+    if not chunk.choices:
+        return []
+    delta = chunk.choices[0].delta
+    outputs: list[Output] = []
+    for name in _REASONING:
+        thought = getattr(delta, name, None)
+        if thought:
+            outputs.append(ReasoningPart(str(thought)))
+            break
+    if delta.content or delta.refusal:
+        outputs.append(delta.content or delta.refusal or "")
+    return outputs
+
+
+def _as_param(message: Message) -> list[ChatCompletionMessageParam]:
+    if message.role == "user" and any(isinstance(part, FilePart) for part in message.parts):
+        return [{"role": "user", "content": _contents(message)}]
+    if not message.content:
+        return []
+    if message.role == "assistant":
+        return [{"role": "assistant", "content": message.content}]
+    if message.role == "system":
+        return [{"role": "system", "content": message.content}]
+    return [{"role": "user", "content": message.content}]
+
+
+def _contents(message: Message) -> list[Any]:
+    contents: list[Any] = []
+    for part in message.parts:
+        if isinstance(part, TextPart):
+            contents.append({"type": "text", "text": part.content})
+        elif isinstance(part, FilePart) and part.media_type.startswith("image/"):
+            contents.append({"type": "image_url", "image_url": {"url": part.url}})
+        elif isinstance(part, FilePart):
+            contents.append({"type": "text", "text": f"[a file: {part.media_type}]"})
+    return contents
+
+
+def _sentence(error: APIError) -> str:
+    if isinstance(error, APIStatusError):
+        body = error.body
+        said = body.get("message") if isinstance(body, dict) else None
+        told = f": {said}" if said else "."
+        return f"The model's server answered {error.status_code}{told}"
+    if isinstance(error, APIConnectionError):
+        return "The connection to the model's server failed."
+    return f"The model's server broke off: {error.message}"

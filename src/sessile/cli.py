@@ -1,0 +1,186 @@
+"""The command line."""
+
+import argparse
+import asyncio
+import logging
+import socket
+import sys
+from collections.abc import Sequence
+from dataclasses import Field, fields
+from importlib.metadata import version
+from ipaddress import ip_address
+from typing import Any
+
+import uvicorn
+
+from sessile.errors import SettingsError
+from sessile.server import Sessile, create_app
+from sessile.settings import Settings, from_environment
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """``sessile``: exits 0 at a clean end and 2 if it cannot start."""
+    given = vars(_parser().parse_args(arguments))
+    del given["command"]
+    try:
+        _serve(given)
+    except SettingsError as error:
+        print(f"sessile: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        pass
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="sessile", description="A home for every AI chat session."
+    )
+    parser.add_argument("--version", action="version", version=f"sessile {version('sessile')}")
+    commands = parser.add_subparsers(dest="command", required=True)
+    serve = commands.add_parser(
+        "serve",
+        help="run the server",
+        description="Run the server. Every flag is also an environment variable: "
+        "--store is SESSILE_STORE, and so on.",
+    )
+    serve.add_argument(
+        "app",
+        nargs="?",
+        default=argparse.SUPPRESS,
+        metavar="module:function",
+        help="a Python function that answers; the same as --agent",
+    )
+    for setting in fields(Settings):
+        _add_flag(serve, setting)
+    return parser
+
+
+def _add_flag(parser: argparse.ArgumentParser, setting: Field[Any]) -> None:
+    flag = f"--{setting.name.replace('_', '-')}"
+    default = setting.default
+    shown = "" if default in ("", False, ()) else f" (default: {default})"
+    options: dict[str, Any] = {
+        "help": setting.metadata["help"].replace("%", "%%") + shown,
+        "default": argparse.SUPPRESS,
+    }
+    if isinstance(default, bool):
+        parser.add_argument(flag, action="store_true", **options)
+        return
+    options["metavar"] = setting.metadata["metavar"]
+    if isinstance(default, tuple):
+        parser.add_argument(flag, action="append", **options)
+    else:
+        kind: type = type(default)
+        parser.add_argument(flag, type=kind, **options)
+
+
+def _settings(given: dict[str, Any]) -> Settings:
+    app = given.pop("app", None)
+    if app is not None:
+        if "agent" in given:
+            raise SettingsError(f"give {app} or --agent {given['agent']}, not both")
+        given["agent"] = app
+    for name, value in given.items():
+        if isinstance(value, list):
+            given[name] = tuple(value)
+    return Settings(**(from_environment() | given))
+
+
+def _serve(given: dict[str, Any]) -> None:
+    settings = _settings(given)
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s"
+    )
+    if not settings.allow_remote and not _is_loopback(settings.host):
+        raise SettingsError(
+            f"--host {settings.host} lets everybody who reaches this machine read and write "
+            "all sessions, for there is no authentication; add --allow-remote if that is meant"
+        )
+    app = create_app(settings)
+    listener = _listen(settings)
+    with listener:
+        _run(app, listener, settings)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _listen(settings: Settings) -> socket.socket:
+    where = f"{settings.host}:{settings.port}"
+    try:
+        family, _, _, _, address = socket.getaddrinfo(
+            settings.host,
+            settings.port,
+            type=socket.SOCK_STREAM,
+            flags=socket.AI_PASSIVE,
+        )[0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(address)
+            listener.listen(4096)
+        except BaseException:
+            listener.close()
+            raise
+    except OSError as error:
+        raise SettingsError(f"cannot listen on {where}: {error.strerror or error}") from error
+    listener.setblocking(False)
+    return listener
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, which settles the turns before it asks its connections to close."""
+
+    def __init__(self, config: uvicorn.Config, app: Sessile, banner: str) -> None:
+        super().__init__(config)
+        self._sessile = app
+        self._banner = banner
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        print(self._banner, flush=True)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._sessile.drain()
+        await super().shutdown(sockets)
+
+
+def _run(app: Sessile, listener: socket.socket, settings: Settings) -> None:
+    config = uvicorn.Config(
+        app,
+        http="httptools",
+        ws="websockets-sansio",
+        ws_max_size=settings.max_body,
+        ws_per_message_deflate=False,
+        lifespan="off",
+        access_log=settings.log_level == "debug",
+        log_config=None,
+        log_level=settings.log_level,
+        server_header=False,
+        timeout_graceful_shutdown=5,
+    )
+    server = _Server(config, app, _banner(app, listener, settings))
+
+    async def serve() -> None:
+        async with app.lifespan():
+            await server.serve([listener])
+
+    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        runner.run(serve())
+
+
+def _banner(app: Sessile, listener: socket.socket, settings: Settings) -> str:
+    host, port = listener.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    lines = [
+        f"Sessile {version('sessile')} on http://{shown}:{port}",
+        f"  store  {app.store.name}",
+        f"  agent  {app.agent.name}",
+    ]
+    if not _is_loopback(settings.host):
+        lines.append("  open to everybody who reaches this address: no authentication")
+    return "\n".join(lines)

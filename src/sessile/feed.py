@@ -1,0 +1,250 @@
+"""Where a session's events meet those who watch: subscribe first, then read the store.
+
+Everybody who watches has a cursor, the number of the last event they were given, and nothing
+else: no queue, no copy. What comes after the cursor is taken from what was published lately, if
+it is still there, and from the store if it is not: so whoever comes late, comes back or reads
+slowly is served in the same way.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from heapq import merge
+
+from sessile.bus.base import Bus
+from sessile.fold import Answer, GapError, fold_answer
+from sessile.store.base import Row, Store
+from sessile.types import DeletedEvent, Frame, ResetEvent, decode_message, encode
+
+CHUNK = 200  # messages read at once where a client gets whole messages
+RECENT = 256 * 1024  # bytes of events kept in memory for those who are a little behind
+
+
+class Feed:
+    """The live end of one session's sequence, on this node, while anybody watches it."""
+
+    def __init__(self, session: str, store: Store) -> None:
+        self.session = session
+        self.store = store
+        self.watchers: set[Watcher] = set()
+        self.recent: list[Frame] = []  # consecutive numbers
+        self._size = 0
+        self.unsubscribe: Callable[[], None] = lambda: None
+
+    def receive(self, frames: Sequence[Frame]) -> None:
+        """Take what was published; called by the bus."""
+        if not frames[0].seq:
+            for watcher in self.watchers:
+                watcher.notices.extend(frames)
+        else:
+            self._remember(frames)
+        for watcher in tuple(self.watchers):
+            watcher.notify()
+
+    def after(self, cursor: int) -> list[Frame] | None:
+        """The recent events after a number; None if the store must be asked."""
+        if not self.recent or cursor + 1 < self.recent[0].seq:
+            return None
+        return self.recent[cursor + 1 - self.recent[0].seq :]
+
+    def _remember(self, frames: Sequence[Frame]) -> None:
+        last = self.recent[-1].seq if self.recent else 0
+        fresh = [frame for frame in frames if frame.seq > last]
+        if not fresh:
+            return
+        lost_some = fresh[0].seq != last + 1
+        if lost_some or all(watcher.cursor >= last for watcher in self.watchers):
+            self.recent, self._size = [], 0
+        self.recent.extend(fresh)
+        self._size += sum(len(frame.data) for frame in fresh)
+        if self._size > RECENT:
+            self._forget_half()
+
+    def _forget_half(self) -> None:
+        drop = 0
+        while self._size > RECENT // 2 and drop < len(self.recent) - 1:
+            self._size -= len(self.recent[drop].data)
+            drop += 1
+        del self.recent[:drop]
+
+
+class Watcher:
+    """Somebody who watches a session; made by :meth:`Feeds.watch`.
+
+    ``cursor`` is the number of the last event that :meth:`next` has given.
+    """
+
+    def __init__(self, feed: Feed, cursor: int) -> None:
+        self.cursor = cursor
+        self.notices: list[Frame] = []
+        self.closed = False
+        self._feed = feed
+        self._wake: asyncio.Future[None] | None = None
+        self._reset: _Reset | None = None
+
+    async def next(self, patience: float) -> list[Frame]:
+        """What comes after the cursor; waits for it, and gives nothing after so many seconds.
+
+        Where single events are no longer kept, a reset and whole messages.
+        """
+        while not self.closed:
+            if self.notices:
+                notices, self.notices = self.notices, []
+                return notices
+            frames = await self._read()
+            if frames:
+                return frames
+            if not await self._wait(patience):
+                break
+        return []
+
+    def notify(self) -> None:
+        """There may be something to read."""
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+    def close(self) -> None:
+        """Let :meth:`next` return, for good."""
+        self.closed = True
+        self.notify()
+
+    async def _read(self) -> list[Frame]:
+        if self._reset is None:
+            frames = self._feed.after(self.cursor)
+            if frames is None:
+                frames = await self._feed.store.events(self._feed.session, self.cursor)
+            if frames is not None:
+                if frames:
+                    self.cursor = frames[-1].seq
+                return frames
+            self._reset = await _Reset.begin(self._feed, self.cursor)
+            return [Frame.of(ResetEvent(self._reset.until), 0)]
+        frames = await self._reset.next()
+        if frames:
+            self.cursor = frames[-1].seq
+        else:
+            self.cursor = self._reset.until
+            self._reset = None
+            return await self._read()
+        return frames
+
+    async def _wait(self, patience: float) -> bool:
+        recent = self._feed.recent
+        if self.notices or self.closed or (recent and recent[-1].seq > self.cursor):
+            return True
+        loop = asyncio.get_running_loop()
+        wake = self._wake = loop.create_future()
+        timer = loop.call_later(patience, self._give_up)
+        try:
+            await wake
+        except TimeoutError:
+            return False
+        finally:
+            timer.cancel()
+            self._wake = None
+        return True
+
+    def _give_up(self) -> None:
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_exception(TimeoutError())
+
+
+class _Reset:
+    """What a watcher gets where single events are gone: the newest state of all that changed.
+
+    Like a log that was compacted: of each message its last change, in the order of these
+    changes, so that a client which is cut off in the middle goes on from the last one it saw.
+    """
+
+    def __init__(self, feed: Feed, after: int, until: int, others: list[Frame]) -> None:
+        self.until = until
+        self._feed = feed
+        self._after = after
+        self._others = others
+
+    @classmethod
+    async def begin(cls, feed: Feed, cursor: int) -> "_Reset":
+        row = await feed.store.row(feed.session)
+        until = row.seq if row else 0
+        # A number that was never given belongs to a session of that id that was deleted.
+        after = cursor if cursor <= until else 0
+        gone = [
+            Frame.of(DeletedEvent(seq, message), seq)
+            for seq, message in await feed.store.deleted(feed.session, after)
+            if seq <= until
+        ]
+        others = list(merge(gone, await _being_written(feed, row, until), key=_seq))
+        return cls(feed, after, until, others)
+
+    async def next(self) -> list[Frame]:
+        """The next chunk, or nothing at the end."""
+        found = await self._feed.store.changed(self._feed.session, CHUNK, self._after)
+        changed = [
+            Frame.of_message(decode_message(body), body, seq)
+            for _, seq, body in found
+            if seq <= self.until
+        ]
+        at_end = len(changed) < CHUNK
+        edge = self.until if at_end else changed[-1].seq
+        others = [frame for frame in self._others if self._after < frame.seq <= edge]
+        self._after = edge
+        return list(merge(changed, others, key=_seq))
+
+
+def _seq(frame: Frame) -> int:
+    return frame.seq
+
+
+async def _being_written(feed: Feed, row: Row | None, until: int) -> list[Frame]:
+    if row is None or row.running is None:
+        return []
+    running = row.running
+    answer = Answer(running.answer, running.question, running.started_at)
+    frames = await feed.store.events(feed.session, running.since) or []
+    try:
+        fold_answer(answer, (frame for frame in frames if frame.seq <= until))
+    except GapError:
+        return []
+    if not answer.seq:
+        return []
+    message = answer.message()
+    return [Frame.of_message(message, encode(message), answer.changed)]
+
+
+class Feeds:
+    """The feeds of this node: one for each session that somebody watches."""
+
+    def __init__(self, store: Store, bus: Bus) -> None:
+        self._store = store
+        self._bus = bus
+        self._feeds: dict[str, Feed] = {}
+        self._closed = False
+
+    @property
+    def watchers(self) -> int:
+        """How many watch, over all sessions."""
+        return sum(len(feed.watchers) for feed in self._feeds.values())
+
+    def watch(self, session: str, cursor: int = 0) -> Watcher:
+        """Begin to watch; end it with :meth:`leave`."""
+        feed = self._feeds.get(session)
+        if feed is None:
+            feed = self._feeds[session] = Feed(session, self._store)
+            feed.unsubscribe = self._bus.subscribe(session, feed.receive)
+        watcher = Watcher(feed, cursor)
+        watcher.closed = self._closed
+        feed.watchers.add(watcher)
+        return watcher
+
+    def leave(self, watcher: Watcher) -> None:
+        feed = watcher._feed
+        feed.watchers.discard(watcher)
+        if not feed.watchers and self._feeds.get(feed.session) is feed:
+            del self._feeds[feed.session]
+            feed.unsubscribe()
+
+    def close(self) -> None:
+        """Let everybody go: their streams end."""
+        self._closed = True
+        for feed in self._feeds.values():
+            for watcher in feed.watchers:
+                watcher.close()

@@ -1,0 +1,1 @@
+"""Sessile over HTTP and WebSocket: routes, what they take, what they answer."""

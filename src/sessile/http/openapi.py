@@ -1,0 +1,191 @@
+"""``GET /openapi.json`` and ``GET /docs``, made from the route table and the types."""
+
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec import Struct
+from starlette.requests import Request
+from starlette.responses import FileResponse, HTMLResponse, Response
+
+from sessile.errors import NotFound, SessileError
+from sessile.http.responses import JSONResponse
+from sessile.types import ErrorEvent, Event
+
+
+class Parameter(NamedTuple):
+    """A query parameter or a header."""
+
+    name: str
+    schema: dict[str, Any]
+    description: str
+    place: str = "query"
+
+
+class Operation(NamedTuple):
+    """One method of one address: what calls it, what it takes, what it answers."""
+
+    method: str
+    path: str
+    endpoint: Callable[..., Any]
+    summary: str
+    answer: Any = None  # a type, a media type, or None for no body
+    status: int = 200
+    body: Any = None
+    parameters: Sequence[Parameter] = ()
+    errors: Sequence[type[SessileError]] = ()
+    tag: str = "chat"
+
+
+class Error(Struct):
+    """The body of every answer that is not 2xx."""
+
+    error: str
+    code: str
+
+
+def document(operations: Sequence[Operation]) -> dict[str, Any]:
+    """The OpenAPI 3.1 document of these operations."""
+    bodies = [operation.body for operation in operations if operation.body is not None]
+    answers = [o.answer for o in operations if o.answer is not None and not _media(o.answer)]
+    types = [*bodies, *answers, Error, Event, ErrorEvent]
+    schemas, components = msgspec.json.schema_components(
+        types, ref_template="#/components/schemas/{name}"
+    )
+    schema_of = {_key(type): schema for type, schema in zip(types, schemas, strict=True)}
+    paths: dict[str, dict[str, Any]] = {}
+    for operation in operations:
+        path = operation.path.replace(":path}", "}")
+        paths.setdefault(path, {})[operation.method.lower()] = _described(operation, schema_of)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Sessile",
+            "version": version("sessile"),
+            "description": "A home for every AI chat session. "
+            "The WebSocket at `/sessions/{session_id}/websocket` sends the same events, as "
+            "the schema `Event` has them.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "paths": paths,
+        "components": {"schemas": components | {"Event": schema_of[_key(Event)]}},
+    }
+
+
+def _media(answer: Any) -> bool:
+    return isinstance(answer, str)
+
+
+def _key(type: Any) -> str:
+    return repr(type)
+
+
+def _described(operation: Operation, schema_of: dict[str, Any]) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "summary": operation.summary,
+        "operationId": f"{operation.tag}_{operation.endpoint.__name__}",
+        "tags": [operation.tag],
+        "parameters": _parameters(operation),
+        "responses": _responses(operation, schema_of),
+    }
+    if operation.body is not None:
+        described["requestBody"] = {
+            "content": {"application/json": {"schema": schema_of[_key(operation.body)]}}
+        }
+    return described
+
+
+def _parameters(operation: Operation) -> list[dict[str, Any]]:
+    names = [
+        part.strip("{}").removesuffix(":path")
+        for part in operation.path.split("/")
+        if part.startswith("{")
+    ]
+    inside = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in names
+    ]
+    beside = [
+        {
+            "name": parameter.name,
+            "in": parameter.place,
+            "schema": parameter.schema,
+            "description": parameter.description,
+        }
+        for parameter in operation.parameters
+    ]
+    return inside + beside
+
+
+def _responses(operation: Operation, schema_of: dict[str, Any]) -> dict[str, Any]:
+    good: dict[str, Any] = {"description": "Done."}
+    if _media(operation.answer):
+        good["content"] = {operation.answer: {"schema": {"type": "string"}}}
+    elif operation.answer is not None:
+        good["content"] = {"application/json": {"schema": schema_of[_key(operation.answer)]}}
+    responses: dict[str, Any] = {str(operation.status): good}
+    by_status: dict[int, list[type[SessileError]]] = {}
+    for error in operation.errors:
+        by_status.setdefault(error.status, []).append(error)
+    for status, errors in sorted(by_status.items()):
+        responses[str(status)] = {
+            "description": " · ".join(f"`{error.code}`: {error()}" for error in errors),
+            "content": {"application/json": {"schema": schema_of[_key(Error)]}},
+        }
+    return responses
+
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Sessile: API</title>
+<link rel="stylesheet" href="docs/swagger_style.css">
+</head>
+<body>
+<div id="api"></div>
+<script src="docs/swagger_bundle.js"></script>
+<script src="docs/start.js"></script>
+</body>
+</html>
+"""
+
+_START = """SwaggerUIBundle({
+  url: new URL("openapi.json", document.baseURI.replace(/docs\\/?$/, "")).href,
+  dom_id: "#api",
+  deepLinking: true,
+  validatorUrl: null,
+});
+"""
+
+_FILES = {"swagger_bundle.js": "text/javascript", "swagger_style.css": "text/css"}
+
+
+class DocsRoutes:
+    """The document and the page that shows it, with nothing loaded from elsewhere."""
+
+    def __init__(self, operations: Sequence[Operation]) -> None:
+        self._operations = operations
+        self._document: dict[str, Any] | None = None
+
+    async def openapi(self, request: Request) -> Response:
+        if self._document is None:
+            self._document = document(self._operations)
+        root = request.scope.get("root_path", "")
+        return JSONResponse(self._document | {"servers": [{"url": root or "/"}]})
+
+    async def page(self, request: Request) -> Response:
+        return HTMLResponse(_PAGE)
+
+    async def file(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        if name == "start.js":
+            return Response(_START, media_type="text/javascript")
+        spec = find_spec("offapi")
+        if name not in _FILES or spec is None or spec.origin is None:
+            raise NotFound
+        return FileResponse(Path(spec.origin).parent / name, media_type=_FILES[name])

@@ -1,0 +1,43 @@
+"""Answers with a body."""
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from sessile.errors import SessileError
+from sessile.types import encode
+
+
+class JSONResponse(Response):
+    """A value as JSON."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        return encode(content)
+
+
+def error_response(error: SessileError, headers: dict[str, str] | None = None) -> Response:
+    """The body that every error has."""
+    return JSONResponse(
+        {"error": str(error), "code": error.code},
+        status_code=error.status,
+        headers=headers,
+    )
+
+
+def page_response(
+    request: Request, bodies: list[bytes], has_more: bool, rel: str, at: str | None
+) -> Response:
+    """A page of messages from their JSON, and where the next one is (RFC 8288).
+
+    ``rel`` is ``prev`` or ``next``; ``at`` the id of the message that the next page starts from.
+    """
+    headers = {"x-has-more": "true" if has_more else "false"}
+    if has_more and at is not None:
+        name, other = ("before", "after") if rel == "prev" else ("after", "before")
+        url = request.url.remove_query_params(other).include_query_params(**{name: at})
+        target = f"{url.path}?{url.query}"
+        headers["link"] = f'<{target}>; rel="{rel}"'
+    return Response(b"[%s]" % b",".join(bodies), media_type="application/json", headers=headers)

@@ -1,0 +1,326 @@
+"""Every address of the server, in one table: the router and the OpenAPI document come from it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import BaseRoute, Route, Router, WebSocketRoute
+
+from sessile.errors import (
+    BodyTooLarge,
+    ContentRequired,
+    HostNotAllowed,
+    InvalidRequest,
+    InvalidSessionId,
+    MessageConflict,
+    MessageNotFound,
+    OriginNotAllowed,
+    QueueFull,
+    SessileError,
+    SessionExists,
+    SessionNotFound,
+    ShuttingDown,
+    StoreUnavailable,
+    TurnInProgress,
+    UpgradeRequired,
+)
+from sessile.http.chat import ChatRoutes
+from sessile.http.context import Context
+from sessile.http.metrics import MetricsRoute
+from sessile.http.openapi import DocsRoutes, Operation, Parameter
+from sessile.http.parsing import (
+    PAGE_DEFAULT,
+    PAGE_MOST,
+    CreateBody,
+    PartsBody,
+    RegenerateBody,
+    SendBody,
+    StoreBody,
+    UpdateBody,
+)
+from sessile.http.responses import JSONResponse
+from sessile.http.sessions import SessionRoutes
+from sessile.http.websocket import SocketRoute
+from sessile.types import Message, Session
+
+CHAT = "/chat/{session_id}"
+SESSION = "/sessions/{session_id}"
+MESSAGE = SESSION + "/messages/{message_id:path}"
+SOCKET = SESSION + "/websocket"
+
+_EVENTS = "text/event-stream"
+_ID = (InvalidSessionId, HostNotAllowed, StoreUnavailable)
+_WRITE = (*_ID, InvalidRequest, OriginNotAllowed, BodyTooLarge, ShuttingDown)
+
+_LIMIT = Parameter(
+    "limit",
+    {"type": "integer", "minimum": 1, "maximum": PAGE_MOST, "default": PAGE_DEFAULT},
+    "How many at the most.",
+)
+_KEY = Parameter("Idempotency-Key", {"type": "string"}, "The same as `id`.", "header")
+
+
+def _string(name: str, description: str, place: str = "query", **schema: Any) -> Parameter:
+    return Parameter(name, {"type": "string"} | schema, description, place)
+
+
+class HealthRoutes:
+    """Whether the server is alive, and whether it can work."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def healthz(self, request: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def readyz(self, request: Request) -> Response:
+        await self._context.store.check()
+        await self._context.bus.check()
+        return JSONResponse({"status": "ok"})
+
+
+async def front(request: Request) -> Response:
+    """Where somebody lands who opens the server in a browser."""
+    return HTMLResponse(
+        "<!doctype html><html lang=en><meta charset=utf-8><title>Sessile</title>"
+        "<body style='font:16px/1.5 system-ui;max-width:40em;margin:4em auto;padding:0 1em'>"
+        "<h1>Sessile runs.</h1>"
+        "<p>Send a message: <code>POST chat/{session}</code>; read the history: "
+        "<code>GET chat/{session}/messages</code>.</p>"
+        "<p>All of it, to try out: <a href=docs>the API</a>.</p>"
+    )
+
+
+async def upgrade_required(request: Request) -> Response:
+    raise UpgradeRequired
+
+
+def _chat(context: Context) -> list[Operation]:
+    chat = ChatRoutes(context)
+    return [
+        Operation(
+            "POST",
+            CHAT,
+            chat.send,
+            "Send a message and watch its answer.",
+            _EVENTS,
+            body=SendBody,
+            parameters=[_KEY],
+            errors=[
+                *_WRITE,
+                ContentRequired,
+                MessageNotFound,
+                MessageConflict,
+                TurnInProgress,
+                QueueFull,
+            ],
+        ),
+        Operation(
+            "GET",
+            CHAT + "/messages",
+            chat.messages,
+            "A page of the history, oldest first.",
+            list[Message],
+            parameters=[
+                _LIMIT,
+                _string("before", "The newest before this message."),
+                _string("after", "The oldest after this message."),
+            ],
+            errors=[*_ID, InvalidRequest, MessageNotFound],
+        ),
+        Operation(
+            "POST",
+            CHAT + "/stop",
+            chat.stop,
+            "Stop the turn that runs.",
+            dict[str, bool],
+            errors=[*_ID, OriginNotAllowed],
+        ),
+        Operation(
+            "POST",
+            CHAT + "/regenerate",
+            chat.regenerate,
+            "Delete an answer and what follows it, and answer anew.",
+            _EVENTS,
+            body=RegenerateBody,
+            errors=[*_WRITE, SessionNotFound, MessageNotFound, TurnInProgress],
+        ),
+        Operation(
+            "GET",
+            CHAT + "/events",
+            chat.events,
+            "Follow everything that happens in the session.",
+            _EVENTS,
+            parameters=[
+                Parameter("after", {"type": "integer", "minimum": 0}, "From this number on."),
+                _string("Last-Event-ID", "The same, as EventSource sends it.", "header"),
+            ],
+            errors=[*_ID, InvalidRequest],
+        ),
+    ]
+
+
+def _sessions(context: Context) -> list[Operation]:
+    sessions = SessionRoutes(context)
+    stored = [*_WRITE, ContentRequired, MessageConflict]
+    return [
+        Operation(
+            "POST",
+            "/sessions",
+            sessions.create,
+            "Create a session before its first message.",
+            Session,
+            201,
+            body=CreateBody,
+            errors=[*_WRITE, SessionExists],
+            tag="sessions",
+        ),
+        Operation(
+            "GET",
+            "/sessions",
+            sessions.list,
+            "The sessions by their newest activity.",
+            list[Session],
+            parameters=[
+                _LIMIT,
+                _string("before", "Those after this session in the list."),
+                _string("q", "A part of the title or the id."),
+                Parameter(
+                    "archived",
+                    {"type": "boolean", "default": False},
+                    "The archived ones.",
+                ),
+            ],
+            errors=[HostNotAllowed, StoreUnavailable, InvalidRequest, SessionNotFound],
+            tag="sessions",
+        ),
+        Operation(
+            "GET",
+            SESSION,
+            sessions.read,
+            "One session.",
+            Session,
+            errors=[*_ID, SessionNotFound],
+            tag="sessions",
+        ),
+        Operation(
+            "PATCH",
+            SESSION,
+            sessions.update,
+            "Rename or archive a session, or merge metadata into it.",
+            Session,
+            body=UpdateBody,
+            errors=[*_WRITE, SessionNotFound],
+            tag="sessions",
+        ),
+        Operation(
+            "DELETE",
+            SESSION,
+            sessions.delete,
+            "Delete a session and all it has.",
+            status=204,
+            errors=[*_ID, OriginNotAllowed, SessionNotFound],
+            tag="sessions",
+        ),
+        Operation(
+            "POST",
+            SESSION + "/messages",
+            sessions.store_message,
+            "Store a message without running an agent.",
+            Message,
+            201,
+            body=StoreBody,
+            parameters=[_KEY],
+            errors=stored,
+            tag="sessions",
+        ),
+        Operation(
+            "PATCH",
+            MESSAGE,
+            sessions.update_message,
+            "Replace the parts of a message.",
+            Message,
+            body=PartsBody,
+            errors=[*_WRITE, SessionNotFound, MessageNotFound, TurnInProgress],
+            tag="sessions",
+        ),
+        Operation(
+            "DELETE",
+            MESSAGE,
+            sessions.delete_message,
+            "Delete a message, or withdraw one that is queued.",
+            status=204,
+            errors=[
+                *_ID,
+                OriginNotAllowed,
+                SessionNotFound,
+                MessageNotFound,
+                TurnInProgress,
+            ],
+            tag="sessions",
+        ),
+        Operation(
+            "GET",
+            SESSION + "/export",
+            sessions.export,
+            "The session as a file.",
+            "application/octet-stream",
+            parameters=[
+                _string("format", "What file.", enum=["json", "markdown", "sqlite"]),
+            ],
+            errors=[*_ID, InvalidRequest, SessionNotFound],
+            tag="sessions",
+        ),
+    ]
+
+
+def _operating(context: Context) -> list[Operation]:
+    health, metrics = HealthRoutes(context), MetricsRoute(context)
+    status = dict[str, str]
+    errors: Sequence[type[SessileError]] = [HostNotAllowed]
+    return [
+        Operation(
+            "GET",
+            "/healthz",
+            health.healthz,
+            "Whether it is alive.",
+            status,
+            errors=errors,
+            tag="operating",
+        ),
+        Operation(
+            "GET",
+            "/readyz",
+            health.readyz,
+            "Whether store and bus answer.",
+            status,
+            errors=[HostNotAllowed, StoreUnavailable],
+            tag="operating",
+        ),
+        Operation(
+            "GET",
+            "/metrics",
+            metrics.metrics,
+            "Figures for Prometheus.",
+            "text/plain",
+            errors=errors,
+            tag="operating",
+        ),
+    ]
+
+
+def router(context: Context) -> Router:
+    """The router over all of it."""
+    operations = [*_chat(context), *_sessions(context), *_operating(context)]
+    docs = DocsRoutes(operations)
+    routes: list[BaseRoute] = [WebSocketRoute(SOCKET, SocketRoute(context))]
+    routes += [Route(o.path, o.endpoint, methods=[o.method]) for o in operations]
+    routes += [
+        Route(SOCKET, upgrade_required),
+        Route("/openapi.json", docs.openapi),
+        Route("/docs", docs.page),
+        Route("/docs/{name}", docs.file),
+        Route("/", front),
+    ]
+    return Router(routes, redirect_slashes=False)

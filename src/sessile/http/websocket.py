@@ -1,0 +1,150 @@
+"""A session over WebSocket: its events out, messages and stops in."""
+
+import asyncio
+from typing import Any
+
+from msgspec import UNSET, Struct
+from starlette.datastructures import QueryParams
+from starlette.types import Receive, Scope, Send
+
+from sessile.errors import InvalidRequest, SessileError
+from sessile.feed import Watcher
+from sessile.http.context import Context
+from sessile.http.parsing import (
+    SendBody,
+    check_session_id,
+    cursor,
+    draft_of,
+    parse,
+)
+from sessile.http.responses import error_response
+from sessile.session import value_of
+from sessile.store.base import Row
+from sessile.types import DeletedEvent, ErrorEvent, SessionStatus, encode
+
+NORMAL, GOING_AWAY, TOO_BIG = 1000, 1001, 1009
+
+
+class Hello(Struct, tag="hello"):
+    """The first frame: the session's newest number when the socket began to watch."""
+
+    seq: int
+    status: SessionStatus
+
+
+class Command(Struct):
+    """What every frame of a client has."""
+
+    type: str
+
+
+class SocketRoute:
+    """Accepts sockets; one object for all of them."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            id = check_session_id(scope["path_params"]["session_id"])
+            after = cursor(QueryParams(scope["query_string"]).get("after"), "after")
+        except SessileError as error:
+            await refuse(scope, receive, send, error)
+            return
+        await _Socket(self._context, id, receive, send).run(after)
+
+
+async def refuse(scope: Scope, receive: Receive, send: Send, error: SessileError) -> None:
+    """Answer a WebSocket's request with an HTTP error, where the server can do that."""
+    if "websocket.http.response" not in scope.get("extensions", {}):
+        await send({"type": "websocket.close", "code": 1008, "reason": error.code})
+        return
+    response = error_response(error)
+    await send(
+        {
+            "type": "websocket.http.response.start",
+            "status": response.status_code,
+            "headers": response.raw_headers,
+        }
+    )
+    await send({"type": "websocket.http.response.body", "body": response.body})
+
+
+class _Socket:
+    """One client's WebSocket."""
+
+    def __init__(self, context: Context, id: str, receive: Receive, send: Send) -> None:
+        self._context = context
+        self._id = id
+        self._receive = receive
+        self._send = send
+
+    async def run(self, after: int | None) -> None:
+        message = await self._receive()
+        if message["type"] != "websocket.connect":
+            return
+        watcher = self._context.feeds.watch(self._id)
+        try:
+            row = await self._context.store.row(self._id) or Row(self._id)
+            watcher.cursor = row.seq if after is None else after
+            await self._send({"type": "websocket.accept"})
+            await self._send_value(Hello(row.seq, value_of(row).status))
+            sending = asyncio.create_task(self._send_events(watcher))
+            try:
+                await self._take_commands()
+            finally:
+                sending.cancel()
+                await asyncio.gather(sending, return_exceptions=True)
+        finally:
+            self._context.feeds.leave(watcher)
+
+    async def _send_events(self, watcher: Watcher) -> None:
+        patience = 24 * 3600.0  # the server's pings keep the connection alive
+        while True:
+            for frame in await watcher.next(patience):
+                await self._send({"type": "websocket.send", "text": frame.text})
+                event = frame.event if frame.data.startswith(b'{"type":"deleted"') else None
+                if isinstance(event, DeletedEvent) and event.message_id is UNSET:
+                    await self._close(NORMAL, "the session was deleted")
+                    return
+            if watcher.closed:
+                await self._close(GOING_AWAY, "the server is shutting down")
+                return
+
+    async def _take_commands(self) -> None:
+        while True:
+            message = await self._receive()
+            if message["type"] != "websocket.receive":
+                return
+            data = message.get("text")
+            if data is None:
+                data = message.get("bytes") or b""
+            size = len(data.encode()) if isinstance(data, str) else len(data)
+            if size > self._context.limits.body:
+                await self._close(TOO_BIG, "the frame is over the limit")
+                return
+            try:
+                await self._obey(data)
+            except SessileError as error:
+                await self._send_value(ErrorEvent(str(error), error.code))
+
+    async def _obey(self, data: str | bytes) -> None:
+        depth = self._context.limits.depth
+        command = parse(data, Command, depth).type
+        if command == "ping":
+            await self._send({"type": "websocket.send", "text": '{"type":"pong"}'})
+        elif command == "send":
+            body = parse(data, SendBody, depth)
+            async with self._context.registry.use(self._id) as session:
+                await session.send(draft_of(body), body.while_busy, body.replaces)
+        elif command == "stop":
+            async with self._context.registry.use(self._id) as session:
+                await session.stop()
+        else:
+            raise InvalidRequest(f"A client sends `send`, `stop` or `ping`, not `{command}`.")
+
+    async def _send_value(self, value: Any) -> None:
+        await self._send({"type": "websocket.send", "text": encode(value).decode()})
+
+    async def _close(self, code: int, reason: str) -> None:
+        await self._send({"type": "websocket.close", "code": code, "reason": reason})

@@ -1,0 +1,123 @@
+"""Sessile's own protocol: the session's events as server-sent events and as WebSocket frames. Pure.
+
+A WebSocket frame is an event's JSON as it is. In an event stream a message is told apart by who
+speaks: ``ack`` for the user's, ``assistant`` for an answer.
+"""
+
+from collections.abc import Iterable
+
+from msgspec import UNSET
+
+from sessile.sse import frame as sse_frame
+from sessile.types import (
+    DeletedEvent,
+    DeltaEvent,
+    ErrorEvent,
+    Frame,
+    Message,
+    MessageEvent,
+    PartEvent,
+    StatusEvent,
+    encode,
+)
+
+DONE = sse_frame("done", b'{"type":"done"}')
+
+_BODY = b',"message":'
+
+
+def ack(body: bytes, seq: int = 0) -> bytes:
+    """A user message that is stored, from its JSON; without ``seq`` for one that was before."""
+    return sse_frame(
+        "message",
+        b'{"type":"ack","content":"Message received","message":%s}' % body,
+        seq,
+    )
+
+
+def assistant(body: bytes, seq: int) -> bytes:
+    """A whole answer, from its JSON."""
+    return sse_frame("message", b'{"type":"assistant",' + body[1:], seq)
+
+
+def settled(message: Message) -> bytes:
+    """An answer that was settled before, for somebody who asks again."""
+    told = failure(message) if message.status == "error" else b""
+    return assistant(encode(message), 0) + told
+
+
+def failure(message: Message) -> bytes:
+    """Why an answer has the status ``error``."""
+    told = {} if message.metadata is UNSET else message.metadata.get("error", {})
+    event = ErrorEvent(told.get("error", "The agent failed."), told.get("code", "agent_error"))
+    return sse_frame("error", encode(event))
+
+
+def sse(frame: Frame) -> bytes:
+    """A frame as a server-sent event; made once and kept with the frame."""
+    if frame.sse is None:
+        frame.sse = _sse(frame)
+    return frame.sse
+
+
+def _sse(frame: Frame) -> bytes:
+    event = frame.event
+    if not isinstance(event, MessageEvent):
+        return sse_frame(str(event.__struct_config__.tag), frame.data, frame.seq)
+    body = frame.data[frame.data.index(_BODY) + len(_BODY) : -1]
+    if event.message.role == "user":
+        return ack(body, frame.seq)
+    if event.message.role == "assistant":
+        return assistant(body, frame.seq)
+    return sse_frame("message", frame.data, frame.seq)
+
+
+class SessionStream:
+    """Everything that happens in a session."""
+
+    def encode(self, frames: Iterable[Frame]) -> tuple[bytes, bool]:
+        """The frames as bytes, and whether the stream is at its end."""
+        ended = False
+        for frame in frames:
+            event = frame.event
+            ended = ended or (isinstance(event, DeletedEvent) and event.message_id is UNSET)
+        return b"".join([sse(frame) for frame in frames]), ended
+
+
+class TurnStream:
+    """What belongs to one turn: its question, its answer, and what is said about the two."""
+
+    def __init__(self, question: str, answer: str | None) -> None:
+        self._question = question
+        self._answer = answer
+
+    def encode(self, frames: Iterable[Frame]) -> tuple[bytes, bool]:
+        """The frames as bytes, and whether the stream is at its end."""
+        taken: list[bytes] = []
+        ended = False
+        for frame in frames:
+            event = frame.event
+            if isinstance(event, DeltaEvent | PartEvent):
+                if event.message_id == self._answer:
+                    taken.append(sse(frame))
+            elif isinstance(event, MessageEvent):
+                if event.message.id == self._question:
+                    taken.append(sse(frame))
+                elif event.message.id == self._answer:
+                    taken.append(sse(frame))
+                    ended = event.message.status != "streaming"
+                    if event.message.status == "error":
+                        taken.append(failure(event.message))
+            elif isinstance(event, StatusEvent):
+                if event.message_id == self._question:
+                    taken.append(sse(frame))
+            elif isinstance(event, DeletedEvent):
+                if event.message_id in (UNSET, self._question, self._answer):
+                    taken.append(sse(frame))
+                    ended = True
+            elif isinstance(event, ErrorEvent):
+                taken.append(sse(frame))
+                ended = True
+            if ended:
+                break
+        return b"".join(taken), ended

@@ -1,0 +1,215 @@
+"""The application: the only place that chooses adapters."""
+
+import importlib
+import sys
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from sessile.agents.base import Agent, Turn
+from sessile.agents.echo import EchoAgent
+from sessile.agents.function import FunctionAgent
+from sessile.bus.base import Bus
+from sessile.bus.memory import MemoryBus
+from sessile.errors import SettingsError
+from sessile.feed import Feeds
+from sessile.http.context import Context, Limits
+from sessile.http.edge import Edge
+from sessile.http.routes import router
+from sessile.registry import Registry, Use
+from sessile.settings import Settings
+from sessile.store.base import Store
+from sessile.store.sqlite import SQLiteStore, write_file
+
+DRAIN = 10.0  # seconds that running turns get when the server ends
+
+
+class Sessile:
+    """An ASGI application with all sessions of one store.
+
+    It works between the two ends of its lifespan: a server that runs it by itself sees to that;
+    an application that mounts it enters :meth:`lifespan` in its own.
+    """
+
+    def __init__(self, settings: Settings, agent: Agent) -> None:
+        self.settings = settings
+        self.agent = agent
+        self.store = _store(settings)
+        self.bus = _bus(settings)
+        self._registry: Registry | None = None
+        self._feeds: Feeds | None = None
+        self._app: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._serve_lifespan(receive, send)
+        elif self._app is None:
+            raise RuntimeError(
+                "Sessile is not started: enter its lifespan in that of the application that "
+                "mounts it."
+            )
+        else:
+            await self._app(scope, receive, send)
+
+    def session(self, id: str) -> Use:
+        """``async with app.session("id") as session``: the live session object."""
+        if self._registry is None:
+            raise RuntimeError("Sessile is not started: enter its lifespan first.")
+        return self._registry.use(id)
+
+    @asynccontextmanager
+    async def lifespan(self, app: object = None) -> AsyncGenerator[None, None]:
+        """Open everything, recover what was cut off; at the end settle and close everything."""
+        async with AsyncExitStack() as stack:
+            for part in (self.store, self.bus, self.agent):
+                await part.open()
+                stack.push_async_callback(part.close)
+            self._registry = Registry(self.store, self.bus, self.agent, self.settings.queue_limit)
+            self._feeds = Feeds(self.store, self.bus)
+            await self._registry.open()
+            limits = Limits(body=self.settings.max_body)
+            context = Context(self._registry, self._feeds, self.store, self.bus, limits, write_file)
+            self._app = self._build(context)
+            try:
+                yield
+            finally:
+                await self.drain()
+                self._app = self._registry = self._feeds = None
+
+    async def drain(self) -> None:
+        """Begin no more turns, give those that run ten seconds, then let every client go."""
+        if self._registry is not None and self._feeds is not None:
+            await self._registry.close(DRAIN)
+            self._feeds.close()
+
+    def _build(self, context: Context) -> ASGIApp:
+        settings = self.settings
+        app: ASGIApp = router(context)
+        if settings.allow_origin:
+            app = CORSMiddleware(
+                app,
+                allow_origins=settings.allow_origin,
+                allow_methods=["GET", "POST", "PATCH", "DELETE"],
+                allow_headers=["*"],
+                expose_headers=["Link", "X-Has-More"],
+            )
+        return Edge(app, settings.allow_host, settings.allow_origin)
+
+    async def _serve_lifespan(self, receive: Receive, send: Send) -> None:
+        async with AsyncExitStack() as stack:
+            await receive()
+            try:
+                await stack.enter_async_context(self.lifespan())
+            except Exception as error:
+                await send({"type": "lifespan.startup.failed", "message": str(error)})
+                raise
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+def create_app(
+    settings: Settings | None = None,
+    *,
+    agent: Agent | Callable[[Turn], Any] | str | None = None,
+    **changes: Any,
+) -> Sessile:
+    """The application.
+
+    ``agent`` is a function (``async def reply(turn)``), an object with the methods of
+    :class:`~sessile.agents.base.Agent`, or what ``--agent`` takes; ``changes`` are fields of
+    :class:`~sessile.settings.Settings`. Raises :class:`~sessile.errors.SettingsError`.
+    """
+    if settings is None:
+        settings = Settings(**changes)
+    elif changes:
+        raise TypeError("give settings, or single fields of them, not both")
+    if agent is None:
+        agent = settings.agent
+    return Sessile(settings, _agent(agent, settings))
+
+
+def _store(settings: Settings) -> Store:
+    url = settings.store
+    if url.startswith("sqlite:///") and len(url) > len("sqlite:///"):
+        return SQLiteStore(unquote(url.removeprefix("sqlite:///")))
+    raise SettingsError(
+        f"the store {_without_password(url)} is not known; "
+        "use sqlite:///FILE (four slashes for an absolute path)"
+    )
+
+
+def _bus(settings: Settings) -> Bus:
+    if settings.bus in ("memory:", "memory://"):
+        return MemoryBus()
+    raise SettingsError(f"the bus {_without_password(settings.bus)} is not known; use memory://")
+
+
+def _without_password(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        password = parts.password
+    except ValueError:
+        return url
+    return url.replace(f":{password}@", ":***@") if password else url
+
+
+def _agent(agent: Agent | Callable[[Turn], Any] | str, settings: Settings) -> Agent:
+    if isinstance(agent, str):
+        return _agent_by_name(agent, settings)
+    if isinstance(agent, Agent):
+        return agent
+    if callable(agent):
+        return FunctionAgent(agent)
+    raise SettingsError(f"{agent!r} is no agent: it must be `async def reply(turn)`")
+
+
+def _agent_by_name(spec: str, settings: Settings) -> Agent:
+    kind, _, rest = spec.partition(":")
+    if spec == "echo":
+        return EchoAgent(settings.echo_delay)
+    if kind == "openai":
+        return _openai(rest, settings)
+    if rest and all(part.isidentifier() for part in [*kind.split("."), *rest.split(".")]):
+        return _agent(_imported(kind, rest, spec), settings)
+    raise SettingsError(
+        f"the agent {spec!r} is not known; use echo, openai:MODEL or module:function"
+    )
+
+
+def _openai(model: str, settings: Settings) -> Agent:
+    if not model:
+        raise SettingsError("the agent openai needs a model: openai:MODEL")
+    try:
+        from sessile.agents.openai import OpenAIAgent
+    except ImportError as error:
+        raise SettingsError(
+            f"the agent openai:{model} needs the package openai: "
+            f"pip install 'sessile[openai]' ({error})"
+        ) from error
+    return OpenAIAgent(
+        model,
+        settings.system_prompt,
+        settings.history_messages,
+        settings.history_characters,
+    )
+
+
+def _imported(module: str, name: str, spec: str) -> Any:
+    if "" not in sys.path and "." not in sys.path:
+        sys.path.insert(0, "")
+    try:
+        found: Any = importlib.import_module(module)
+    except ImportError as error:
+        raise SettingsError(f"cannot import the agent {spec}: {error}") from error
+    for part in name.split("."):
+        if not hasattr(found, part):
+            raise SettingsError(f"cannot find the agent {spec}: {module} has no {name}")
+        found = getattr(found, part)
+    if isinstance(found, str):
+        raise SettingsError(f"{spec} is a text, not an agent")
+    return found

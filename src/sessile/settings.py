@@ -1,0 +1,98 @@
+"""What can be configured: one table for flags, environment variables and documentation."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from sessile.errors import SettingsError
+
+
+def _setting(default: Any, help: str, metavar: str = "") -> Any:
+    return field(default=default, metadata={"help": help, "metavar": metavar})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How a server shall be. Every field is a flag of ``sessile serve`` and, as ``SESSILE_`` and
+    its name, an environment variable; a flag wins. Lists are separated by commas there.
+    """
+
+    host: str = _setting("127.0.0.1", "the address to listen on", "ADDRESS")
+    port: int = _setting(8787, "the port to listen on; 0 takes a free one", "PORT")
+    store: str = _setting("sqlite:///sessile.db", "where sessions are kept", "URL")
+    bus: str = _setting("memory://", "what carries events between nodes", "URL")
+    agent: str = _setting("echo", "who answers: echo, openai:MODEL or module:function", "SPEC")
+    allow_remote: bool = _setting(
+        False, "listen on an address that others reach, without any authentication"
+    )
+    allow_host: tuple[str, ...] = _setting((), "a Host to answer to, beside loopback", "HOST")
+    allow_origin: tuple[str, ...] = _setting((), "an Origin to take writes from", "ORIGIN")
+    max_body: int = _setting(1024 * 1024, "the most bytes of a body or a frame", "BYTES")
+    queue_limit: int = _setting(100, "the most messages that wait in a session", "COUNT")
+    system_prompt: str = _setting("", "what openai:MODEL is told before the history", "TEXT")
+    history_messages: int = _setting(50, "the most messages an agent is shown", "COUNT")
+    history_characters: int = _setting(
+        100_000, "the most characters of history an agent is shown", "COUNT"
+    )
+    echo_delay: float = _setting(0.0, "seconds between the words of echo", "SECONDS")
+    log_level: str = _setting("warning", "debug, info, warning or error", "LEVEL")
+
+    def __post_init__(self) -> None:
+        for name, least, most in (
+            ("port", 0, 65535),
+            ("max_body", 1024, 1 << 30),
+            ("queue_limit", 1, 1_000_000),
+            ("history_messages", 0, 1_000_000),
+            ("history_characters", 0, 1 << 40),
+            ("echo_delay", 0, 3600),
+        ):
+            value = getattr(self, name)
+            if not least <= value <= most:
+                flag = name.replace("_", "-")
+                raise SettingsError(f"--{flag} must be from {least} to {most}, not {value}")
+        if self.log_level not in ("debug", "info", "warning", "error"):
+            raise SettingsError(
+                f"--log-level must be debug, info, warning or error, not {self.log_level}"
+            )
+
+
+def environment_name(name: str) -> str:
+    return f"SESSILE_{name.upper()}"
+
+
+def from_environment(environ: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The settings that the environment gives.
+
+    Raises :class:`~sessile.errors.SettingsError` with the variable's name.
+    """
+    environ = os.environ if environ is None else environ
+    found: dict[str, Any] = {}
+    for setting in fields(Settings):
+        name = environment_name(setting.name)
+        if name in environ:
+            found[setting.name] = read(setting.default, environ[name], name)
+    return found
+
+
+def read(default: Any, text: str, name: str) -> Any:
+    """A setting's value from text, of the type that its default has."""
+    if isinstance(default, bool):
+        if text.lower() in ("1", "true", "yes", "on"):
+            return True
+        if text.lower() in ("0", "false", "no", "off", ""):
+            return False
+        raise SettingsError(f"{name} must be true or false, not {text!r}")
+    if isinstance(default, tuple):
+        return _list(text.split(","))
+    if isinstance(default, int | float):
+        try:
+            return type(default)(text)
+        except ValueError:
+            kind = "a whole number" if isinstance(default, int) else "a number"
+            raise SettingsError(f"{name} must be {kind}, not {text!r}") from None
+    return text
+
+
+def _list(items: Sequence[str]) -> tuple[str, ...]:
+    return tuple(item.strip() for item in items if item.strip())

@@ -1,0 +1,135 @@
+-- The embedded store's queries. Each has a name and a line of purpose: sql.py reads them.
+
+-- name: put_session
+-- Store a session's row, unless somebody else wrote since the seq it stands on (the last value).
+INSERT INTO sessions (
+    id, title, seq, message_count, queued, created_at, updated_at, activity, archived,
+    metadata, running
+)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+ON CONFLICT (id) DO UPDATE SET
+    title = ?2, seq = ?3, message_count = ?4, queued = ?5, created_at = ?6, updated_at = ?7,
+    activity = ?8, archived = ?9, metadata = ?10, running = ?11
+WHERE seq = ?12;
+
+-- name: advance_session
+-- Store that a running turn had events, which changes nothing else of the row.
+UPDATE sessions SET seq = ?1 WHERE id = ?2 AND seq = ?3;
+
+-- name: put_message
+-- Store a message, or what it has become.
+INSERT INTO messages (session, seq, id, changed, role, status, reply_to, body)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+ON CONFLICT (session, seq) DO UPDATE SET
+    changed = ?4, role = ?5, status = ?6, reply_to = ?7, body = ?8;
+
+-- name: put_tail
+-- Keep the events of one commit.
+INSERT INTO tail (session, last, first, events) VALUES (?, ?, ?, ?);
+
+-- name: delete_message
+-- Delete one message.
+DELETE FROM messages WHERE session = ? AND id = ?;
+
+-- name: put_deletion
+-- Remember that a message was deleted, for clients that had it.
+INSERT INTO deletions (session, seq, message) VALUES (?, ?, ?);
+
+-- name: drop_messages
+-- Delete a session's messages.
+DELETE FROM messages WHERE session = ?;
+
+-- name: drop_deletions
+-- Delete what was remembered of a session's deletions.
+DELETE FROM deletions WHERE session = ?;
+
+-- name: drop_tail
+-- Delete a session's kept events.
+DELETE FROM tail WHERE session = ?;
+
+-- name: drop_session
+-- Delete a session's row, unless somebody else wrote since.
+DELETE FROM sessions WHERE id = ? AND seq = ?;
+
+-- name: last_activity
+-- Where the order of activity goes on.
+SELECT coalesce(max(activity), 0) FROM sessions;
+
+-- name: session
+-- One session.
+SELECT id, title, seq, message_count, queued, created_at, updated_at, archived, metadata, running
+FROM sessions WHERE id = ?;
+
+-- name: activity
+-- A session's place in the order of activity.
+SELECT activity FROM sessions WHERE id = ?;
+
+-- name: sessions
+-- Sessions by newest activity: under an activity, by archived or not, by part of title or id.
+SELECT id, title, seq, message_count, queued, created_at, updated_at, archived, metadata, running
+FROM sessions
+WHERE activity < ?1
+  AND (?2 IS NULL OR archived = ?2)
+  AND (?3 IS NULL OR instr(lower(title), lower(?3)) OR instr(lower(id), lower(?3)))
+ORDER BY activity DESC LIMIT ?4;
+
+-- name: unsettled
+-- Sessions that are in a turn or have messages queued.
+SELECT id FROM sessions WHERE running IS NOT NULL OR queued > 0;
+
+-- name: message
+-- One message by its id.
+SELECT body FROM messages WHERE session = ? AND id = ?;
+
+-- name: newest
+-- The newest messages under a seq.
+SELECT seq, changed, body FROM messages WHERE session = ? AND seq < ? ORDER BY seq DESC LIMIT ?;
+
+-- name: following
+-- The oldest messages over a seq.
+SELECT seq, changed, body FROM messages WHERE session = ? AND seq > ? ORDER BY seq LIMIT ?;
+
+-- name: changed
+-- Messages in the order of their last change, after a seq: new ones, and old ones that changed.
+SELECT seq, changed, body FROM (
+    SELECT * FROM (
+        SELECT seq, changed, body FROM messages
+        WHERE session = ?1 AND seq > ?2 AND changed = seq ORDER BY seq LIMIT ?3
+    )
+    UNION ALL
+    SELECT * FROM (
+        SELECT seq, changed, body FROM messages INDEXED BY messages_changed_later
+        WHERE session = ?1 AND changed > ?2 AND changed > seq ORDER BY changed LIMIT ?3
+    )
+)
+ORDER BY changed LIMIT ?3;
+
+-- name: deleted
+-- Deletions after a seq.
+SELECT seq, message FROM deletions WHERE session = ? AND seq > ? ORDER BY seq;
+
+-- name: queue
+-- The messages that wait for their turn.
+SELECT body FROM messages INDEXED BY messages_queued
+WHERE session = ? AND status = 'queued' ORDER BY seq;
+
+-- name: answer
+-- The answer to a question: it stands behind it, mostly as the very next.
+SELECT body FROM messages WHERE session = ? AND seq > ? AND reply_to = ? ORDER BY seq LIMIT 1;
+
+-- name: last_answer
+-- The newest answer.
+SELECT body FROM messages
+WHERE session = ? AND role = 'assistant' AND reply_to IS NOT NULL ORDER BY seq DESC LIMIT 1;
+
+-- name: events
+-- Kept events after a seq; the rows that hold them, oldest first.
+SELECT first, events FROM tail WHERE session = ? AND last > ? ORDER BY last;
+
+-- name: tails
+-- Up to where events of each session are kept.
+SELECT session, max(last) FROM tail GROUP BY session;
+
+-- name: trim
+-- Forget a session's events up to a seq.
+DELETE FROM tail WHERE session = ? AND last <= ?;

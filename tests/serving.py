@@ -1,0 +1,209 @@
+"""Real servers for the tests: in the test's own event loop, or as a process that can be killed."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx2
+import uvicorn
+from websockets.asyncio.client import ClientConnection, connect
+
+from sessile import Sessile, create_app
+from sessile.sse import Parser, ServerSentEvent
+from sessile.types import decode_json
+
+
+class Event(NamedTuple):
+    """A server-sent event with its data decoded."""
+
+    event: str
+    data: dict[str, Any]
+    id: int | None
+
+
+class Client:
+    """What a client of the server does, over HTTP and WebSocket."""
+
+    def __init__(self, url: str, app: Sessile | None = None) -> None:
+        self.url = url
+        self.app = app
+        self.http = httpx2.AsyncClient(base_url=url, timeout=30)
+
+    async def send(self, session: str, content: str, **fields: Any) -> list[Event]:
+        """POST a message and read the stream to its end."""
+        return await self.stream("POST", f"/chat/{session}", json={"content": content, **fields})
+
+    async def stream(self, method: str, path: str, **request: Any) -> list[Event]:
+        async with self.http.stream(method, path, **request) as response:
+            assert response.status_code == 200, (await response.aread()).decode()
+            return [event async for event in events(response)]
+
+    async def messages(self, session: str, **query: Any) -> list[dict[str, Any]]:
+        response = await self.http.get(f"/chat/{session}/messages", params=query)
+        assert response.status_code == 200, response.text
+        found: list[dict[str, Any]] = response.json()
+        return found
+
+    async def value(self, session: str) -> dict[str, Any]:
+        found: dict[str, Any] = (await self.http.get(f"/sessions/{session}")).json()
+        return found
+
+    def socket(self, session: str, query: str = "", **options: Any) -> connect:
+        url = self.url.replace("http://", "ws://")
+        return connect(f"{url}/sessions/{session}/websocket{query}", compression=None, **options)
+
+
+async def events(response: httpx2.Response) -> AsyncGenerator[Event, None]:
+    """The events of a stream, as they come."""
+    parser = Parser()
+    async for chunk in response.aiter_raw():
+        for event in parser.feed(chunk):
+            yield decoded(event)
+
+
+def decoded(event: ServerSentEvent) -> Event:
+    id = None if event.id is None else int(event.id)
+    return Event(event.event, decode_json(event.data.encode()), id)
+
+
+def kinds(found: Sequence[Event]) -> list[str]:
+    return [event.data["type"] for event in found]
+
+
+def text(found: Sequence[Event]) -> str:
+    """The text that the deltas make; each must go exactly where the ones before it end."""
+    whole = ""
+    for event in found:
+        if event.data["type"] == "delta" and event.data["kind"] == "text":
+            assert event.data["offset"] == len(whole)
+            whole += event.data["text"]
+    return whole
+
+
+async def frames(socket: ClientConnection, until: str = "") -> list[dict[str, Any]]:
+    """A socket's frames up to and with the first of a type, or of an assistant's message."""
+    found: list[dict[str, Any]] = []
+    while True:
+        frame = decode_json(await asyncio.wait_for(socket.recv(), 20))
+        found.append(frame)
+        settled = frame["type"] == "message" and frame["message"]["role"] == "assistant"
+        if (frame["type"] == until) if until else settled:
+            return found
+
+
+@asynccontextmanager
+async def serving(folder: Path, **settings: Any) -> AsyncGenerator[Client, None]:
+    """A server in this event loop, with its store in a folder."""
+    settings.setdefault("store", f"sqlite:///{folder}/sessile.db")
+    async with running(create_app(**settings)) as url:
+        app = None
+        client = Client(url, app)
+        async with client.http:
+            yield client
+
+
+@asynccontextmanager
+async def running(app: Any) -> AsyncGenerator[str, None]:
+    """Any ASGI application on a port of its own, its lifespan included."""
+    config = uvicorn.Config(
+        app, port=0, ws="websockets-sansio", log_config=None, timeout_graceful_shutdown=2
+    )
+    server = uvicorn.Server(config)
+    server.capture_signals = _no_signals  # type: ignore[method-assign, assignment]
+    task = asyncio.create_task(server.serve())
+    try:
+        while not server.started:
+            if task.done():
+                task.result()
+                raise RuntimeError("the server did not start")
+            await asyncio.sleep(0.005)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        if hasattr(app, "drain"):
+            await app.drain()
+        server.should_exit = True
+        await task
+
+
+class _no_signals:
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+class Process:
+    """``sessile serve`` as a process of its own."""
+
+    def __init__(self, folder: Path, *flags: str, **environment: str) -> None:
+        self.folder = folder
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "sessile", "serve", "--port", "0", *flags],
+            cwd=folder,
+            env=clean_environment() | environment,
+            stdout=subprocess.PIPE,
+            stderr=(folder / "stderr.log").open("ab"),
+            text=True,
+        )
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if " on http://" not in line:
+            self._process.wait(10)
+            raise RuntimeError((folder / "stderr.log").read_text())
+        self.url = line.split(" on ")[1].strip()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def kill(self) -> None:
+        """``kill -9``."""
+        self._process.kill()
+        self._wait()
+
+    def terminate(self) -> int:
+        """``kill``, and the exit status."""
+        self._process.send_signal(signal.SIGTERM)
+        return self._wait()
+
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def _wait(self) -> int:
+        status = self._process.wait(30)
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+        return status
+
+    def __enter__(self) -> "Process":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.poll() is None:
+            self.kill()
+
+
+@asynccontextmanager
+async def process(
+    folder: Path, *flags: str, **environment: str
+) -> AsyncGenerator[tuple[Process, Client], None]:
+    """A process and a client of it; killed at the end if it still runs."""
+    with Process(folder, *flags, **environment) as server:
+        client = Client(server.url)
+        async with client.http:
+            yield server, client
+
+
+def clean_environment() -> dict[str, str]:
+    """The environment without what would configure the server."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("SESSILE_", "OPENAI_"))
+    }
