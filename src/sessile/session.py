@@ -177,9 +177,11 @@ class Session:
         """The newest event that no running turn needs for its recovery."""
         return self.row.seq if self._run is None else self._run.running.since
 
-    def value(self) -> SessionValue:
-        """The session as its clients see it."""
-        return value_of(self.row)
+    async def read(self) -> SessionValue:
+        """The session as its clients see it, once everything that is in it is stored."""
+        value = self._value()
+        await self.recorded()
+        return value
 
     # The original's five ------------------------------------------------------------------------
 
@@ -214,19 +216,21 @@ class Session:
         self, limit: int, before: str | None = None, after: str | None = None
     ) -> tuple[list[bytes], bool]:
         """What :meth:`get_messages` gives, as the JSON of each message."""
+        running = await self._as_it_stands()
         if after is not None:
             start = await self._seq_of(after)
             found = await self._store.following(self.id, limit + 1, start)
-            bodies = self._with_running(found, lambda seq: seq > start)
+            bodies = _with_running(found, running, lambda seq: seq > start)
             return bodies[:limit], len(bodies) > limit
         end = None if before is None else await self._seq_of(before)
         found = await self._store.newest(self.id, limit + 1, end)
         found.reverse()
-        bodies = self._with_running(found, lambda seq: end is None or seq < end)
+        bodies = _with_running(found, running, lambda seq: end is None or seq < end)
         return bodies[-limit:], len(bodies) > limit
 
     async def walk(self) -> AsyncGenerator[list[bytes], None]:
         """All messages from the oldest on, in chunks, as the JSON of each."""
+        running = await self._as_it_stands()
         after = 0
         at_end = False
         while not at_end:
@@ -234,7 +238,7 @@ class Session:
             at_end = len(found) < CHUNK
             between = range(after + 1, MAX_SEQ if at_end else found[-1].seq)
             after = 0 if at_end else found[-1].seq
-            yield self._with_running(found, between.__contains__)
+            yield _with_running(found, running, between.__contains__)
 
     async def update_message_parts(self, message_id: str, parts: list[Part]) -> Message:
         """Replace the parts of a stored message.
@@ -359,7 +363,7 @@ class Session:
         self.row.metadata = metadata or {}
         self._append_session(change)
         await self._stored()
-        return self.value()
+        return self._value()
 
     async def update(
         self,
@@ -378,7 +382,7 @@ class Session:
             self.row.metadata = {name: value for name, value in merged.items() if value is not None}
         self._append_session(change)
         await self._stored()
-        return self.value()
+        return self._value()
 
     async def delete(self) -> None:
         """Delete the session with everything it has; a turn that runs is given up."""
@@ -507,12 +511,16 @@ class Session:
 
     async def _sent_before(self, message: Message) -> Sent:
         """Find the turn of a message that is stored, for somebody who sent it again."""
-        if self._run is not None and self._run.running.question == message.id:
-            running = self._run.running
-            return Sent(message, running.answer, True, running.since)
-        for waiting in self._queue:
-            if waiting.message.id == message.id:
-                return Sent(waiting.message, waiting.answer_id, True, self.row.seq)
+        while True:
+            if self._run is not None and self._run.running.question == message.id:
+                running = self._run.running
+                return Sent(message, running.answer, True, running.since)
+            for waiting in self._queue:
+                if waiting.message.id == message.id:
+                    return Sent(waiting.message, waiting.answer_id, True, self.row.seq)
+            if not self._pending:
+                break
+            await self._stored()
         answer = await self._store.answer(self.id, message)
         if answer is None:
             return Sent(message, None, True, self.row.seq)
@@ -608,16 +616,19 @@ class Session:
     async def _seq_of(self, message_id: str) -> int:
         if self._run is not None and self._run.answer.id == message_id:
             return self._run.answer.seq or self.next_seq()
-        message = await self._store.message(self.id, message_id)
+        message = await self._find(message_id)
         if message is None:
             raise MessageNotFound
         return message.seq
 
-    def _with_running(self, found: list[Body], belongs: Callable[[int], bool]) -> list[bytes]:
-        answer = self._run.answer if self._run is not None else None
-        if answer is not None and answer.seq and belongs(answer.seq):
-            insort(found, Body(answer.seq, answer.seq, encode(answer.message())))
-        return [body.body for body in found]
+    async def _as_it_stands(self) -> Body | None:
+        """The answer that is being written, once everything that is in it is stored."""
+        answer = None if self._run is None else self._run.answer
+        body = None
+        if answer is not None and answer.seq:
+            body = Body(answer.seq, answer.seq, encode(answer.message()))
+        await self.recorded()
+        return body
 
     async def _from(self, seq: int) -> list[Message]:
         """All messages from a seq on; what is being written is waited for first."""
@@ -691,10 +702,10 @@ class Session:
 
     def _done(self, change: Change, error: Exception | None) -> None:
         _, outcomes = self._pending.popleft()
-        if error is None:
-            self._bus.publish(self.id, change.frames)
-        else:
+        if error is not None:
             self._break(error)
+        elif change.frames:
+            self._bus.publish(self.id, change.frames)
         for outcome in outcomes:
             outcome(error)
         self._on_change(self)
@@ -745,7 +756,10 @@ class Session:
         seq = self.next_seq()
         self.row.seq = seq
         self._touch()
-        self._append(change, Frame.of(SessionEvent(seq, self.value()), seq))
+        self._append(change, Frame.of(SessionEvent(seq, self._value()), seq))
+
+    def _value(self) -> SessionValue:
+        return value_of(self.row)
 
     def _touch(self) -> None:
         self.row.updated_at = now()
@@ -761,6 +775,15 @@ class Session:
             status,
             UNSET if draft.metadata is None else draft.metadata,
         )
+
+
+def _with_running(
+    found: list[Body], running: Body | None, belongs: Callable[[int], bool]
+) -> list[bytes]:
+    """A page, oldest first, with the answer that was being written if it was not settled since."""
+    if running and belongs(running.seq) and all(body.seq != running.seq for body in found):
+        insort(found, running)
+    return [body.body for body in found]
 
 
 def value_of(row: Row) -> SessionValue:

@@ -62,7 +62,7 @@ def _attachment(id: str, suffix: str) -> str:
 
 async def _json(context: Context, id: str) -> AsyncGenerator[bytes, None]:
     async with context.registry.use(id) as session:
-        yield b'{"session":%s,"messages":[' % encode(session.value())
+        yield b'{"session":%s,"messages":[' % encode(await session.read())
         comma = b""
         async with aclosing(session.walk()) as chunks:
             async for bodies in chunks:

@@ -58,7 +58,7 @@ class SessionRoutes:
         async with self._context.registry.use(session_id(request)) as session:
             if not session.exists:
                 raise SessionNotFound
-            return JSONResponse(session.value())
+            return JSONResponse(await session.read())
 
     async def update(self, request: Request) -> Response:
         id = session_id(request)

@@ -134,23 +134,20 @@ class SQLiteStore:
             return
         for change in changes:
             change.taken = True
+        error = self._try(changes)
+        for change in changes:
+            if error is not None and len(changes) > 1:
+                # One of them was at fault, or all are: each for itself tells which.
+                _tell(change, self._try([change]))
+            else:
+                _tell(change, error)
+
+    def _try(self, changes: Sequence[Change]) -> Exception | None:
         try:
             self._commit(changes)
         except Exception as error:
-            if len(changes) == 1:
-                changes[0].done(changes[0], _as_unavailable(error))
-                return
-            # One of them was at fault, or all are: each for itself tells which.
-            for change in changes:
-                try:
-                    self._commit([change])
-                except Exception as own_error:
-                    change.done(change, _as_unavailable(own_error))
-                else:
-                    change.done(change, None)
-        else:
-            for change in changes:
-                change.done(change, None)
+            return _as_unavailable(error)
+        return None
 
     def _commit(self, changes: Sequence[Change]) -> None:
         self._sync(FULL if any(change.durable for change in changes) else NORMAL)
@@ -379,6 +376,13 @@ def _unavailable() -> Iterator[None]:
         yield
     except apsw.Error as error:
         raise _as_unavailable(error) from error
+
+
+def _tell(change: Change, error: Exception | None) -> None:
+    try:
+        change.done(change, error)
+    except Exception:
+        log.exception("session %s did not take what became of its change", change.row.id)
 
 
 def _as_unavailable(error: Exception) -> Exception:
