@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,7 +40,7 @@ class Client:
         return await self.stream("POST", f"/chat/{session}", json={"content": content, **fields})
 
     async def stream(self, method: str, path: str, **request: Any) -> list[Event]:
-        async with self.http.stream(method, path, **request) as response:
+        async with asyncio.timeout(30), self.http.stream(method, path, **request) as response:
             assert response.status_code == 200, (await response.aread()).decode()
             return [event async for event in events(response)]
 
@@ -55,8 +55,33 @@ class Client:
         return found
 
     def socket(self, session: str, query: str = "", **options: Any) -> connect:
+        return self.connect(f"/sessions/{session}/websocket{query}", **options)
+
+    def connect(self, path: str, **options: Any) -> connect:
         url = self.url.replace("http://", "ws://")
-        return connect(f"{url}/sessions/{session}/websocket{query}", compression=None, **options)
+        return connect(url + path, compression=None, max_size=None, **options)
+
+    async def follow(
+        self, session: str, after: int | None = None, count: int = 1, **request: Any
+    ) -> list[Event]:
+        """So many events of the session's feed."""
+        query = {} if after is None else {"after": after}
+        path = f"/chat/{session}/events"
+        found: list[Event] = []
+        following = self.http.stream("GET", path, params=query, **request)
+        async with asyncio.timeout(30), following as response:
+            assert response.status_code == 200, (await response.aread()).decode()
+            async with aclosing(events(response)) as coming:
+                async for event in coming:
+                    found.append(event)
+                    if len(found) == count:
+                        break
+        return found
+
+    def watchers(self) -> int:
+        """How many watch the server that runs in this process."""
+        assert self.app is not None
+        return self.app.watchers
 
 
 async def events(response: httpx2.Response) -> AsyncGenerator[Event, None]:
@@ -101,8 +126,8 @@ async def frames(socket: ClientConnection, until: str = "") -> list[dict[str, An
 async def serving(folder: Path, **settings: Any) -> AsyncGenerator[Client, None]:
     """A server in this event loop, with its store in a folder."""
     settings.setdefault("store", f"sqlite:///{folder}/sessile.db")
-    async with running(create_app(**settings)) as url:
-        app = None
+    app = create_app(**settings)
+    async with running(app) as url:
         client = Client(url, app)
         async with client.http:
             yield client
@@ -143,18 +168,19 @@ class Process:
 
     def __init__(self, folder: Path, *flags: str, **environment: str) -> None:
         self.folder = folder
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "sessile", "serve", "--port", "0", *flags],
-            cwd=folder,
-            env=clean_environment() | environment,
-            stdout=subprocess.PIPE,
-            stderr=(folder / "stderr.log").open("ab"),
-            text=True,
-        )
+        with (folder / "stderr.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "sessile", "serve", "--port", "0", *flags],
+                cwd=folder,
+                env=clean_environment() | environment,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if " on http://" not in line:
-            self._process.wait(10)
+            self._wait()
             raise RuntimeError((folder / "stderr.log").read_text())
         self.url = line.split(" on ")[1].strip()
 

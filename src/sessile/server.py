@@ -61,6 +61,11 @@ class Sessile:
             raise RuntimeError("Sessile is not started: enter its lifespan first.")
         return self._registry.use(id)
 
+    @property
+    def watchers(self) -> int:
+        """How many streams and sockets watch a session."""
+        return 0 if self._feeds is None else self._feeds.watchers
+
     @asynccontextmanager
     async def lifespan(self, app: object = None) -> AsyncGenerator[None, None]:
         """Open everything, recover what was cut off; at the end settle and close everything."""
@@ -80,10 +85,10 @@ class Sessile:
                 await self.drain()
                 self._app = self._registry = self._feeds = None
 
-    async def drain(self) -> None:
-        """Begin no more turns, give those that run ten seconds, then let every client go."""
+    async def drain(self, patience: float = DRAIN) -> None:
+        """Begin no more turns, give those that run so many seconds, then let every client go."""
         if self._registry is not None and self._feeds is not None:
-            await self._registry.close(DRAIN)
+            await self._registry.close(patience)
             self._feeds.close()
 
     def _build(self, context: Context) -> ASGIApp:

@@ -64,7 +64,8 @@ class Edge:
 
     def _check(self, scope: Scope) -> None:
         headers = Headers(scope=scope)
-        host = headers.get("host", "").lower()
+        hosts = headers.getlist("host")
+        host = hosts[0].lower() if len(hosts) == 1 else ""
         if "*" not in self._hosts and not self._host_allowed(host):
             raise HostNotAllowed
         origin = headers.get("origin")

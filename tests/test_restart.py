@@ -1,0 +1,134 @@
+"""A process that ends, gently or not, leaves nothing stuck and takes nothing back."""
+
+import asyncio
+from pathlib import Path
+
+from tests.serving import Client, Event, Process, events, frames, kinds, process, serving, text
+
+WORDS = " ".join(f"word{index}" for index in range(200))
+
+
+async def some(chat: Client, count: int, content: str = WORDS, **fields: object) -> list[Event]:
+    """Send a message and read so many deltas of its answer."""
+    seen: list[Event] = []
+    body = {"content": content, **fields}
+    async with chat.http.stream("POST", "/chat/s", json=body) as response:
+        async for event in events(response):
+            seen.append(event)
+            if kinds(seen).count("delta") == count:
+                return seen
+    raise AssertionError(f"the stream ended: {kinds(seen)}")
+
+
+async def test_kill_9_in_mid_answer_keeps_all_that_was_shown(tmp_path: Path) -> None:
+    flags = ["--echo-delay", "0.01"]
+    async with process(tmp_path, *flags) as (server, chat):
+        shown = await some(chat, 10)
+        queued = asyncio.create_task(some(chat, 1, "and then", id="queued"))
+        async with chat.socket("s", "?after=0") as socket:
+            await frames(socket, until="status")
+        server.kill()
+        await asyncio.gather(queued, return_exceptions=True)
+    async with process(tmp_path, *flags) as (_, chat):
+        while len(history := await chat.messages("s")) < 4:
+            await asyncio.sleep(0.02)
+        assert [m["status"] for m in history[:2]] == ["complete", "interrupted"]
+        assert history[1]["content"].startswith(text(shown))
+        assert history[1]["id"] == shown[1].data["messageId"]
+        assert history[1]["seq"] == shown[1].data["seq"]
+        again = await chat.send("s", "and then", id="queued")
+        assert again[-2].data["content"] == "and then"
+        assert (await chat.value("s"))["status"] == "idle"
+        head = (await chat.value("s"))["seq"]
+        numbers = [event.id for event in await chat.follow("s", after=0, count=head)]
+        assert numbers == list(range(1, head + 1))
+
+
+async def test_kill_9_after_a_stop_does_not_revive_the_turn(tmp_path: Path) -> None:
+    (tmp_path / "stubborn.py").write_text(
+        "import asyncio\n"
+        "async def reply(turn):\n"
+        "    yield 'begun'\n"
+        "    try:\n"
+        "        await asyncio.sleep(60)\n"
+        "    finally:\n"
+        "        await asyncio.sleep(60)\n"
+    )
+    async with process(tmp_path, "stubborn:reply") as (server, chat):
+        await some(chat, 1)
+        stop = asyncio.create_task(chat.http.post("/chat/s/stop"))
+        while (await chat.http.get("/sessions/s")).json()["seq"] < 2:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.3)  # the intent is stored long before the two seconds are over
+        server.kill()
+        await asyncio.gather(stop, return_exceptions=True)
+    async with process(tmp_path) as (_, chat):
+        assert (await chat.messages("s"))[1]["status"] == "stopped"
+
+
+async def test_sigterm_lets_a_turn_end_and_begins_no_other(tmp_path: Path) -> None:
+    async with process(tmp_path, "--echo-delay", "0.02") as (server, chat):
+        async with chat.socket("s") as socket:
+            running = asyncio.create_task(chat.send("s", "one two three four five six seven"))
+            await frames(socket, until="delta")
+            waiting = asyncio.create_task(chat.send("s", "later"))
+            await frames(socket, until="status")
+            ending = asyncio.create_task(asyncio.to_thread(server.terminate))
+            assert text(await running) == "one two three four five six seven"
+            assert kinds(await waiting)[-2:] == ["error", "done"]
+            assert (await waiting)[-2].data["code"] == "shutting_down"
+            assert await ending in (0, -15)
+    async with process(tmp_path) as (_, chat):
+        while len(history := await chat.messages("s")) < 4:
+            await asyncio.sleep(0.02)
+        assert [m["content"] for m in history[2:]] == ["later", "later"]
+    assert "Traceback" not in (tmp_path / "stderr.log").read_text()
+
+
+async def test_what_outlasts_the_grace_is_interrupted(tmp_path: Path) -> None:
+    async with serving(tmp_path, echo_delay=0.05) as chat:
+        assert chat.app is not None
+        running = asyncio.create_task(chat.send("s", WORDS))
+        while not await chat.messages("s"):
+            await asyncio.sleep(0.01)
+        await chat.app.drain(patience=0.1)
+        ended = await running
+        assert ended[-2].data["status"] == "interrupted"
+        assert kinds(ended)[-1] == "done"
+        response = await chat.http.post("/chat/s", json={"content": "x"})
+        assert (response.status_code, response.json()["code"]) == (503, "shutting_down")
+        assert len(await chat.messages("s")) == 2
+
+
+def test_one_file_has_one_server(tmp_path: Path) -> None:
+    with Process(tmp_path):
+        try:
+            Process(tmp_path)
+        except RuntimeError as error:
+            assert "in use by another server" in str(error)
+        else:
+            raise AssertionError("a second server took the same file")
+
+
+async def test_an_export_is_a_database_that_can_be_served(tmp_path: Path) -> None:
+    async with serving(tmp_path) as chat:
+        await chat.send("s", "Hello [[tool]]")
+        await chat.send("other", "not this")
+        history = await chat.messages("s")
+        exported = (await chat.http.get("/sessions/s/export?format=sqlite")).content
+        as_json = (await chat.http.get("/sessions/s/export")).json()
+        as_markdown = (await chat.http.get("/sessions/s/export?format=markdown")).text
+        response = await chat.http.get("/sessions/s/export?format=pdf")
+        assert (response.status_code, response.json()["code"]) == (400, "invalid_request")
+        response = await chat.http.get("/sessions/nobody/export")
+        assert (response.status_code, response.json()["code"]) == (404, "session_not_found")
+    assert as_json["messages"] == history
+    assert as_json["session"]["id"] == "s"
+    assert "## User" in as_markdown
+    assert "**echo** (complete)" in as_markdown
+    (tmp_path / "s.db").write_bytes(exported)
+    async with serving(tmp_path, store=f"sqlite:///{tmp_path}/s.db") as chat:
+        assert await chat.messages("s") == history
+        assert [s["id"] for s in (await chat.http.get("/sessions")).json()] == ["s"]
+        await chat.send("s", "and on")
+        assert (await chat.messages("s"))[:2] == history

@@ -1,0 +1,125 @@
+"""Safe by default: who may ask at all."""
+
+import json
+from pathlib import Path
+
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
+
+from tests.serving import Client, serving
+
+ROUTES = [
+    ("GET", "/"),
+    ("GET", "/chat/s/messages"),
+    ("POST", "/chat/s"),
+    ("GET", "/sessions"),
+    ("DELETE", "/sessions/s"),
+    ("GET", "/healthz"),
+    ("GET", "/nowhere"),
+]
+
+
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:8787", "127.0.0.1.evil.example", "localhost.evil", ""]
+)
+async def test_a_foreign_host_is_refused_everywhere(
+    chat: Client, method: str, path: str, host: str
+) -> None:
+    response = await chat.http.request(method, path, json={"content": "x"}, headers={"Host": host})
+    assert (response.status_code, response.json()["code"]) == (403, "host_not_allowed")
+    assert await chat.messages("s") == []
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "localhost:8787", "127.0.0.1", "127.0.0.1:1", "[::1]:8787", "LOCALHOST"]
+)
+async def test_the_names_of_loopback_are_answered(chat: Client, host: str) -> None:
+    response = await chat.http.get("/chat/s/messages", headers={"Host": host})
+    assert response.status_code == 200
+
+
+async def test_an_allowed_host_is_answered(tmp_path: Path) -> None:
+    async with serving(tmp_path, allow_host=("chat.example.org",)) as chat:
+        for host in ("chat.example.org", "chat.example.org:443"):
+            response = await chat.http.get("/healthz", headers={"Host": host})
+            assert response.status_code == 200
+        response = await chat.http.get("/healthz", headers={"Host": "other.example.org"})
+        assert response.status_code == 403
+
+
+WRITES = [
+    ("POST", "/chat/s"),
+    ("POST", "/chat/s/stop"),
+    ("POST", "/chat/s/regenerate"),
+    ("POST", "/sessions"),
+    ("PATCH", "/sessions/s"),
+    ("DELETE", "/sessions/s"),
+    ("POST", "/sessions/s/messages"),
+    ("PATCH", "/sessions/s/messages/m"),
+    ("DELETE", "/sessions/s/messages/m"),
+]
+
+
+@pytest.mark.parametrize(("method", "path"), WRITES)
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://localhost:1"])
+async def test_a_foreign_origin_writes_nothing(
+    chat: Client, method: str, path: str, origin: str
+) -> None:
+    response = await chat.http.request(
+        method, path, json={"content": "x"}, headers={"Origin": origin}
+    )
+    assert (response.status_code, response.json()["code"]) == (403, "origin_not_allowed")
+    assert (await chat.http.get("/sessions")).json() == []
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null"])
+async def test_a_foreign_origin_opens_no_socket(chat: Client, origin: str) -> None:
+    with pytest.raises(InvalidStatus) as refusal:
+        async with chat.socket("s", additional_headers={"Origin": origin}):
+            pass
+    assert refusal.value.response.status_code == 403
+    assert json.loads(refusal.value.response.body or b"")["code"] == "origin_not_allowed"
+
+
+async def test_a_foreign_host_opens_no_socket(chat: Client) -> None:
+    port = int(chat.url.rpartition(":")[2])
+    url = f"ws://evil.example:{port}/sessions/s/websocket"
+    with pytest.raises(InvalidStatus) as refusal:
+        async with connect(url, host="127.0.0.1", port=port):
+            pass
+    assert refusal.value.response.status_code == 403
+
+
+async def test_two_hosts_are_none(chat: Client) -> None:
+    with pytest.raises(InvalidStatus) as refusal:
+        async with chat.socket("s", additional_headers={"Host": "localhost"}):
+            pass
+    assert refusal.value.response.status_code == 403
+
+
+async def test_the_servers_own_origin_and_allowed_ones_write(tmp_path: Path) -> None:
+    async with serving(tmp_path, allow_origin=("https://app.example.org",)) as chat:
+        for origin in (chat.url, "https://app.example.org"):
+            headers = {"Origin": origin}
+            response = await chat.http.post("/chat/s", json={"content": "x"}, headers=headers)
+            assert response.status_code == 200
+            async with chat.socket("s", additional_headers=headers):
+                pass
+        preflight = await chat.http.options(
+            "/chat/s",
+            headers={
+                "Origin": "https://app.example.org",
+                "Access-Control-Request-Method": "POST",
+                "Access-Control-Request-Headers": "content-type",
+            },
+        )
+        assert preflight.headers["access-control-allow-origin"] == "https://app.example.org"
+        read = await chat.http.get(
+            "/chat/s/messages", headers={"Origin": "https://app.example.org"}
+        )
+        assert read.headers["access-control-allow-origin"] == "https://app.example.org"
+        assert "X-Has-More" in read.headers["access-control-expose-headers"]
+        other = await chat.http.get("/chat/s/messages", headers={"Origin": "https://evil.example"})
+        assert "access-control-allow-origin" not in other.headers

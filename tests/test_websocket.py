@@ -1,0 +1,157 @@
+"""The WebSocket: hello, what was missed, what happens; commands; and what it refuses."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from tests.serving import Client, frames, serving
+
+
+async def test_hello_tells_number_and_status(tmp_path: Path) -> None:
+    async with serving(tmp_path, echo_delay=0.02) as chat:
+        async with chat.socket("s") as socket:
+            hello = json.loads(await socket.recv())
+            assert hello == {"type": "hello", "seq": 0, "status": "idle"}
+            running = asyncio.create_task(chat.send("s", "one two three four"))
+            await frames(socket, until="delta")
+            async with chat.socket("s") as other:
+                hello = json.loads(await other.recv())
+                assert (hello["status"], hello["seq"] > 1) == ("running", True)
+            await running
+        assert (await chat.http.get("/sessions")).json()[0]["id"] == "s"
+
+
+async def test_watching_creates_no_session(chat: Client) -> None:
+    async with chat.socket("s"):
+        assert (await chat.http.get("/sessions")).json() == []
+
+
+async def test_a_message_is_sent_over_the_socket(chat: Client) -> None:
+    async with chat.socket("s") as socket:
+        await socket.send(json.dumps({"type": "send", "content": "Hello", "id": "mine"}))
+        seen = await frames(socket)
+    assert [frame["type"] for frame in seen] == ["hello", "message", "delta", "message"]
+    assert seen[1]["message"]["id"] == "mine"
+    assert seen[3]["message"]["content"] == "Hello"
+
+
+async def test_ping_is_answered(chat: Client) -> None:
+    async with chat.socket("s") as socket:
+        await socket.send('{"type":"ping"}')
+        assert (await frames(socket, until="pong"))[-1] == {"type": "pong"}
+
+
+@pytest.mark.parametrize(
+    ("frame", "code"),
+    [
+        ("nope", "invalid_request"),
+        ("[]", "invalid_request"),
+        ("{}", "invalid_request"),
+        ('{"type":5}', "invalid_request"),
+        ('{"type":"dance"}', "invalid_request"),
+        ('{"type":"send"}', "content_required"),
+        ('{"type":"send","content":" "}', "content_required"),
+        ('{"type":"send","content":5}', "invalid_request"),
+        ('{"type":"send","content":"\\ud800"}', "invalid_request"),
+        ('{"type":"send","content":"x","replaces":"nobody"}', "message_not_found"),
+        ("[" * 100_000, "invalid_request"),
+        (b"\xff\xfe", "invalid_request"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+async def test_what_is_not_understood_gets_an_error_and_the_socket_stays(
+    chat: Client, frame: str | bytes, code: str
+) -> None:
+    async with chat.socket("s") as socket:
+        await socket.send(frame)
+        error = (await frames(socket, until="error"))[-1]
+        assert set(error) == {"type", "error", "code"}
+        assert error["code"] == code
+        await socket.send('{"type":"ping"}')
+        await frames(socket, until="pong")
+    assert await chat.messages("s") == []
+
+
+async def test_a_frame_over_the_limit_closes_the_socket(tmp_path: Path) -> None:
+    async with serving(tmp_path, max_body=2000) as chat, chat.socket("s") as socket:
+        await socket.send(json.dumps({"type": "send", "content": "x" * 2000}))
+        with pytest.raises(ConnectionClosed):
+            await frames(socket)
+        assert socket.close_code == 1009
+        assert await chat.messages("s") == []
+
+
+async def test_after_brings_what_was_missed_and_goes_on(chat: Client) -> None:
+    await chat.send("s", "one two three")
+    async with chat.socket("s", "?after=0") as whole:
+        everything = (await frames(whole))[1:]
+    for seen in range(6):
+        async with chat.socket("s", f"?after={seen}") as socket:
+            assert json.loads(await socket.recv())["seq"] == 5
+            missed = [json.loads(await socket.recv()) for _ in range(5 - seen)]
+            assert missed == everything[seen:]
+    async with chat.socket("s", "?after=5") as socket:
+        await chat.send("s", "four")
+        assert [frame["seq"] for frame in (await frames(socket))[1:]] == [6, 7, 8]
+
+
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [("/sessions/a%20b/websocket", "invalid_session_id"),
+     ("/sessions/s/websocket?after=x", "invalid_request"),
+     ("/sessions/s/websocket?after=-1", "invalid_request")],
+)  # fmt: skip
+async def test_requests_that_are_refused_before_the_handshake(
+    chat: Client, path: str, code: str
+) -> None:
+    with pytest.raises(InvalidStatus) as refusal:
+        async with chat.connect(path):
+            pass
+    assert refusal.value.response.status_code == 400
+    assert json.loads(refusal.value.response.body or b"")["code"] == code
+
+
+async def test_the_events_feed_says_the_same_as_the_socket(chat: Client) -> None:
+    await chat.send("s", "Hello [[tool]] you")
+    async with chat.socket("s", "?after=0") as socket:
+        seen = (await frames(socket))[1:]
+    feed = await chat.follow("s", after=0, count=len(seen))
+    assert [event.id for event in feed] == [frame["seq"] for frame in seen]
+    for event, frame in zip(feed, seen, strict=True):
+        if frame["type"] == "message":
+            assert event.event == "message"
+            assert event.data["type"] in ("ack", "assistant")
+        else:
+            assert event.event == frame["type"]
+            assert event.data == frame
+
+
+async def test_the_events_feed_goes_on_where_last_event_id_says(chat: Client) -> None:
+    await chat.send("s", "one two three")
+    by_header = await chat.follow("s", count=3, headers={"Last-Event-ID": "2"})
+    by_query = await chat.follow("s", after=2, count=3)
+    both = await chat.follow("s", after=0, count=3, headers={"Last-Event-ID": "2"})
+    assert [event.id for event in by_header] == [3, 4, 5]
+    assert by_header == by_query == both
+
+
+async def test_the_events_feed_begins_now_where_nothing_is_said(chat: Client) -> None:
+    await chat.send("s", "before")
+    following = asyncio.create_task(chat.follow("s", count=3))
+    while chat.watchers() == 0:
+        await asyncio.sleep(0.005)
+    await chat.send("s", "after")
+    assert [event.id for event in await following] == [4, 5, 6]
+
+
+async def test_a_client_that_leaves_is_forgotten(chat: Client) -> None:
+    async with chat.http.stream("GET", "/chat/s/events") as response:
+        assert (await anext(response.aiter_raw())).startswith(b":")
+        assert chat.watchers() == 1
+    async with chat.socket("s"):
+        pass
+    while chat.watchers():
+        await asyncio.sleep(0.02)
