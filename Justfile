@@ -5,12 +5,13 @@ set positional-arguments
 default:
     @just --list
 
-# Format, lint, types, layers: nothing may be wrong
+# Format, lint, types, layers, docs: nothing may be wrong
 check:
     uv run ruff format --check .
     uv run ruff check .
     uv run mypy
     uv run lint-imports
+    uv run pytest -q tests/test_docs.py -k "page or links or exists"
 
 # Put the code into its format and mend what can be mended
 fix:

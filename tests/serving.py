@@ -8,7 +8,7 @@ import sys
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import httpx2
 import uvicorn
@@ -166,11 +166,13 @@ class _no_signals:
 class Process:
     """``sessile serve`` as a process of its own."""
 
-    def __init__(self, folder: Path, *flags: str, **environment: str) -> None:
+    def __init__(
+        self, folder: Path, *flags: str, python: str | Path = sys.executable, **environment: str
+    ) -> None:
         self.folder = folder
         with (folder / "stderr.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "sessile", "serve", "--port", "0", *flags],
+                [python, "-m", "sessile", "serve", "--port", "0", *flags],
                 cwd=folder,
                 env=clean_environment() | environment,
                 stdout=subprocess.PIPE,
@@ -183,6 +185,11 @@ class Process:
             self._wait()
             raise RuntimeError((folder / "stderr.log").read_text())
         self.url = line.split(" on ")[1].strip()
+        self.banner: list[str] = []
+        while not (self.banner and self.banner[-1].startswith("  agent")):
+            self.banner.append(self._process.stdout.readline().rstrip("\n"))
+        if "--allow-remote" in flags:
+            self.banner.append(self._process.stdout.readline().rstrip("\n"))
 
     @property
     def pid(self) -> int:
@@ -207,7 +214,7 @@ class Process:
             self._process.stdout.close()
         return status
 
-    def __enter__(self) -> "Process":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -3,6 +3,8 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from tests.serving import Client, Event, Process, events, frames, kinds, process, serving, text
 
 WORDS = " ".join(f"word{index}" for index in range(200))
@@ -67,17 +69,19 @@ async def test_kill_9_after_a_stop_does_not_revive_the_turn(tmp_path: Path) -> N
 
 
 async def test_sigterm_lets_a_turn_end_and_begins_no_other(tmp_path: Path) -> None:
-    async with process(tmp_path, "--echo-delay", "0.02") as (server, chat):
-        async with chat.socket("s") as socket:
-            running = asyncio.create_task(chat.send("s", "one two three four five six seven"))
-            await frames(socket, until="delta")
-            waiting = asyncio.create_task(chat.send("s", "later"))
-            await frames(socket, until="status")
-            ending = asyncio.create_task(asyncio.to_thread(server.terminate))
-            assert text(await running) == "one two three four five six seven"
-            assert kinds(await waiting)[-2:] == ["error", "done"]
-            assert (await waiting)[-2].data["code"] == "shutting_down"
-            assert await ending in (0, -15)
+    async with (
+        process(tmp_path, "--echo-delay", "0.02") as (server, chat),
+        chat.socket("s") as socket,
+    ):
+        running = asyncio.create_task(chat.send("s", "one two three four five six seven"))
+        await frames(socket, until="delta")
+        waiting = asyncio.create_task(chat.send("s", "later"))
+        await frames(socket, until="status")
+        ending = asyncio.create_task(asyncio.to_thread(server.terminate))
+        assert text(await running) == "one two three four five six seven"
+        assert kinds(await waiting)[-2:] == ["error", "done"]
+        assert (await waiting)[-2].data["code"] == "shutting_down"
+        assert await ending == 0
     async with process(tmp_path) as (_, chat):
         while len(history := await chat.messages("s")) < 4:
             await asyncio.sleep(0.02)
@@ -101,13 +105,8 @@ async def test_what_outlasts_the_grace_is_interrupted(tmp_path: Path) -> None:
 
 
 def test_one_file_has_one_server(tmp_path: Path) -> None:
-    with Process(tmp_path):
-        try:
-            Process(tmp_path)
-        except RuntimeError as error:
-            assert "in use by another server" in str(error)
-        else:
-            raise AssertionError("a second server took the same file")
+    with Process(tmp_path), pytest.raises(RuntimeError, match="in use by another server"):
+        Process(tmp_path)
 
 
 async def test_an_export_is_a_database_that_can_be_served(tmp_path: Path) -> None:

@@ -3,9 +3,11 @@
 import argparse
 import asyncio
 import logging
+import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import Field, fields
 from importlib.metadata import version
 from ipaddress import ip_address
@@ -139,6 +141,19 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._sessile = app
         self._banner = banner
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Take the signals to end, and do not raise them again: the store is still open then."""
+        loop = asyncio.get_running_loop()
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        for number in numbers:
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        try:
+            yield
+        finally:
+            for number in numbers:
+                loop.remove_signal_handler(number)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)

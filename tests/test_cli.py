@@ -1,0 +1,146 @@
+"""The command line: what it prints, what it takes, how it refuses."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from sessile.errors import SettingsError
+from sessile.settings import Settings, from_environment
+from tests.serving import Process, clean_environment, process
+
+
+def refused(folder: Path, *arguments: str, **environment: str) -> str:
+    """Run ``sessile serve``, which must not start; the one line it says."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "sessile", "serve", *arguments],
+        cwd=folder,
+        env=clean_environment() | environment,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert ended.returncode == 2, ended.stderr
+    assert ended.stdout == ""
+    last = ended.stderr.strip().splitlines()[-1]
+    assert "Traceback" not in ended.stderr
+    return last
+
+
+def test_the_banner_says_where_and_what(tmp_path: Path) -> None:
+    with Process(tmp_path) as server:
+        assert server.url.startswith("http://127.0.0.1:")
+        assert server.banner == ["  store  SQLite sessile.db", "  agent  echo"]
+        assert (tmp_path / "sessile.db").exists()
+        assert server.terminate() == 0
+
+
+def test_a_port_that_is_taken(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        line = refused(tmp_path, "--port", port)
+    assert line == f"sessile: cannot listen on 127.0.0.1:{port}: Address already in use"
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    line = refused(tmp_path, "--store", "sqlite:///no/such/folder/s.db")
+    assert line == "sessile: cannot write the store no/such/folder/s.db: No such file or directory"
+
+
+def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
+    """As somebody else than root, whom no permission stops."""
+    folder = tmp_path / "locked"
+    folder.mkdir(mode=0o555)
+    if os.geteuid() != 0:
+        assert "cannot write the store" in refused(folder)
+        return
+    # /proc takes no new files from anybody.
+    line = refused(tmp_path, "--store", "sqlite:////proc/sessile.db")
+    assert line.startswith("sessile: cannot write the store /proc/sessile.db: ")
+
+
+def test_a_folder_instead_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "s.db").mkdir()
+    line = refused(tmp_path, "--store", "sqlite:///s.db")
+    assert line.startswith("sessile: cannot use the store s.db: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--store", "mongodb://x"], "the store mongodb://x is not known"),
+        (["--store", "sqlite:///"], "the store sqlite:/// is not known"),
+        (["--store", "postgresql://u:secret@h/d"], "postgresql://u:***@h/d is not known"),
+        (["--bus", "smoke://signals"], "the bus smoke://signals is not known"),
+        (["--agent", "nobody"], "the agent 'nobody' is not known"),
+        (["--agent", "no_such_module:reply"], "cannot import the agent no_such_module:reply"),
+        (["--agent", "json:no_such"], "json has no no_such"),
+        (["json:dumps"], "must be `async def`"),
+        (["a:b", "--agent", "echo"], "give a:b or --agent echo, not both"),
+        (["--agent", "openai:"], "needs a model"),
+        (["--agent", "openai:m"], "needs OPENAI_API_KEY"),
+        (["--host", "0.0.0.0"], "add --allow-remote"),
+        (["--host", "no.such.host.invalid", "--allow-remote"], "cannot listen on"),
+        (["--port", "70000"], "--port must be from 0 to 65535, not 70000"),
+        (["--port", "many"], "invalid int value: 'many'"),
+        (["--queue-limit", "0"], "--queue-limit must be"),
+        (["--log-level", "loud"], "--log-level must be"),
+        (["--no-such-flag"], "unrecognized arguments"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_settings_that_cannot_be_used(tmp_path: Path, arguments: list[str], says: str) -> None:
+    assert says in refused(tmp_path, *arguments)
+    assert list(tmp_path.iterdir()) == [], "nothing is left behind"
+
+
+def test_the_environment_sets_and_a_flag_wins(tmp_path: Path) -> None:
+    environment = {"SESSILE_STORE": "sqlite:///env.db", "SESSILE_ALLOW_HOST": "a.example,b.example"}
+    with Process(tmp_path, **environment) as server:
+        assert server.banner[0] == "  store  SQLite env.db"
+        for host, status in (("b.example", 200), ("c.example", 403)):
+            response = httpx2.get(server.url + "/healthz", headers={"Host": host})
+            assert response.status_code == status
+        server.terminate()
+    with Process(tmp_path, "--store", "sqlite:///flag.db", **environment) as server:
+        assert server.banner[0] == "  store  SQLite flag.db"
+
+
+def test_the_environment_is_read_by_type() -> None:
+    found = from_environment(
+        {"SESSILE_PORT": "1", "SESSILE_ALLOW_REMOTE": "yes", "SESSILE_ECHO_DELAY": "0.5"}
+    )
+    assert found == {"port": 1, "allow_remote": True, "echo_delay": 0.5}
+    with pytest.raises(SettingsError, match="SESSILE_PORT must be a whole number"):
+        from_environment({"SESSILE_PORT": "x"})
+    with pytest.raises(SettingsError, match="SESSILE_ALLOW_REMOTE must be true or false"):
+        from_environment({"SESSILE_ALLOW_REMOTE": "maybe"})
+    with pytest.raises(SettingsError, match="--max-body"):
+        Settings(max_body=1)
+
+
+async def test_a_function_is_served_from_the_working_directory(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("async def reply(turn):\n    return turn.content[::-1]\n")
+    async with process(tmp_path, "mine:reply") as (_, chat):
+        assert (await chat.send("s", "abc"))[-2].data["content"] == "cba"
+
+
+async def test_an_open_host_says_what_it_means(tmp_path: Path) -> None:
+    with Process(tmp_path, "--host", "0.0.0.0", "--allow-remote") as server:
+        assert "no authentication" in server.banner[-1]
+
+
+async def test_operating_routes(tmp_path: Path) -> None:
+    async with process(tmp_path) as (_, chat):
+        assert (await chat.http.get("/healthz")).json() == {"status": "ok"}
+        assert (await chat.http.get("/readyz")).json() == {"status": "ok"}
+        await chat.send("s", "x")
+        metrics = (await chat.http.get("/metrics")).text
+        assert "sessile_sessions_awake 1.0" in metrics
+        assert "process_resident_memory_bytes" in metrics
+        assert "Sessile" in (await chat.http.get("/")).text

@@ -1,0 +1,181 @@
+"""The pure parts: folding events, server-sent events, ids."""
+
+import uuid
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import UNSET
+
+from sessile.fold import Answer, GapError, History
+from sessile.sse import Parser, frame
+from sessile.types import (
+    Approval,
+    DataPart,
+    DeletedEvent,
+    DeltaEvent,
+    Message,
+    MessageEvent,
+    PartEvent,
+    PartsEvent,
+    ReasoningPart,
+    StatusEvent,
+    TextPart,
+    ToolCallPart,
+    clean,
+    new_id,
+)
+
+outputs = st.lists(
+    st.one_of(
+        st.tuples(st.sampled_from(["text", "reasoning"]), st.text(min_size=1)),
+        st.builds(
+            ToolCallPart,
+            st.sampled_from(["1", "2"]),
+            st.just("tool"),
+            st.integers(),
+            st.sampled_from(["pending", "running", "complete"]),
+        ),
+        st.builds(DataPart, st.sampled_from(["plan", "todo"]), st.integers()),
+    )
+)
+
+
+def written(found: list[object]) -> tuple[Answer, list[DeltaEvent | PartEvent]]:
+    """An answer as its agent writes it, and the events that come of it."""
+    answer = Answer("a", "q", 1)
+    events: list[DeltaEvent | PartEvent] = []
+    for seq, output in enumerate(found, 1):
+        answer.seq = answer.seq or seq
+        if isinstance(output, tuple):
+            part, offset = answer.write(*output)
+            events.append(DeltaEvent(seq, "a", part, output[0], offset, output[1]))
+        else:
+            index = answer.put(output)  # type: ignore[arg-type]
+            events.append(PartEvent(seq, "a", index, output))  # type: ignore[arg-type]
+    return answer, events
+
+
+@given(outputs)
+def test_folding_the_events_gives_what_was_written(found: list[object]) -> None:
+    answer, events = written(found)
+    folded = Answer("a", "q", 1)
+    for event in events:
+        folded.apply(event)
+    assert folded.message() == answer.message()
+
+
+@given(outputs, st.data())
+def test_events_may_be_repeated_from_any_point(found: list[object], data: st.DataObject) -> None:
+    """Text that comes twice is there once. A part that is replaced is as the last one says."""
+    answer, events = written([output for output in found if isinstance(output, tuple)])
+    cut = data.draw(st.integers(0, len(events)))
+    back = data.draw(st.integers(0, cut))
+    folded = Answer("a", "q", 1)
+    for event in [*events[:cut], *events[back:]]:
+        folded.apply(event)
+    assert folded.message().parts == answer.message().parts
+
+
+@given(outputs, st.data())
+def test_whoever_joins_in_the_middle_goes_on_from_what_stands(
+    found: list[object], data: st.DataObject
+) -> None:
+    _, events = written(found)
+    cut = data.draw(st.integers(0, len(events)))
+    until = Answer("a", "q", 1)
+    for event in events[:cut]:
+        until.apply(event)
+    history = History([until.message()] if cut else [])
+    whole = History()
+    for event in events:
+        whole.apply(event)
+    for event in events[cut:]:
+        history.apply(event)
+    assert [m.parts for m in history.messages()] == [m.parts for m in whole.messages()]
+
+
+def test_text_that_was_lost_is_noticed() -> None:
+    answer = Answer("a")
+    answer.apply(DeltaEvent(1, "a", 0, "text", 0, "abc"))
+    with pytest.raises(GapError):
+        answer.apply(DeltaEvent(3, "a", 0, "text", 4, "e"))
+    with pytest.raises(GapError):
+        answer.apply(PartEvent(3, "a", 2, DataPart("x", 1)))
+    assert answer.message().content == "abc"
+
+
+def test_an_answer_that_ends_closes_its_tool_calls() -> None:
+    answer = Answer("a")
+    answer.put(ToolCallPart("1", "t", {}, "complete", tool_output=1))
+    answer.put(ToolCallPart("2", "t", {}, "running"))
+    answer.put(ToolCallPart("3", "t", {}, "pending", approval=Approval("p", "asked")))
+    done, running, asked = answer.settled("stopped").parts
+    assert isinstance(done, ToolCallPart)
+    assert isinstance(running, ToolCallPart)
+    assert isinstance(asked, ToolCallPart)
+    assert (done.state, done.error) == ("complete", UNSET)
+    assert (running.state, bool(running.error)) == ("error", True)
+    assert asked.approval == Approval("p", "expired")
+
+
+def test_a_history_is_what_its_events_say() -> None:
+    def message(id: str, seq: int) -> MessageEvent:
+        return MessageEvent(seq, Message(id, "user", id, [TextPart(id)], 1, seq, "complete"))
+
+    history = History()
+    history.apply(message("a", 1))
+    history.apply(message("b", 2))
+    history.apply(StatusEvent(3, "b", "queued", 1))
+    assert [m.status for m in history.messages()] == ["complete", "queued"]
+    history.apply(StatusEvent(4, "b", "running"))
+    history.apply(PartsEvent(5, "a", [ReasoningPart("r"), TextPart("new")]))
+    assert [(m.content, m.status) for m in history.messages()] == [
+        ("new", "complete"),
+        ("b", "complete"),
+    ]
+    history.apply(DeletedEvent(6, "a"))
+    assert [m.id for m in history.messages()] == ["b"]
+    history.apply(DeletedEvent(7))
+    assert history.messages() == []
+
+
+@given(st.lists(st.tuples(st.sampled_from(["delta", "done"]), st.text(), st.integers(0, 9))),
+       st.sampled_from([b"\n", b"\r\n", b"\r"]), st.data())  # fmt: skip
+def test_server_sent_events_survive_any_cut(
+    sent: list[tuple[str, str, int]], newline: bytes, data: st.DataObject
+) -> None:
+    lines = [(name, text.translate({10: 32, 13: 32}), seq) for name, text, seq in sent]
+    whole = b":comment\n\n" + b"".join(frame(n, t.encode(), seq) for n, t, seq in lines)
+    whole = whole.replace(b"\n", newline)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=5)))
+    parser = Parser()
+    got = []
+    for start, end in zip([0, *cuts], [*cuts, len(whole)], strict=True):
+        got += list(parser.feed(whole[start:end]))
+    got += list(parser.feed(b"\n"))
+    assert got == [(name, text, str(seq) if seq else None) for name, text, seq in lines]
+
+
+def test_ids_are_uuids_in_the_order_of_time() -> None:
+    ids = [new_id() for _ in range(1000)]
+    assert len(set(ids)) == 1000
+    assert {uuid.UUID(id).version for id in ids} == {7}
+    assert {uuid.UUID(id).variant for id in ids} == {uuid.RFC_4122}
+    assert [id[:8] for id in ids] == sorted(id[:8] for id in ids)
+
+
+@given(st.text(st.characters(exclude_categories=())))
+def test_cleaned_text_can_be_stored_and_right_text_stays(text: str) -> None:
+    clean(text).encode()
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        pass
+    else:
+        assert clean(text) == text
+
+
+def test_halves_of_a_character_become_one() -> None:
+    assert clean("\ud83d\ude42!") == "🙂!"
+    assert clean("a\ud83db") == "a\ufffdb"

@@ -1,0 +1,155 @@
+"""A conversation with a model behind a real server that speaks the OpenAI protocol."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fake_openai import USAGE, FakeOpenAI
+from tests.serving import Client, frames, kinds, running, serving, text
+
+
+@pytest.fixture
+async def model() -> FakeOpenAI:
+    return FakeOpenAI()
+
+
+@pytest.fixture
+async def settings(
+    model: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
+) -> AsyncGenerator[dict[str, Any], None]:
+    async with running(model) as url:
+        monkeypatch.setenv("OPENAI_BASE_URL", f"{url}/v1")
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+        yield {"agent": "openai:fake"}
+
+
+@pytest.fixture
+async def chat(tmp_path: Path, settings: dict[str, Any]) -> AsyncGenerator[Client, None]:
+    async with serving(tmp_path, **settings) as client:
+        yield client
+
+
+async def test_text_thoughts_and_usage_are_kept(chat: Client, model: FakeOpenAI) -> None:
+    events = await chat.send("s", "[[think:let me see]] Hello")
+    answer = events[-2].data
+    assert [part["type"] for part in answer["parts"]] == ["reasoning", "text"]
+    assert answer["parts"][0]["content"] == "let me see "
+    assert answer["content"] == text(events) == "Echo: [[think:let me see]] Hello"
+    assert answer["metadata"]["usage"] == USAGE
+    assert answer["metadata"]["model"] == "fake"
+    assert model.keys == ["Bearer sk-test"]
+
+
+async def test_the_model_is_shown_the_conversation(chat: Client, model: FakeOpenAI) -> None:
+    await chat.send("s", "one")
+    await chat.send("s", "two")
+    assert model.requests[-1]["messages"] == [
+        {"role": "user", "content": "one"},
+        {"role": "assistant", "content": "Echo: one"},
+        {"role": "user", "content": "two"},
+    ]
+
+
+async def test_history_has_limits_so_that_a_turn_costs_the_same(
+    tmp_path: Path, settings: dict[str, Any], model: FakeOpenAI
+) -> None:
+    limits = {"system_prompt": "Be brief.", "history_messages": 4, "history_characters": 30}
+    async with serving(tmp_path, **settings, **limits) as chat:
+        for index in range(6):
+            await chat.send("s", f"number {index}")
+        shown = model.requests[-1]["messages"]
+        assert [message["content"] for message in shown] == [
+            "Be brief.",
+            "number 4",
+            "Echo: number 4",
+            "number 5",
+        ]
+        await chat.send("s", "x" * 100)
+        await chat.send("s", "last")
+        assert [m["content"] for m in model.requests[-1]["messages"]] == ["Be brief.", "last"]
+
+
+async def test_an_answer_follows_its_question_where_others_were_queued(
+    tmp_path: Path, settings: dict[str, Any], model: FakeOpenAI
+) -> None:
+    async with serving(tmp_path, **settings) as chat, chat.socket("s") as socket:
+        first = asyncio.create_task(chat.send("s", "[[endless]]"))
+        await frames(socket, until="delta")
+        second = asyncio.create_task(chat.send("s", "second"))
+        await frames(socket, until="status")
+        third = asyncio.create_task(chat.send("s", "third"))
+        await frames(socket, until="status")
+        await chat.http.post("/chat/s/stop")
+        await asyncio.gather(first, second, third)
+    roles = [message["role"] for message in model.requests[-1]["messages"]]
+    assert roles == ["user", "assistant", "user", "assistant", "user"]
+    assert [m["content"] for m in model.requests[-1]["messages"][2:]] == [
+        "second",
+        "Echo: second",
+        "third",
+    ]
+
+
+async def test_images_are_shown_to_the_model(chat: Client, model: FakeOpenAI) -> None:
+    parts = [
+        {"type": "text", "content": "What is this?"},
+        {"type": "file", "mediaType": "image/png", "url": "data:image/png;base64,AA=="},
+    ]
+    await chat.stream("POST", "/chat/s", json={"parts": parts})
+    assert model.requests[-1]["messages"][-1]["content"] == [
+        {"type": "text", "text": "What is this?"},
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("said", "kept", "sentence"),
+    [
+        ("[[http:401]]", "", "answered 401: the key is wrong"),
+        ("[[http:429]]", "", "answered 429: the key is wrong"),
+        ("[[http:500]]", "", "answered 500: the key is wrong"),
+        ("[[cut:2]] a b c", "Echo: [[cut:2]] ", "connection to the model's server failed"),
+        ("[[broken]]", "Echo: [[broken]]", "the GPU caught fire"),
+        ("[[unfinished]]", "Echo: [[unfinished]]", "ended before its answer did"),
+    ],
+)
+async def test_errors_keep_what_came_and_the_session_goes_on(
+    chat: Client, said: str, kept: str, sentence: str
+) -> None:
+    events = await chat.send("s", said)
+    assert kinds(events)[-3:] == ["assistant", "error", "done"]
+    assert events[-3].data["status"] == "error"
+    assert events[-3].data["content"] == kept
+    assert sentence in events[-2].data["error"]
+    assert events[-2].data["code"] == "agent_error"
+    assert (await chat.send("s", "again"))[-2].data["content"] == "Echo: again"
+
+
+async def test_a_provider_that_cannot_be_reached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")
+    monkeypatch.setenv("OPENAI_API_KEY", "x")
+    async with serving(tmp_path, agent="openai:fake") as chat:
+        events = await chat.send("s", "Hello")
+        assert events[-3].data["status"] == "error"
+        assert "connection" in events[-2].data["error"]
+
+
+async def test_a_cut_by_length_is_told(chat: Client) -> None:
+    answer = (await chat.send("s", "[[length]]"))[-2].data
+    assert answer["status"] == "complete"
+    assert answer["metadata"]["finishReason"] == "length"
+
+
+async def test_a_stop_ends_the_request_to_the_model(chat: Client, model: FakeOpenAI) -> None:
+    async with chat.socket("s") as socket:
+        sending = asyncio.create_task(chat.send("s", "[[endless]]"))
+        await frames(socket, until="delta")
+        model.left.clear()
+        assert (await chat.http.post("/chat/s/stop")).json() == {"stopped": True}
+        await asyncio.wait_for(model.left.wait(), 10)
+        assert (await sending)[-2].data["status"] == "stopped"

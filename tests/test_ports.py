@@ -1,0 +1,65 @@
+"""Every adapter passes the suite of its port."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import apsw
+import pytest
+
+from sessile.bus.base import Bus
+from sessile.bus.memory import MemoryBus
+from sessile.errors import SettingsError
+from sessile.store import sql
+from sessile.store.base import Store
+from sessile.store.sqlite import SQLiteStore
+from sessile.testing import BusSuite, StoreSuite, Writer
+
+
+class TestSQLiteStore(StoreSuite):
+    @pytest.fixture
+    def make_store(self, tmp_path: Path) -> Callable[[], Store]:
+        return lambda: SQLiteStore(tmp_path / "sessile.db")
+
+    async def test_a_message_is_synced_and_a_token_is_not(self, tmp_path: Path) -> None:
+        store = SQLiteStore(tmp_path / "sessile.db")
+        await store.open()
+        levels: list[int] = []
+        writer = Writer(store, "s")
+        for durable in (True, False, True, False):
+            change = writer.change(durable)
+            if durable:
+                writer.say(change, f"m{len(levels)}")
+            writer.delta(change, "a", 0, "x")
+            await writer.commit(change)
+            levels.append(store._db.execute("PRAGMA synchronous").get)
+        assert levels == [2, 1, 2, 1]
+        await store.close()
+
+    async def test_a_file_of_a_newer_schema_is_left_alone(self, tmp_path: Path) -> None:
+        newer = len(sql.migrations("sqlite")) + 1
+        database = apsw.Connection(str(tmp_path / "sessile.db"))
+        database.execute(f"PRAGMA user_version = {newer}")
+        database.close()
+        with pytest.raises(SettingsError, match="newer Sessile"):
+            await SQLiteStore(tmp_path / "sessile.db").open()
+
+    async def test_a_file_that_is_no_database_is_left_alone(self, tmp_path: Path) -> None:
+        path = tmp_path / "sessile.db"
+        path.write_bytes(b"my diary, not a database\n" * 100)
+        with pytest.raises(SettingsError, match="not a database"):
+            await SQLiteStore(path).open()
+        assert path.read_bytes().startswith(b"my diary")
+
+    def test_every_query_has_a_purpose_and_is_used(self) -> None:
+        queries = sql.queries("sqlite.sql")
+        source = (Path(sql.__file__).parent / "sqlite.py").read_text()
+        assert {name for name in queries if f'"{name}"' not in source} == set()
+        text = (Path(sql.__file__).parent / "sqlite.sql").read_text()
+        for name in queries:
+            assert f"-- name: {name}\n-- " in text
+
+
+class TestMemoryBus(BusSuite):
+    @pytest.fixture
+    async def bus(self) -> Bus:
+        return MemoryBus()
