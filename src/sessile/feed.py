@@ -6,9 +6,10 @@ it is still there, and from the store if it is not: so whoever comes late, comes
 slowly is served in the same way.
 """
 
-import asyncio
 from collections.abc import Callable, Sequence
 from heapq import merge
+
+from msgspec import UNSET
 
 from sessile.bus.base import Bus
 from sessile.fold import Answer, GapError, fold_answer
@@ -27,6 +28,8 @@ class Feed:
         self.store = store
         self.watchers: set[Watcher] = set()
         self.recent: list[Frame] = []  # consecutive numbers
+        self.head = -1  # the last number published here; -1 before the first
+        self.published = 0
         self._size = 0
         self.unsubscribe: Callable[[], None] = lambda: None
 
@@ -39,23 +42,31 @@ class Feed:
             self._remember(frames)
         for watcher in tuple(self.watchers):
             watcher.notify()
+        if is_end(frames[-1]):
+            # A session of this id that comes after it counts from 1 again.
+            self.recent, self._size, self.head = [], 0, -1
 
     def after(self, cursor: int) -> list[Frame] | None:
         """The recent events after a number; None if the store must be asked."""
-        if not self.recent or cursor + 1 < self.recent[0].seq:
+        if cursor == self.head:
+            return []
+        if not self.recent or not self.recent[0].seq <= cursor + 1 <= self.head:
             return None
         return self.recent[cursor + 1 - self.recent[0].seq :]
 
     def _remember(self, frames: Sequence[Frame]) -> None:
-        last = self.recent[-1].seq if self.recent else 0
-        fresh = [frame for frame in frames if frame.seq > last]
+        last = self.head
+        fresh = frames if frames[0].seq > last else [f for f in frames if f.seq > last]
         if not fresh:
             return
         lost_some = fresh[0].seq != last + 1
         if lost_some or all(watcher.cursor >= last for watcher in self.watchers):
             self.recent, self._size = [], 0
         self.recent.extend(fresh)
-        self._size += sum(len(frame.data) for frame in fresh)
+        self.head = fresh[-1].seq
+        size = sum([len(frame.data) for frame in fresh])
+        self._size += size
+        self.published += size
         if self._size > RECENT:
             self._forget_half()
 
@@ -67,85 +78,67 @@ class Feed:
         del self.recent[:drop]
 
 
+def is_end(frame: Frame) -> bool:
+    """Whether an event says that the session was deleted."""
+    if not frame.data.startswith(b'{"type":"deleted"'):
+        return False
+    event = frame.event
+    return isinstance(event, DeletedEvent) and event.message_id is UNSET
+
+
 class Watcher:
     """Somebody who watches a session; made by :meth:`Feeds.watch`.
 
-    ``cursor`` is the number of the last event that :meth:`next` has given.
+    ``cursor`` is the number of the last event that :meth:`read` has given. ``listener`` is called
+    when there may be something to read.
     """
 
     def __init__(self, feed: Feed, cursor: int) -> None:
         self.cursor = cursor
         self.notices: list[Frame] = []
         self.closed = False
+        self.listener: Callable[[], None] | None = None
         self._feed = feed
-        self._wake: asyncio.Future[None] | None = None
         self._reset: _Reset | None = None
 
-    async def next(self, patience: float) -> list[Frame]:
-        """What comes after the cursor; waits for it, and gives nothing after so many seconds.
-
-        Where single events are no longer kept, a reset and whole messages.
-        """
-        while not self.closed:
-            if self.notices:
-                notices, self.notices = self.notices, []
-                return notices
-            frames = await self._read()
-            if frames:
-                return frames
-            if not await self._wait(patience):
-                break
-        return []
+    @property
+    def published(self) -> int:
+        """Bytes published in this session since somebody began to watch it."""
+        return self._feed.published
 
     def notify(self) -> None:
-        """There may be something to read."""
-        if self._wake is not None and not self._wake.done():
-            self._wake.set_result(None)
+        if self.listener is not None:
+            self.listener()
 
     def close(self) -> None:
-        """Let :meth:`next` return, for good."""
+        """Tell the listener that nothing more will come."""
         self.closed = True
         self.notify()
 
-    async def _read(self) -> list[Frame]:
-        if self._reset is None:
-            frames = self._feed.after(self.cursor)
-            if frames is None:
-                frames = await self._feed.store.events(self._feed.session, self.cursor)
-            if frames is not None:
-                if frames:
-                    self.cursor = frames[-1].seq
+    async def read(self) -> list[Frame]:
+        """What comes after the cursor, if anything.
+
+        Where single events are no longer kept it is a reset, and then whole messages.
+        """
+        if self.notices:
+            notices, self.notices = self.notices, []
+            return notices
+        if self._reset is not None:
+            frames = await self._reset.next()
+            if frames:
+                self.cursor = frames[-1].seq
                 return frames
-            self._reset = await _Reset.begin(self._feed, self.cursor)
-            return [Frame.of(ResetEvent(self._reset.until), 0)]
-        frames = await self._reset.next()
-        if frames:
-            self.cursor = frames[-1].seq
-        else:
             self.cursor = self._reset.until
             self._reset = None
-            return await self._read()
-        return frames
-
-    async def _wait(self, patience: float) -> bool:
-        recent = self._feed.recent
-        if self.notices or self.closed or (recent and recent[-1].seq > self.cursor):
-            return True
-        loop = asyncio.get_running_loop()
-        wake = self._wake = loop.create_future()
-        timer = loop.call_later(patience, self._give_up)
-        try:
-            await wake
-        except TimeoutError:
-            return False
-        finally:
-            timer.cancel()
-            self._wake = None
-        return True
-
-    def _give_up(self) -> None:
-        if self._wake is not None and not self._wake.done():
-            self._wake.set_exception(TimeoutError())
+        recent = self._feed.after(self.cursor)
+        if recent is None:
+            recent = await self._feed.store.events(self._feed.session, self.cursor)
+        if recent is None:
+            self._reset = await _Reset.begin(self._feed, self.cursor)
+            return [Frame.of(ResetEvent(self._reset.until), 0)]
+        if recent:
+            self.cursor = recent[-1].seq
+        return recent
 
 
 class _Reset:

@@ -1,4 +1,4 @@
-"""The one loop that sends a session's events over HTTP; a protocol only encodes them."""
+"""A response that streams a session's events; a protocol only encodes them."""
 
 import asyncio
 from collections.abc import Iterable
@@ -7,6 +7,7 @@ from typing import Protocol
 from starlette.types import Receive, Scope, Send
 
 from sessile.feed import Feeds, Watcher
+from sessile.http.pump import Pump
 from sessile.sse import HEARTBEAT
 from sessile.types import Frame
 
@@ -15,9 +16,6 @@ HEADERS = [
     (b"cache-control", b"no-cache, no-transform"),
     (b"x-accel-buffering", b"no"),
 ]
-
-# Seconds that a stream must last before it costs a task that listens for its client's leaving.
-SETTLES_IN = 1.0
 
 
 class Encoder(Protocol):
@@ -52,61 +50,60 @@ class EventStream:
         self._first = first
         self._last = last
         self._cut = cut
+        self._too_slow = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        leaving = _Leaving(receive, self._watcher)
+        self._send = send
+        self._clock = asyncio.get_running_loop().time
+        self._task = asyncio.current_task()
+        self._pump = Pump(self._watcher, self)
+        self._sent_at = self._clock()
+        self._beat(self._heartbeat)
         try:
             await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
-            await self._run(send)
+            if self._encoder is None:
+                await self._body(self._first + self._last, more=False)
+                return
+            if self._first:
+                await self._body(self._first, more=True)
+            self._pump.wake()
+            while (await receive())["type"] != "http.disconnect":
+                pass
+        except asyncio.CancelledError:
+            if not self._too_slow:
+                raise
         finally:
-            leaving.forget()
+            self._timer.cancel()
+            self._pump.stop()
             self._feeds.leave(self._watcher)
 
-    async def _run(self, send: Send) -> None:
-        clock = asyncio.get_running_loop().time
-        if self._first:
-            await _body(send, self._first, more=True)
-        silent_since = clock()
-        while self._encoder is not None:
-            patience = silent_since + self._heartbeat - clock()
-            frames = await self._watcher.next(patience)
-            if self._watcher.closed:
-                await _body(send, self._cut, more=True)
-                break
-            data, ended = self._encoder.encode(frames)
-            if ended:
-                await _body(send, data + self._last, more=False)
-                return
-            if not data and clock() - silent_since >= self._heartbeat:
-                data = HEARTBEAT
-            if data:
-                await _body(send, data, more=True)
-                silent_since = clock()
-        await _body(send, self._last, more=False)
+    async def deliver(self, frames: list[Frame]) -> bool:
+        assert self._encoder is not None
+        data, ended = self._encoder.encode(frames)
+        if ended:
+            await self._body(data + self._last, more=False)
+        elif data:
+            await self._body(data, more=True)
+        return ended
 
+    async def let_go(self) -> None:
+        await self._body(self._cut + self._last, more=False)
 
-async def _body(send: Send, data: bytes, more: bool) -> None:
-    await send({"type": "http.response.body", "body": data, "more_body": more})
-
-
-class _Leaving:
-    """Closes the watcher when the client has gone, if the stream lasts long enough to care."""
-
-    def __init__(self, receive: Receive, watcher: Watcher) -> None:
-        self._receive = receive
-        self._watcher = watcher
-        self._task: asyncio.Task[None] | None = None
-        self._timer = asyncio.get_running_loop().call_later(SETTLES_IN, self._listen)
-
-    def forget(self) -> None:
-        self._timer.cancel()
+    def cut_off(self) -> None:
+        self._too_slow = True
         if self._task is not None:
             self._task.cancel()
 
-    def _listen(self) -> None:
-        self._task = asyncio.create_task(self._until_gone())
+    def _beat(self, patience: float) -> None:
+        self._timer = asyncio.get_running_loop().call_later(patience, self._keep_alive)
 
-    async def _until_gone(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        self._watcher.close()
+    def _keep_alive(self) -> None:
+        silence = self._clock() - self._sent_at
+        if silence >= self._heartbeat:
+            self._pump.also(self._body(HEARTBEAT, more=True))
+            silence = 0.0
+        self._beat(self._heartbeat - silence)
+
+    async def _body(self, data: bytes, more: bool) -> None:
+        self._sent_at = self._clock()
+        await self._send({"type": "http.response.body", "body": data, "more_body": more})

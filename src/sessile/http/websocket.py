@@ -3,12 +3,12 @@
 import asyncio
 from typing import Any
 
-from msgspec import UNSET, Struct
+from msgspec import Struct
 from starlette.datastructures import QueryParams
 from starlette.types import Receive, Scope, Send
 
 from sessile.errors import InvalidRequest, SessileError
-from sessile.feed import Watcher
+from sessile.feed import is_end
 from sessile.http.context import Context
 from sessile.http.parsing import (
     SendBody,
@@ -17,12 +17,13 @@ from sessile.http.parsing import (
     draft_of,
     parse,
 )
+from sessile.http.pump import Pump
 from sessile.http.responses import error_response
 from sessile.session import value_of
 from sessile.store.base import Row
-from sessile.types import DeletedEvent, ErrorEvent, SessionStatus, encode
+from sessile.types import ErrorEvent, Frame, SessionStatus, encode
 
-NORMAL, GOING_AWAY, TOO_BIG = 1000, 1001, 1009
+NORMAL, GOING_AWAY, TOO_BIG, TOO_SLOW = 1000, 1001, 1009, 1013
 
 
 class Hello(Struct, tag="hello"):
@@ -84,32 +85,34 @@ class _Socket:
         if message["type"] != "websocket.connect":
             return
         watcher = self._context.feeds.watch(self._id)
+        pump = Pump(watcher, self)
         try:
             row = await self._context.store.row(self._id) or Row(self._id)
             watcher.cursor = row.seq if after is None else after
             await self._send({"type": "websocket.accept"})
             await self._send_value(Hello(row.seq, value_of(row).status))
-            sending = asyncio.create_task(self._send_events(watcher))
-            try:
-                await self._take_commands()
-            finally:
-                sending.cancel()
-                await asyncio.gather(sending, return_exceptions=True)
+            pump.wake()
+            await self._take_commands()
         finally:
+            pump.stop()
             self._context.feeds.leave(watcher)
 
-    async def _send_events(self, watcher: Watcher) -> None:
-        patience = 24 * 3600.0  # the server's pings keep the connection alive
-        while True:
-            for frame in await watcher.next(patience):
-                await self._send({"type": "websocket.send", "text": frame.text})
-                event = frame.event if frame.data.startswith(b'{"type":"deleted"') else None
-                if isinstance(event, DeletedEvent) and event.message_id is UNSET:
-                    await self._close(NORMAL, "the session was deleted")
-                    return
-            if watcher.closed:
-                await self._close(GOING_AWAY, "the server is shutting down")
-                return
+    async def deliver(self, frames: list[Frame]) -> bool:
+        for frame in frames:
+            await self._send({"type": "websocket.send", "text": frame.text})
+        if is_end(frames[-1]):
+            await self._close(NORMAL, "the session was deleted")
+            return True
+        return False
+
+    async def let_go(self) -> None:
+        await self._close(GOING_AWAY, "the server is shutting down")
+
+    def cut_off(self) -> None:
+        # The close waits behind what the client has not read; its answer ends the socket.
+        self._closing = asyncio.create_task(
+            self._close(TOO_SLOW, "too slow; come back with ?after=")
+        )
 
     async def _take_commands(self) -> None:
         while True:

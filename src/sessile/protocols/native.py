@@ -77,11 +77,13 @@ class SessionStream:
 
     def encode(self, frames: Iterable[Frame]) -> tuple[bytes, bool]:
         """The frames as bytes, and whether the stream is at its end."""
-        ended = False
+        last = None
+        taken: list[bytes] = []
         for frame in frames:
-            event = frame.event
-            ended = ended or (isinstance(event, DeletedEvent) and event.message_id is UNSET)
-        return b"".join([sse(frame) for frame in frames]), ended
+            taken.append(sse(frame))
+            last = frame.event
+        ended = isinstance(last, DeletedEvent) and last.message_id is UNSET
+        return b"".join(taken), ended
 
 
 class TurnStream:

@@ -1,0 +1,161 @@
+"""Brings a session's events to one client: the one loop behind every protocol."""
+
+import asyncio
+import logging
+import types
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any, Protocol
+
+from sessile.feed import Watcher
+from sessile.types import Frame
+
+log = logging.getLogger(__name__)
+
+# A client is too slow when it takes nothing while so many bytes are published, or for so many
+# seconds. One that reads slowly is not: it is read for from the store, a little at a time.
+LAG = 8 * 1024 * 1024
+STALL = 30.0
+
+
+class Receiver(Protocol):
+    """The client's end, as its protocol speaks."""
+
+    async def deliver(self, frames: list[Frame]) -> bool:
+        """Send frames; True if nothing may follow."""
+
+    async def let_go(self) -> None:
+        """Say that the server ends, and close."""
+
+    def cut_off(self) -> None:
+        """Give up a client that is too slow; it comes back and says what it saw last."""
+
+
+class Pump:
+    """Runs whenever there is something to read, until the client has everything.
+
+    It has no task while its client keeps up: each publication runs the loop as far as it goes
+    without waiting. Where it would wait, for the store or for a client whose buffer is full, the
+    rest becomes a task, until the client has caught up.
+    """
+
+    def __init__(self, watcher: Watcher, receiver: Receiver) -> None:
+        self._watcher = watcher
+        self._receiver = receiver
+        self._busy = False
+        self._again = False
+        self._over = False
+        self._task: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._mark = 0
+        self._since = 0.0
+        watcher.listener = self.wake
+
+    @property
+    def busy(self) -> bool:
+        """It is sending, or waits to."""
+        return self._busy
+
+    def wake(self) -> None:
+        """There may be something to send."""
+        if self._over:
+            return
+        if self._busy:
+            self._again = True
+            if self._task is not None and self._watcher.published - self._mark > LAG:
+                self._cut_off()
+            return
+        self._step(self._run())
+
+    def also(self, send: Coroutine[Any, Any, None]) -> None:
+        """Send something beside the events, while the loop is not busy."""
+        if self._over or self._busy:
+            send.close()
+        else:
+            self._step(self._guarded(send))
+
+    def stop(self) -> None:
+        """Send no more."""
+        self._over = True
+        self._watcher.listener = None
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()
+
+    def _step(self, run: Coroutine[Any, Any, None]) -> None:
+        self._busy = True
+        try:
+            waits_for = run.send(None)
+        except StopIteration:
+            self._busy = False
+            return
+        self._task = asyncio.create_task(_resume(run, waits_for))
+        self._task.add_done_callback(self._caught_up)
+        self._watch_for_stall(STALL)
+
+    def _caught_up(self, task: asyncio.Task[None]) -> None:
+        self._task = None
+        self._busy = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._again:
+            self.wake()
+
+    async def _run(self) -> None:
+        await self._guarded(self._loop())
+
+    async def _guarded(self, sending: Coroutine[Any, Any, None]) -> None:
+        try:
+            await sending
+        except OSError:
+            self._over = True  # the client is gone, which its connection will tell
+        except Exception as error:
+            self._over = True
+            if type(error).__name__ != "ClientDisconnected":
+                log.exception("a client's stream failed")
+
+    async def _loop(self) -> None:
+        loop = asyncio.get_running_loop()
+        while not self._over:
+            self._again = False
+            self._mark, self._since = self._watcher.published, loop.time()
+            if self._watcher.closed:
+                self._over = True
+                await self._receiver.let_go()
+                return
+            frames = await self._watcher.read()
+            if frames:
+                self._over = await self._receiver.deliver(frames)
+            elif not self._again:
+                return
+
+    def _watch_for_stall(self, patience: float) -> None:
+        self._timer = asyncio.get_running_loop().call_later(patience, self._check_for_stall)
+
+    def _check_for_stall(self) -> None:
+        left = self._since + STALL - asyncio.get_running_loop().time()
+        if left <= 0:
+            self._cut_off()
+        else:
+            self._watch_for_stall(left)
+
+    def _cut_off(self) -> None:
+        self.stop()
+        self._receiver.cut_off()
+
+
+@types.coroutine
+def _resume(run: Coroutine[Any, Any, None], waits_for: Any) -> Generator[Any, Any, None]:
+    """Go on, in a task, with a coroutine that was begun outside of one."""
+    while True:
+        try:
+            value = yield waits_for
+        except BaseException as error:
+            step: Callable[[], Any] = lambda error=error: run.throw(error)  # type: ignore[misc]
+        else:
+            step = lambda value=value: run.send(value)  # type: ignore[misc]
+        try:
+            waits_for = step()
+        except StopIteration:
+            return
