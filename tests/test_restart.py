@@ -131,3 +131,48 @@ async def test_an_export_is_a_database_that_can_be_served(tmp_path: Path) -> Non
         assert [s["id"] for s in (await chat.http.get("/sessions")).json()] == ["s"]
         await chat.send("s", "and on")
         assert (await chat.messages("s"))[:2] == history
+
+
+async def test_a_turn_is_begun_again_where_that_is_wanted(tmp_path: Path) -> None:
+    flags = ["--echo-delay", "0.01", "--on-crash", "retry"]
+    said = " ".join(f"word{index}" for index in range(60))
+    async with process(tmp_path, *flags) as (server, chat):
+        shown = await some(chat, 5, said)
+        server.kill()
+    async with process(tmp_path, *flags) as (server, chat):
+        async with chat.socket("s", f"?after={shown[-1].id}") as socket:
+            seen = await frames(socket, until="message")
+            assert seen[-1]["message"]["status"] == "streaming"
+            assert seen[-1]["message"]["parts"] == []
+            await frames(socket, until="delta")
+        server.kill()
+    async with process(tmp_path, *flags) as (_, chat):
+        async with chat.socket("s", "?after=0") as socket:
+            while (seen := await frames(socket))[-1]["message"]["status"] == "streaming":
+                pass
+        _, answer = await chat.messages("s")
+        assert (answer["status"], answer["content"]) == ("complete", said)
+        assert answer["id"] == shown[-1].data["messageId"]
+        assert answer["seq"] == shown[1].data["seq"]
+        events = await chat.follow("s", after=0, count=(await chat.value("s"))["seq"])
+        assert [event.id for event in events] == list(range(1, len(events) + 1))
+
+
+@pytest.mark.parametrize(
+    ("said", "crashes"), [("one two three four", 3), ("[[tool]] two three", 1)]
+)
+async def test_a_turn_is_not_begun_again_for_ever_nor_after_a_tool(
+    tmp_path: Path, said: str, crashes: int
+) -> None:
+    flags = ["--echo-delay", "0.2", "--on-crash", "retry"]
+    for crash in range(crashes):
+        async with process(tmp_path, *flags) as (server, chat):
+            if crash == 0:
+                asking = asyncio.create_task(chat.http.post("/chat/s", json={"content": said}))
+            async with chat.socket("s", "?after=0") as socket:
+                await frames(socket, until="part" if "tool" in said else "delta")
+            server.kill()
+    await asyncio.gather(asking, return_exceptions=True)
+    async with process(tmp_path, *flags) as (_, chat):
+        question, answer = await chat.messages("s")
+        assert (question["status"], answer["status"]) == ("complete", "interrupted")

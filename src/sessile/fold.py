@@ -140,6 +140,15 @@ class Answer:
         if missing:
             growing.append(missing)
 
+    def clear(self) -> None:
+        """Begin anew, in the same place."""
+        self._parts, self._calls, self._data = [], {}, {}
+
+    @property
+    def used_tools(self) -> bool:
+        """Whether a tool was called, and so may have done something."""
+        return bool(self._calls)
+
     def parts(self) -> list[Part]:
         return [part.part() if isinstance(part, _Growing) else part for part in self._parts]
 
@@ -208,6 +217,8 @@ def fold_answer(answer: Answer, frames: Iterable[Frame]) -> None:
         event = frame.event
         if isinstance(event, DeltaEvent | PartEvent) and event.message_id == answer.id:
             answer.apply(event)
+        elif isinstance(event, MessageEvent) and event.message.id == answer.id:
+            answer.clear()
 
 
 class History:

@@ -8,7 +8,7 @@ from types import TracebackType
 from sessile.agents.base import Agent
 from sessile.bus.base import Bus
 from sessile.errors import SessileError, StoreUnavailable
-from sessile.session import Session
+from sessile.session import Limits, Session
 from sessile.store.base import Row, Store
 
 log = logging.getLogger(__name__)
@@ -49,14 +49,14 @@ class Registry:
         store: Store,
         bus: Bus,
         agent: Agent,
-        queue_limit: int = 100,
+        limits: Limits = Limits(),  # noqa: B008
         awake: int = AWAKE,
         tail_grace: float = TAIL_GRACE,
     ) -> None:
         self.store = store
         self._bus = bus
         self._agent = agent
-        self._queue_limit = queue_limit
+        self._limits = limits
         self._awake = awake
         self._tail_grace = tail_grace
         self._live: dict[str, Session] = {}
@@ -128,7 +128,7 @@ class Registry:
                 self.store,
                 self._bus,
                 self._agent,
-                self._queue_limit,
+                self._limits,
                 self._committed,
             )
             session.draining = self._draining
@@ -183,6 +183,7 @@ class Registry:
             try:
                 await self._recover()
                 await self._trim()
+                await self.store.tend()
             except SessileError as error:
                 log.warning("trimming and recovery wait for the store: %s", error)
             except Exception:

@@ -21,10 +21,12 @@ from sessile.http.context import Context, Limits
 from sessile.http.edge import Edge
 from sessile.http.routes import router
 from sessile.registry import Registry, Use
+from sessile.session import Limits as SessionLimits
 from sessile.settings import Settings
 from sessile.store.base import Store
-from sessile.store.sqlite import SQLiteStore, write_file
+from sessile.store.sqlite import SQLiteStore, read_file, write_file
 
+RETRIES = 2  # how often a turn is begun again with --on-crash retry
 DRAIN = 10.0  # seconds that running turns get when the server ends
 
 
@@ -73,11 +75,20 @@ class Sessile:
             for part in (self.store, self.bus, self.agent):
                 await part.open()
                 stack.push_async_callback(part.close)
-            self._registry = Registry(self.store, self.bus, self.agent, self.settings.queue_limit)
+            self._registry = Registry(
+                self.store, self.bus, self.agent, _session_limits(self.settings)
+            )
             self._feeds = Feeds(self.store, self.bus)
             await self._registry.open()
-            limits = Limits(body=self.settings.max_body)
-            context = Context(self._registry, self._feeds, self.store, self.bus, limits, write_file)
+            context = Context(
+                self._registry,
+                self._feeds,
+                self.store,
+                self.bus,
+                Limits(self.settings.max_body, self.settings.max_import),
+                write_file,
+                read_file,
+            )
             self._app = self._build(context)
             try:
                 yield
@@ -146,6 +157,11 @@ def _store(settings: Settings) -> Store:
         f"the store {_without_password(url)} is not known; "
         "use sqlite:///FILE (four slashes for an absolute path)"
     )
+
+
+def _session_limits(settings: Settings) -> SessionLimits:
+    retries = RETRIES if settings.on_crash == "retry" else 0
+    return SessionLimits(settings.queue_limit, retries)
 
 
 def _bus(settings: Settings) -> Bus:

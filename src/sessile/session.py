@@ -7,9 +7,8 @@ them, or under the session's lock.
 
 import asyncio
 import logging
-from bisect import insort
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Callable
 from typing import Any, NamedTuple
 
 import msgspec
@@ -29,11 +28,12 @@ from sessile.errors import (
     TurnInProgress,
 )
 from sessile.fold import Answer, GapError, fold_answer
-from sessile.store.base import Body, Change, Row, Running, Store, StoredMessage
+from sessile.journal import Journal, value_of
+from sessile.pages import Pages
+from sessile.store.base import Row, Running, Store
 from sessile.turn import Run
 from sessile.types import (
     BroadcastEvent,
-    DeletedEvent,
     ErrorEvent,
     Event,
     Frame,
@@ -44,8 +44,6 @@ from sessile.types import (
     Part,
     PartsEvent,
     Role,
-    SessionEvent,
-    SessionStatus,
     StatusEvent,
     WhileBusy,
     decode_message,
@@ -57,12 +55,6 @@ from sessile.types import (
 from sessile.types import Session as SessionValue
 
 log = logging.getLogger(__name__)
-
-Outcome = Callable[[Exception | None], None]
-
-TITLE_LENGTH = 80  # characters
-MAX_SEQ = 2**63 - 1
-CHUNK = 500  # messages read at once where all that follow are wanted
 
 
 class Draft(Struct):
@@ -95,8 +87,16 @@ class Waiting(NamedTuple):
     answer_id: str
 
 
+class Limits(NamedTuple):
+    """``queue``: the most messages that wait in a session. ``retries``: how often a turn that a
+    crash cut off is begun again; 0 settles it as interrupted."""
+
+    queue: int = 100
+    retries: int = 0
+
+
 class Session:
-    """One session. Made by :meth:`wake`; all methods are for the event loop's thread.
+    """One session, while it is awake. All methods are for the event loop's thread.
 
     Methods that write return after the commit and raise
     :class:`~sessile.errors.StoreUnavailable` if there was none. After such an error the object is
@@ -110,21 +110,19 @@ class Session:
         store: Store,
         bus: Bus,
         agent: Agent,
-        queue_limit: int,
+        limits: Limits,
         on_change: Callable[["Session"], None],
     ) -> None:
         self.id = row.id
-        self.row = row
-        self.broken = False
         self.draining = False
         self.users = 0
         self._store = store
-        self._bus = bus
         self._agent = agent
-        self._queue_limit = queue_limit
+        self._limits = limits
         self._on_change = on_change
         self._lock = asyncio.Lock()
-        self._pending: deque[tuple[Change, list[Outcome]]] = deque()
+        self._journal = Journal(row, store, bus, self._written)
+        self._pages = Pages(self._journal, store, self._writing)
         self._queue: deque[Waiting] = deque()
         self._run: Run | None = None
         self._held = False
@@ -141,12 +139,12 @@ class Session:
         running = self.row.running
         if running is None and not self._queue:
             return
-        answer = None if running is None else await self._cut_off(running)
-        change = self._change()
-        if running is not None and answer is not None:
-            self._finish(change, answer, "stopped" if running.stopping else "interrupted")
-        self._next_turn(change)
-        await self._stored()
+        if running is not None:
+            answer = await self._cut_off(running)
+            question = await self._store.message(self.id, running.question)
+            self._settle_or_retry(running, answer, question)
+        self._next_turn()
+        await self._journal.stored()
 
     async def _cut_off(self, running: Running) -> Answer:
         answer = Answer(running.answer, running.question, running.started_at)
@@ -157,7 +155,28 @@ class Session:
             log.error("session %s: its answer is kept as far as it goes: %s", self.id, gap)
         return answer
 
+    def _settle_or_retry(self, running: Running, answer: Answer, question: Message | None) -> None:
+        may_retry = running.retries < self._limits.retries and not running.stopping
+        if question is None or answer.used_tools or not may_retry:
+            self._finish(answer, "stopped" if running.stopping else "interrupted")
+            return
+        self._journal.change()
+        running.retries += 1
+        if answer.seq:
+            # Those who watch have words of the first try: the answer stands empty again.
+            answer.clear()
+            self._journal.show(answer.message())
+        self._start(question, running, answer)
+
     # State --------------------------------------------------------------------------------------
+
+    @property
+    def row(self) -> Row:
+        return self._journal.row
+
+    @property
+    def broken(self) -> bool:
+        return self._journal.broken
 
     @property
     def exists(self) -> bool:
@@ -166,7 +185,7 @@ class Session:
     @property
     def idle(self) -> bool:
         """Nothing runs and nobody uses this object, so it may be put to sleep."""
-        return not (self.users or self._run or self._pending or self._lock.locked())
+        return not (self.users or self._run or self._journal.pending or self._lock.locked())
 
     @property
     def running(self) -> bool:
@@ -179,7 +198,7 @@ class Session:
 
     async def read(self) -> SessionValue:
         """The session as its clients see it, once everything that is in it is stored."""
-        value = self._value()
+        value = value_of(self.row)
         await self.recorded()
         return value
 
@@ -192,13 +211,12 @@ class Session:
         raises :class:`~sessile.errors.MessageConflict`.
         """
         async with self._lock:
-            known = await self._known(draft)
-            if known is not None:
-                return known
-            change = self._change()
+            message = await self._known(draft)
+            if message is not None:
+                return message
             message = self._message(draft, "complete")
-            self._put_new(change, message)
-        await self._stored()
+            self._journal.put_new(message)
+        await self._journal.stored()
         return message
 
     async def get_messages(
@@ -216,29 +234,11 @@ class Session:
         self, limit: int, before: str | None = None, after: str | None = None
     ) -> tuple[list[bytes], bool]:
         """What :meth:`get_messages` gives, as the JSON of each message."""
-        running = await self._as_it_stands()
-        if after is not None:
-            start = await self._seq_of(after)
-            found = await self._store.following(self.id, limit + 1, start)
-            bodies = _with_running(found, running, lambda seq: seq > start)
-            return bodies[:limit], len(bodies) > limit
-        end = None if before is None else await self._seq_of(before)
-        found = await self._store.newest(self.id, limit + 1, end)
-        found.reverse()
-        bodies = _with_running(found, running, lambda seq: end is None or seq < end)
-        return bodies[-limit:], len(bodies) > limit
+        return await self._pages.page(limit, before, after)
 
-    async def walk(self) -> AsyncGenerator[list[bytes], None]:
+    def walk(self) -> AsyncGenerator[list[bytes], None]:
         """All messages from the oldest on, in chunks, as the JSON of each."""
-        running = await self._as_it_stands()
-        after = 0
-        at_end = False
-        while not at_end:
-            found = await self._store.following(self.id, CHUNK, after)
-            at_end = len(found) < CHUNK
-            between = range(after + 1, MAX_SEQ if at_end else found[-1].seq)
-            after = 0 if at_end else found[-1].seq
-            yield _with_running(found, running, between.__contains__)
+        return self._pages.walk()
 
     async def update_message_parts(self, message_id: str, parts: list[Part]) -> Message:
         """Replace the parts of a stored message.
@@ -246,17 +246,14 @@ class Session:
         Raises :class:`~sessile.errors.TurnInProgress` for the answer that is being written.
         """
         async with self._lock:
-            message = await self._stored_message(message_id)
+            message = await self.get_message(message_id)
             changed = msgspec.structs.replace(message, parts=parts, content=text_of(parts))
-            change = self._change()
-            event = PartsEvent(self.next_seq(), message_id, parts)
-            self._append(change, Frame.of(event, event.seq))
-            self._put(change, changed, event.seq)
+            self._journal.put(changed, PartsEvent(self.next_seq(), message_id, parts))
             self._queue = deque(
                 Waiting(changed, waiting.answer_id) if waiting.message.id == message_id else waiting
                 for waiting in self._queue
             )
-        await self._stored()
+        await self._journal.stored()
         return changed
 
     async def get_message_count(self) -> int:
@@ -265,7 +262,7 @@ class Session:
 
     def broadcast(self, data: Any) -> None:
         """Send any JSON value to everybody who watches at this moment; it is not stored."""
-        self._bus.publish(self.id, [Frame(0, encode(data), BroadcastEvent())])
+        self._journal.tell_watchers(Frame(0, encode(data), BroadcastEvent()))
 
     # Sending ------------------------------------------------------------------------------------
 
@@ -289,7 +286,7 @@ class Session:
                 sent = await self._send_instead(draft, replaces, while_busy)
             else:
                 sent = self._send_now_or_later(draft, while_busy)
-        await self._stored()
+        await self._journal.stored()
         return sent
 
     async def regenerate(self, answer_id: str | None = None) -> Sent:
@@ -304,6 +301,7 @@ class Session:
                 raise TurnInProgress
             if not self.exists:
                 raise SessionNotFound
+            await self.recorded()
             if answer_id is None:
                 answer = await self._store.last_answer(self.id)
             else:
@@ -313,15 +311,12 @@ class Session:
             question = await self._store.message(self.id, answer.reply_to)
             if question is None:
                 raise MessageNotFound("The message that it answers was deleted.")
-            doomed = await self._from(answer.seq)
-            self._delete(
-                self._change(),
-                (message for message in doomed if message.id != question.id),
-            )
+            doomed = await self._pages.messages_from(answer.seq)
+            self._delete([message for message in doomed if message.id != question.id])
             waiting = Waiting(question, new_id())
             self._begin(waiting)
             sent = Sent(question, waiting.answer_id, True, self.row.seq)
-        await self._stored()
+        await self._journal.stored()
         return sent
 
     async def stop(self) -> bool:
@@ -333,7 +328,6 @@ class Session:
             run = self._run
             if run is None:
                 return False
-            self._change()
             self._stop(run)
         await self._turn_ended(run)
         return run.ended_as == "stopped"
@@ -345,11 +339,13 @@ class Session:
         the message that it answers.
         """
         async with self._lock:
-            message = await self._stored_message(message_id)
+            message = await self.get_message(message_id)
             if self._run is not None and self._run.running.question == message_id:
                 raise TurnInProgress
-            self._delete(self._change(), [message])
-        await self._stored()
+            self._delete([message])
+        await self._journal.stored()
+
+    # The session as a whole ---------------------------------------------------------------------
 
     async def create(self, title: str | None, metadata: Metadata | None) -> SessionValue:
         """Store the session before its first message.
@@ -358,12 +354,7 @@ class Session:
         """
         if self.exists:
             raise SessionExists
-        change = self._change()
-        self.row.title = title or ""
-        self.row.metadata = metadata or {}
-        self._append_session(change)
-        await self._stored()
-        return self._value()
+        return await self.update(title, None, metadata)
 
     async def update(
         self,
@@ -372,7 +363,7 @@ class Session:
         metadata: Metadata | None = None,
     ) -> SessionValue:
         """Change the session itself; ``metadata`` is merged (RFC 7396: null removes a name)."""
-        change = self._change()
+        self._journal.change()
         if title is not None:
             self.row.title = title
         if archived is not None:
@@ -380,23 +371,47 @@ class Session:
         if metadata is not None:
             merged = self.row.metadata | metadata
             self.row.metadata = {name: value for name, value in merged.items() if value is not None}
-        self._append_session(change)
-        await self._stored()
-        return self._value()
+        self._journal.put_session()
+        return await self.read()
+
+    async def adopt(
+        self,
+        chunks: AsyncIterable[list[Message]],
+        title: str,
+        metadata: Metadata,
+        archived: bool = False,
+    ) -> SessionValue:
+        """Store a session that was elsewhere, with its messages, which get new numbers.
+
+        No two messages may have one id. What still ran or waited there is over. If it fails in
+        the middle, nothing of it stays. Raises :class:`~sessile.errors.SessionExists`.
+        """
+        async with self._lock:
+            if self.exists:
+                raise SessionExists
+            try:
+                async for messages in chunks:
+                    for message in messages:
+                        self._journal.adopt(_settled_copy(message, self.next_seq()))
+                    await self._journal.stored()
+                self._journal.change()
+                self.row.title = title or self.row.title
+                self.row.metadata, self.row.archived = metadata, archived
+                self._journal.put_session()
+            except BaseException:
+                if self.exists and not self.broken:
+                    self._journal.drop()
+                raise
+        return await self.read()
 
     async def delete(self) -> None:
         """Delete the session with everything it has; a turn that runs is given up."""
         async with self._lock:
-            if self._run is not None:
-                self._run.drop()
-                self._run = None
+            self._journal.drop()
+            self._give_up()
             self._queue.clear()
-            change = self._change()
-            change.drop = True
-            seq = self.next_seq()
-            self._append(change, Frame.of(DeletedEvent(seq), seq))
-            self.broken = True
-        await self._stored()
+        if self._journal.pending:
+            await self._journal.stored()
 
     # Ending -------------------------------------------------------------------------------------
 
@@ -414,27 +429,25 @@ class Session:
     # The ledger of a turn -----------------------------------------------------------------------
 
     def next_seq(self) -> int:
-        return self.row.seq + 1
+        return self._journal.next_seq
 
     def record(self, event: Event) -> None:
-        seq = self.next_seq()
-        self._append(self._change(durable=False), Frame.of(event, seq))
+        self._journal.record(event, durable=False)
 
     async def recorded(self) -> None:
-        if self._pending:
-            await self._stored()
+        if self._journal.pending:
+            await self._journal.stored()
 
     def settle(self, run: Run, status: MessageStatus, error: ErrorEvent | None) -> None:
         if self.broken:
             return
-        change = self._change()
         if error is not None:
             run.answer.metadata["error"] = {"error": error.error, "code": error.code}
-        self._finish(change, run.answer, status)
+        self._finish(run.answer, status)
         self._run = None
         run.ended_as = status
-        self._next_turn(change)
-        self._then(lambda _: self._tell_ended())
+        self._next_turn()
+        self._journal.then(lambda _: self._tell_ended())
 
     # How a turn begins and ends -----------------------------------------------------------------
 
@@ -450,13 +463,12 @@ class Session:
 
     def _send_now_or_later(self, draft: Draft, while_busy: WhileBusy) -> Sent:
         if not self._busy:
-            return self._send_now(self._change(), draft)
+            return self._send_now(draft)
         if while_busy == "reject":
             raise TurnInProgress
-        if len(self._queue) >= self._queue_limit:
+        if len(self._queue) >= self._limits.queue:
             raise QueueFull(f"{len(self._queue)} messages wait in this session already.")
-        change = self._change()
-        sent = self._send_later(change, draft)
+        sent = self._send_later(draft)
         if while_busy == "interrupt" and self._run is not None:
             self._stop(self._run)
         return sent
@@ -464,7 +476,7 @@ class Session:
     async def _send_instead(self, draft: Draft, replaces: str, while_busy: WhileBusy) -> Sent:
         if self._busy and while_busy != "interrupt":
             raise TurnInProgress
-        replaced = await self._find(replaces)
+        replaced = await self._journal.find(replaces)
         if replaced is None:
             raise MessageNotFound
         if replaced.role != "user":
@@ -473,40 +485,37 @@ class Session:
         self._held = True
         try:
             if self._run is not None:
-                self._change()
                 self._stop(run := self._run)
                 await self._turn_ended(run)
-            doomed = await self._from(replaced.seq)
+            doomed = await self._pages.messages_from(replaced.seq)
         except BaseException:
             self._held = False
-            if not (self.broken or self._run):
-                self._next_turn(self._change())
+            if not self.broken:
+                self._next_turn()
             raise
         self._held = False
-        change = self._change()
-        self._delete(change, doomed)
+        self._delete(doomed)
         if not self._queue:
-            return self._send_now(change, draft)
-        sent = self._send_later(change, draft)
-        self._next_turn(change)
+            return self._send_now(draft)
+        sent = self._send_later(draft)
+        self._next_turn()
         return sent
 
-    def _send_now(self, change: Change, draft: Draft) -> Sent:
+    def _send_now(self, draft: Draft) -> Sent:
         message = self._message(draft, "complete")
-        self._put_new(change, message)
-        answer_id = new_id()
-        self._begin(Waiting(message, answer_id))
-        return Sent(message, answer_id, False, message.seq - 1)
+        self._journal.put_new(message)
+        waiting = Waiting(message, new_id())
+        self._begin(waiting)
+        return Sent(message, waiting.answer_id, False, message.seq - 1)
 
-    def _send_later(self, change: Change, draft: Draft) -> Sent:
+    def _send_later(self, draft: Draft) -> Sent:
         message = self._message(draft, "queued")
-        self._put_new(change, message)
+        self._journal.put_new(message)
         waiting = Waiting(message, new_id())
         self._queue.append(waiting)
         self.row.queued += 1
-        seq = self.next_seq()
-        event = StatusEvent(seq, message.id, "queued", len(self._queue))
-        self._append(change, Frame.of(event, seq))
+        position = len(self._queue)
+        self._journal.record(StatusEvent(self.next_seq(), message.id, "queued", position))
         return Sent(message, waiting.answer_id, False, message.seq - 1)
 
     async def _sent_before(self, message: Message) -> Sent:
@@ -518,9 +527,9 @@ class Session:
             for waiting in self._queue:
                 if waiting.message.id == message.id:
                     return Sent(waiting.message, waiting.answer_id, True, self.row.seq)
-            if not self._pending:
+            if not self._journal.pending:
                 break
-            await self._stored()
+            await self._journal.stored()
         answer = await self._store.answer(self.id, message)
         if answer is None:
             return Sent(message, None, True, self.row.seq)
@@ -528,54 +537,66 @@ class Session:
 
     def _begin(self, waiting: Waiting) -> None:
         message, answer_id = waiting
+        self._journal.change()
         running = Running(message.id, answer_id, self.row.seq, now())
         self.row.running = running
-        answer = Answer(answer_id, message.id, running.started_at)
+        self._start(message, running, Answer(answer_id, message.id, running.started_at))
+
+    def _start(self, message: Message, running: Running, answer: Answer) -> None:
         turn = Turn(
             self.id,
             message,
-            answer_id,
-            lambda limit: self._history_before(message, limit),
+            running.answer,
+            lambda limit: self._pages.before(message, limit, len(self._queue)),
             session_metadata=self.row.metadata,
         )
         run = self._run = Run(self._agent, turn, running, answer, self)
         # The agent must not act upon a message that a crash could still take back.
-        self._then(lambda error: None if error else run.start())
+        self._journal.then(lambda error: None if error else run.start())
 
-    def _next_turn(self, change: Change) -> None:
-        if not self._queue or self.draining or self._held:
+    def _next_turn(self) -> None:
+        if not self._queue or self._run or self.draining or self._held:
             return
         waiting = self._queue.popleft()
         self.row.queued -= 1
         message = msgspec.structs.replace(waiting.message, status="complete")
-        seq = self.next_seq()
-        self._append(change, Frame.of(StatusEvent(seq, message.id, "running"), seq))
-        self._put(change, message, seq)
+        self._journal.put(message, StatusEvent(self.next_seq(), message.id, "running"))
         self._begin(Waiting(message, waiting.answer_id))
 
     def _stop(self, run: Run) -> None:
-        """Stop a turn once the intent to do so is stored with the change that is being made."""
+        """Stop a turn, once the intent to do so is stored."""
+        self._journal.change()
         run.running.stopping = True
-        self._then(lambda error: None if error else run.cancel("stopped"))
+        self._journal.then(lambda error: None if error else run.cancel("stopped"))
 
-    def _finish(self, change: Change, answer: Answer, status: MessageStatus) -> None:
-        seq = self.next_seq()
+    def _finish(self, answer: Answer, status: MessageStatus) -> None:
         if not answer.seq:
-            answer.seq = seq
-        message = answer.settled(status)
-        body = encode(message)
-        self._append(change, Frame.of_message(message, body, seq))
-        change.messages[message.id] = StoredMessage(message, body, seq)
-        self.row.message_count += 1
+            answer.seq = self.next_seq()
+        self._journal.settle(answer.settled(status))
         self.row.running = None
-        self._touch()
+
+    def _give_up(self) -> None:
+        """Drop the turn that runs, for a session that cannot be written any more."""
+        if self._run is not None:
+            self._run.drop()
+            self._run = None
+        self._tell_ended()
+
+    def _written(self) -> None:
+        """Something was stored, or could not be."""
+        if self.broken:
+            self._give_up()
+        self._on_change(self)
+
+    def _writing(self) -> Answer | None:
+        return None if self._run is None else self._run.answer
 
     async def _turn_ended(self, run: Run) -> None:
         while self._run is run and not self.broken:
             ended = asyncio.get_running_loop().create_future()
             self._ended.append(ended)
             await ended
-        await self._stored()
+        await self.recorded()
 
     def _tell_ended(self) -> None:
         ended, self._ended = self._ended, []
@@ -583,12 +604,13 @@ class Session:
             if not future.done():
                 future.set_result(None)
 
-    # Reading ------------------------------------------------------------------------------------
+    # Messages -----------------------------------------------------------------------------------
 
     async def _known(self, draft: Draft) -> Message | None:
+        """The message that a draft would be for the second time."""
         if draft.id is None:
             return None
-        message = await self._find(draft.id)
+        message = await self._journal.find(draft.id)
         if message is None:
             if self._run is not None and self._run.running.answer == draft.id:
                 raise MessageConflict
@@ -597,172 +619,18 @@ class Session:
             raise MessageConflict
         return message
 
-    async def _find(self, message_id: str) -> Message | None:
-        for change, _ in reversed(self._pending):
-            if message_id in change.messages:
-                return change.messages[message_id].message
-            if message_id in change.deleted:
-                return None
-        return await self._store.message(self.id, message_id)
+    async def get_message(self, message_id: str) -> Message:
+        """One stored message.
 
-    async def _stored_message(self, message_id: str) -> Message:
+        Raises :class:`~sessile.errors.MessageNotFound`, or
+        :class:`~sessile.errors.TurnInProgress` for the answer that is being written.
+        """
         if self._run is not None and self._run.running.answer == message_id:
             raise TurnInProgress
-        message = await self._find(message_id)
+        message = await self._journal.find(message_id)
         if message is None:
             raise MessageNotFound
         return message
-
-    async def _seq_of(self, message_id: str) -> int:
-        if self._run is not None and self._run.answer.id == message_id:
-            return self._run.answer.seq or self.next_seq()
-        message = await self._find(message_id)
-        if message is None:
-            raise MessageNotFound
-        return message.seq
-
-    async def _as_it_stands(self) -> Body | None:
-        """The answer that is being written, once everything that is in it is stored."""
-        answer = None if self._run is None else self._run.answer
-        body = None
-        if answer is not None and answer.seq:
-            body = Body(answer.seq, answer.seq, encode(answer.message()))
-        await self.recorded()
-        return body
-
-    async def _from(self, seq: int) -> list[Message]:
-        """All messages from a seq on; what is being written is waited for first."""
-        await self.recorded()
-        found: list[Message] = []
-        after = seq - 1
-        while bodies := await self._store.following(self.id, CHUNK, after):
-            found.extend(decode_message(body.body) for body in bodies)
-            after = bodies[-1].seq
-        return found
-
-    async def _history_before(self, question: Message, limit: int) -> list[Message]:
-        newest = await self._store.newest(self.id, limit + len(self._queue) + 1, None)
-        messages = [decode_message(body.body) for body in newest]
-        asked = {message.id: message.seq for message in messages}
-
-        def place(message: Message) -> tuple[int, int]:
-            """An answer stands behind its question, also where others were queued between."""
-            if message.reply_to is not UNSET and message.reply_to in asked:
-                return asked[message.reply_to], message.seq
-            return message.seq, 0
-
-        settled = (
-            message
-            for message in messages
-            if message.id != question.id and message.status != "queued"
-        )
-        before = [m for m in sorted(settled, key=place) if place(m) < (question.seq, 0)]
-        return before[-limit:] if limit else []
-
-    # Writing ------------------------------------------------------------------------------------
-
-    def _change(self, durable: bool = True) -> Change:
-        """The change that what happens now belongs to: the one that waits, or a new one."""
-        if self.broken:
-            raise StoreUnavailable
-        if self._pending and not self._pending[-1][0].taken:
-            change = self._pending[-1][0]
-        else:
-            if not self.row.created_at:
-                self.row.created_at = self.row.updated_at = now()
-            change = Change(self.row, self._done)
-            self._pending.append((change, []))
-            self._store.write(change)
-        if durable:
-            change.durable = True
-        return change
-
-    def _then(self, outcome: Outcome) -> None:
-        """Do something right after the commit of everything so far, and its publication."""
-        self._pending[-1][1].append(outcome)
-
-    async def _stored(self) -> None:
-        """Wait for the commit of everything so far; raises if it fails."""
-        if not self._pending:
-            if self.broken:
-                raise StoreUnavailable
-            return
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        def tell(error: Exception | None) -> None:
-            if future.done():
-                return
-            if error is None:
-                future.set_result(None)
-            else:
-                future.set_exception(error)
-
-        self._then(tell)
-        await future
-
-    def _done(self, change: Change, error: Exception | None) -> None:
-        _, outcomes = self._pending.popleft()
-        if error is not None:
-            self._break(error)
-        elif change.frames:
-            self._bus.publish(self.id, change.frames)
-        for outcome in outcomes:
-            outcome(error)
-        self._on_change(self)
-
-    def _break(self, error: Exception) -> None:
-        if self.broken:
-            return
-        self.broken = True
-        if self._run is not None:
-            self._run.drop()
-            self._run = None
-        self._tell_ended()
-        notice = ErrorEvent(str(error), getattr(error, "code", "internal_error"))
-        self._bus.publish(self.id, [Frame.of(notice, 0)])
-
-    def _append(self, change: Change, frame: Frame) -> None:
-        self.row.seq = frame.seq
-        change.frames.append(frame)
-
-    def _put(self, change: Change, message: Message, changed: int) -> None:
-        change.messages[message.id] = StoredMessage(message, encode(message), changed)
-        self._touch()
-
-    def _put_new(self, change: Change, message: Message) -> None:
-        body = encode(message)
-        self._append(change, Frame.of_message(message, body, message.seq))
-        change.messages[message.id] = StoredMessage(message, body, message.seq)
-        self.row.message_count += 1
-        if not self.row.title:
-            self.row.title = title_of(message)
-        self._touch()
-
-    def _delete(self, change: Change, messages: Iterable[Message]) -> None:
-        gone = set()
-        for message in messages:
-            seq = self.next_seq()
-            self._append(change, Frame.of(DeletedEvent(seq, message.id), seq))
-            change.messages.pop(message.id, None)
-            change.deleted[message.id] = seq
-            self.row.message_count -= 1
-            gone.add(message.id)
-        waiting = deque(waiting for waiting in self._queue if waiting.message.id not in gone)
-        self.row.queued -= len(self._queue) - len(waiting)
-        self._queue = waiting
-        self._touch()
-
-    def _append_session(self, change: Change) -> None:
-        seq = self.next_seq()
-        self.row.seq = seq
-        self._touch()
-        self._append(change, Frame.of(SessionEvent(seq, self._value()), seq))
-
-    def _value(self) -> SessionValue:
-        return value_of(self.row)
-
-    def _touch(self) -> None:
-        self.row.updated_at = now()
 
     def _message(self, draft: Draft, status: MessageStatus) -> Message:
         return Message(
@@ -776,36 +644,20 @@ class Session:
             UNSET if draft.metadata is None else draft.metadata,
         )
 
-
-def _with_running(
-    found: list[Body], running: Body | None, belongs: Callable[[int], bool]
-) -> list[bytes]:
-    """A page, oldest first, with the answer that was being written if it was not settled since."""
-    if running and belongs(running.seq) and all(body.seq != running.seq for body in found):
-        insort(found, running)
-    return [body.body for body in found]
+    def _delete(self, messages: list[Message]) -> None:
+        gone = self._journal.delete(messages)
+        waiting = deque(waiting for waiting in self._queue if waiting.message.id not in gone)
+        self.row.queued -= len(self._queue) - len(waiting)
+        self._queue = waiting
 
 
-def value_of(row: Row) -> SessionValue:
-    """A stored session as its clients see it."""
-    status: SessionStatus = "running" if row.running else "queued" if row.queued else "idle"
-    return SessionValue(
-        row.id,
-        row.title,
-        status,
-        row.message_count,
-        row.created_at,
-        row.updated_at,
-        row.archived,
-        row.metadata,
-        row.seq,
-    )
-
-
-def title_of(message: Message) -> str:
-    """A session's title: the first line of its first message, cut at a word."""
-    line = next((line.strip() for line in message.content.splitlines() if line.strip()), "")
-    if len(line) <= TITLE_LENGTH:
-        return line
-    cut = line[: TITLE_LENGTH - 1]
-    return (cut.rsplit(" ", 1)[0] if " " in cut[TITLE_LENGTH // 2 :] else cut).rstrip() + "…"
+def _settled_copy(message: Message, seq: int) -> Message:
+    """A message of another session, in a new place; what was not over there is over."""
+    if message.role == "assistant":
+        over: MessageStatus = "interrupted" if message.status == "streaming" else message.status
+        copied = Answer.of(message).settled(over)
+    else:
+        copied = msgspec.structs.replace(message, status="complete")
+    copied.seq = seq
+    copied.content = text_of(copied.parts)
+    return copied

@@ -30,6 +30,12 @@ class Settings:
     allow_origin: tuple[str, ...] = _setting((), "an Origin to take writes from", "ORIGIN")
     max_body: int = _setting(1024 * 1024, "the most bytes of a body or a frame", "BYTES")
     queue_limit: int = _setting(100, "the most messages that wait in a session", "COUNT")
+    max_import: int = _setting(
+        256 * 1024 * 1024, "the most bytes of a session that is imported", "BYTES"
+    )
+    on_crash: str = _setting(
+        "mark", "what becomes of an answer that a crash cut off: mark or retry", "POLICY"
+    )
     system_prompt: str = _setting("", "what openai:MODEL is told before the history", "TEXT")
     history_messages: int = _setting(50, "the most messages an agent is shown", "COUNT")
     history_characters: int = _setting(
@@ -42,6 +48,7 @@ class Settings:
         for name, least, most in (
             ("port", 0, 65535),
             ("max_body", 1024, 1 << 30),
+            ("max_import", 1024, 1 << 40),
             ("queue_limit", 1, 1_000_000),
             ("history_messages", 0, 1_000_000),
             ("history_characters", 0, 1 << 40),
@@ -55,6 +62,8 @@ class Settings:
             raise SettingsError(
                 f"--log-level must be debug, info, warning or error, not {self.log_level}"
             )
+        if self.on_crash not in ("mark", "retry"):
+            raise SettingsError(f"--on-crash must be mark or retry, not {self.on_crash}")
 
 
 def environment_name(name: str) -> str:

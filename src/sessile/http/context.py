@@ -7,15 +7,20 @@ from sessile.bus.base import Bus
 from sessile.feed import Feeds
 from sessile.registry import Registry
 from sessile.store.base import Row, Store
+from sessile.types import Message
 
 # Writes one session, from the JSON of its messages, into a SQLite file of its own.
 WriteSQLite: TypeAlias = Callable[[str, Row, AsyncGenerator[list[bytes], None]], Awaitable[None]]
+
+# Reads such a file; blocks. Raises InvalidRequest for anything else.
+ReadSQLite: TypeAlias = Callable[[str], tuple[Row, list[Message]]]
 
 
 class Limits(NamedTuple):
     """What a request may ask for. Sizes in bytes, times in seconds."""
 
     body: int = 1024 * 1024
+    imported: int = 256 * 1024 * 1024
     depth: int = 64  # of JSON values inside JSON values
     heartbeat: float = 15.0
 
@@ -29,3 +34,4 @@ class Context(NamedTuple):
     bus: Bus
     limits: Limits
     write_sqlite: WriteSQLite
+    read_sqlite: ReadSQLite

@@ -72,6 +72,14 @@ class CreateBody(Struct):
     metadata: Metadata | None = None
 
 
+class ForkBody(Struct):
+    """Up to and with which message; all by default. ``id`` and ``title`` are the fork's."""
+
+    at: str | None = None
+    id: str | None = None
+    title: str | None = None
+
+
 class UpdateBody(Struct):
     """What shall change of a session; ``metadata`` is merged, null removes a name."""
 

@@ -27,12 +27,14 @@ from sessile.errors import (
 )
 from sessile.http.chat import ChatRoutes
 from sessile.http.context import Context
+from sessile.http.copies import CopyRoutes, ImportBody
 from sessile.http.metrics import MetricsRoute
 from sessile.http.openapi import DocsRoutes, Operation, Parameter
 from sessile.http.parsing import (
     PAGE_DEFAULT,
     PAGE_MOST,
     CreateBody,
+    ForkBody,
     PartsBody,
     RegenerateBody,
     SendBody,
@@ -40,6 +42,7 @@ from sessile.http.parsing import (
     UpdateBody,
 )
 from sessile.http.responses import JSONResponse
+from sessile.http.search import DEFAULT, MOST, Found, SearchRoute
 from sessile.http.sessions import SessionRoutes
 from sessile.http.websocket import SocketRoute
 from sessile.types import Message, Session
@@ -162,7 +165,7 @@ def _chat(context: Context) -> list[Operation]:
 
 
 def _sessions(context: Context) -> list[Operation]:
-    sessions = SessionRoutes(context)
+    sessions, copies = SessionRoutes(context), CopyRoutes(context)
     stored = [*_WRITE, ContentRequired, MessageConflict]
     return [
         Operation(
@@ -258,6 +261,46 @@ def _sessions(context: Context) -> list[Operation]:
                 MessageNotFound,
                 TurnInProgress,
             ],
+            tag="sessions",
+        ),
+        Operation(
+            "POST",
+            SESSION + "/fork",
+            copies.fork,
+            "Make a new session of the history up to a message.",
+            Session,
+            201,
+            body=ForkBody,
+            errors=[*_WRITE, SessionNotFound, MessageNotFound, SessionExists],
+            tag="sessions",
+        ),
+        Operation(
+            "POST",
+            "/sessions/import",
+            copies.import_,
+            "Make a session of an export, in JSON or as a SQLite file.",
+            Session,
+            201,
+            body=ImportBody,
+            parameters=[_string("id", "Another id than the exported session's.")],
+            errors=[*_WRITE, SessionExists],
+            tag="sessions",
+        ),
+        Operation(
+            "GET",
+            "/search",
+            SearchRoute(context).search,
+            "Messages that have all words, the best first.",
+            list[Found],
+            parameters=[
+                _string("q", "Words, or their beginnings."),
+                Parameter(
+                    "limit",
+                    {"type": "integer", "minimum": 1, "maximum": MOST, "default": DEFAULT},
+                    "How many at the most.",
+                ),
+            ],
+            errors=[HostNotAllowed, StoreUnavailable, InvalidRequest],
             tag="sessions",
         ),
         Operation(

@@ -24,7 +24,7 @@ from sessile.http.parsing import (
     session_id,
 )
 from sessile.http.responses import JSONResponse
-from sessile.session import value_of
+from sessile.journal import value_of
 from sessile.types import new_id
 
 

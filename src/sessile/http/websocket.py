@@ -19,7 +19,7 @@ from sessile.http.parsing import (
 )
 from sessile.http.pump import Pump
 from sessile.http.responses import error_response
-from sessile.session import value_of
+from sessile.journal import value_of
 from sessile.store.base import Row
 from sessile.types import ErrorEvent, Frame, SessionStatus, encode
 

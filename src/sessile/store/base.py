@@ -17,7 +17,8 @@ class Running(Struct, rename="camel"):
     """The turn that a session is in, as it must be known after a crash.
 
     ``since`` is the head of the session when the turn began: its events come after it.
-    ``stopping`` is the intent of a stop, stored before the stop is carried out.
+    ``stopping`` is the intent of a stop, stored before the stop is carried out. ``retries`` counts
+    how often it was begun again after a crash.
     """
 
     question: str
@@ -25,6 +26,7 @@ class Running(Struct, rename="camel"):
     since: int
     started_at: int
     stopping: bool = False
+    retries: int = 0
 
 
 class Row(Struct):
@@ -50,6 +52,17 @@ class StoredMessage(NamedTuple):
     changed: int
 
 
+class Hit(NamedTuple):
+    """A message that a search found. ``snippet`` is plain text around what was found, ``found``
+    the places of that in it: (start, end) in characters."""
+
+    session: str
+    title: str
+    message: Message
+    snippet: str
+    found: list[tuple[int, int]]
+
+
 class Change:
     """Everything that a session's only writer changes in one transaction.
 
@@ -58,7 +71,8 @@ class Change:
 
     ``base`` is the session's seq that this change stands on: a store whose row has another seq
     has seen another writer, and refuses. ``row`` is what the row shall be. ``frames`` are the
-    change's events with the numbers ``base + 1`` to ``row.seq``. ``durable`` asks that the commit
+    change's events with the numbers ``base + 1`` to ``row.seq``; where many messages are brought in
+    at once there are none, and those who ask for them later get whole messages. ``durable`` asks that the commit
     survives the loss of power; a change without it has nothing but events of a running turn,
     and need only survive the process.
 
@@ -160,6 +174,15 @@ class Store(Protocol):
 
     async def events(self, session: str, after: int) -> list[Frame] | None:
         """Every event after ``after``, or None if some of them are no longer kept."""
+
+    async def search(self, words: Sequence[str], limit: int) -> list[Hit]:
+        """Messages that have every word, each as a word or its beginning; the best first.
+
+        What was written before is found.
+        """
+
+    async def tend(self) -> None:
+        """Do what may wait; called every few seconds."""
 
     async def tails(self) -> list[tuple[str, int]]:
         """(session, seq of its newest event) of every session of which events are kept."""

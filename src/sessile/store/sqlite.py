@@ -17,17 +17,26 @@ from typing import Any
 import apsw
 import msgspec
 
-from sessile.errors import SessionNotFound, SettingsError, StoreUnavailable
+from sessile.errors import InvalidRequest, SessionNotFound, SettingsError, StoreUnavailable
 from sessile.store import sql
-from sessile.store.base import Body, Change, Row, Running
+from sessile.store.base import Body, Change, Hit, Row, Running
 from sessile.types import Frame, Message, decode_message, decode_metadata, encode
 
 log = logging.getLogger(__name__)
+
+INDEXED = 200  # messages put into the search index in one transaction
 
 FULL, NORMAL = 2, 1  # PRAGMA synchronous: survives power loss · survives the process
 ALL = 2**63 - 1
 
 _Q = sql.queries("sqlite.sql")
+_DROPS = (
+    "drop_messages",
+    "drop_deletions",
+    "drop_tail",
+    "drop_texts",
+    "drop_documents",
+)
 _decode_running = msgspec.json.Decoder(Running).decode
 
 
@@ -46,6 +55,8 @@ class SQLiteStore:
         self._synchronous = 0
         self._activity = 0
         self._lock: int | None = None
+        self._reading = asyncio.Lock()
+        self._unindexed: set[str] | None = None
 
     # Opening ------------------------------------------------------------------------------------
 
@@ -73,6 +84,8 @@ class SQLiteStore:
             self._db.execute(f"PRAGMA {pragma}")
         self._sync(FULL)
         self._migrate()
+        # For long reads, in a thread of their own: SQLite lets go of the GIL meanwhile.
+        self._reader = apsw.Connection(str(self._path), flags=apsw.SQLITE_OPEN_READONLY)
         self._activity = self._db.execute(_Q["last_activity"]).get
 
     def _migrate(self) -> None:
@@ -114,6 +127,8 @@ class SQLiteStore:
 
     async def close(self) -> None:
         self._flush()
+        async with self._reading:
+            self._reader.close()
         self._db.close()
         self._release_lock()
 
@@ -178,7 +193,7 @@ class SQLiteStore:
             execute(_Q["drop_session"], (row.id, change.base))
             if change.base:
                 self._expect_one(row)
-            for query in ("drop_messages", "drop_deletions", "drop_tail"):
+            for query in _DROPS:
                 execute(_Q[query], (row.id,))
             return
         if change.durable:
@@ -187,10 +202,13 @@ class SQLiteStore:
             execute(_Q["advance_session"], (row.seq, row.id, change.base))
         self._expect_one(row)
         for message_id, seq in change.deleted.items():
-            execute(_Q["delete_message"], (row.id, message_id))
+            for query in ("delete_message", "delete_text", "delete_document"):
+                execute(_Q[query], (row.id, message_id))
             execute(_Q["put_deletion"], (row.id, seq, message_id))
         for message, body, changed in change.messages.values():
             execute(_Q["put_message"], _message_values(row.id, message, body, changed))
+        if change.messages and self._unindexed is not None:
+            self._unindexed.add(row.id)
         if change.frames:
             events = b"\n".join([frame.data for frame in change.frames])
             execute(
@@ -245,16 +263,64 @@ class SQLiteStore:
     async def rows(
         self, limit: int, before: str | None, query: str | None, archived: bool | None
     ) -> list[Row]:
-        with _unavailable():
-            under = ALL
-            if before is not None:
+        under = ALL
+        if before is not None:
+            with _unavailable():
                 found = self._execute(_Q["activity"], (before,)).fetchone()
-                if found is None:
-                    raise SessionNotFound
-                under = found[0]
-            flag = None if archived is None else int(archived)
-            found_rows = self._execute(_Q["sessions"], (under, flag, query, limit)).fetchall()
+            if found is None:
+                raise SessionNotFound
+            under = found[0]
+        flag = None if archived is None else int(archived)
+        found_rows = await self._read_long(_Q["sessions"], (under, flag, query, limit))
         return [_row(values) for values in found_rows]
+
+    async def search(self, words: Sequence[str], limit: int) -> list[Hit]:
+        await self.tend()
+        phrases = ['"{}"*'.format(word.replace('"', '""')) for word in words]
+        return [
+            _hit(*values)
+            for values in await self._read_long(_Q["search"], (" ".join(phrases), limit))
+        ]
+
+    async def _read_long(self, query: str, values: tuple[Any, ...]) -> list[Any]:
+        def read() -> list[Any]:
+            return list(self._reader.execute(query, values))
+
+        with _unavailable():
+            async with self._reading:
+                return await asyncio.to_thread(read)
+
+    async def tend(self) -> None:
+        if self._unindexed is None:
+            self._unindexed = set()
+            self._unindexed.update(
+                [session for (session,) in await self._read_long(_Q["unindexed"], ())]
+            )
+        while self._unindexed:
+            session = self._unindexed.pop()
+            try:
+                with _unavailable():
+                    more = self._index(session)
+            except BaseException:
+                self._unindexed.add(session)
+                raise
+            if more:
+                self._unindexed.add(session)
+            await asyncio.sleep(0)  # others wait for the loop
+
+    def _index(self, session: str) -> bool:
+        """Put the next messages of a session into the index; True if there may be more."""
+        rows = self._execute(_Q["to_index"], (session, INDEXED)).fetchall()
+        if not rows:
+            return False
+        self._sync(NORMAL)
+        with self._transaction():
+            for _, _, body in rows:
+                message = decode_message(body)
+                (document,) = self._execute(_Q["document"], (session, message.id)).fetchone()
+                self._execute(_Q["put_text"], (document, message.content))
+            self._execute(_Q["indexed"], (rows[-1][1], session))
+        return len(rows) == INDEXED
 
     async def unsettled(self) -> list[str]:
         with _unavailable():
@@ -318,6 +384,17 @@ class SQLiteStore:
         return decode_message(found[0]) if found else None
 
 
+def _hit(session: str, title: str, body: bytes, marked: str) -> Hit:
+    text = ""
+    found: list[tuple[int, int]] = []
+    for piece in marked.split("\x02"):
+        inside, mark, outside = piece.rpartition("\x03")
+        if mark:
+            found.append((len(text), len(text) + len(inside)))
+        text += inside + outside
+    return Hit(session, title, decode_message(body), text, found)
+
+
 async def write_file(path: str, row: Row, chunks: AsyncGenerator[list[bytes], None]) -> None:
     """Write one session, from the JSON of its messages, into a new database of its own.
 
@@ -337,6 +414,28 @@ async def write_file(path: str, row: Row, chunks: AsyncGenerator[list[bytes], No
             store._execute("PRAGMA journal_mode = DELETE")
     finally:
         await store.close()
+
+
+def read_file(path: str) -> tuple[Row, list[Message]]:
+    """The session in a database that :func:`write_file` wrote, and its messages in order.
+
+    The file may be anybody's: nothing in it is run, and its values are checked. Raises
+    :class:`~sessile.errors.InvalidRequest`.
+    """
+    try:
+        database = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READONLY)
+        try:
+            database.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
+            database.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
+            rows = [_row(values) for values in database.execute(_Q["exported"])]
+            bodies = list(database.execute(_Q["exported_messages"]))
+        finally:
+            database.close()
+        if len(rows) != 1:
+            raise InvalidRequest(f"The database has {len(rows)} sessions; one is imported.")
+        return rows[0], [decode_message(body) for (body,) in bodies]
+    except (apsw.Error, msgspec.MsgspecError, UnicodeDecodeError, TypeError, ValueError) as error:
+        raise InvalidRequest(f"The database is not an export of a session: {error}.") from error
 
 
 def _message_values(session: str, message: Message, body: bytes, changed: int) -> tuple[Any, ...]:

@@ -133,3 +133,59 @@ SELECT session, max(last) FROM tail GROUP BY session;
 -- name: trim
 -- Forget a session's events up to a seq.
 DELETE FROM tail WHERE session = ? AND last <= ?;
+
+-- name: unindexed
+-- Sessions with changes that the search does not know yet.
+SELECT id FROM sessions WHERE indexed < seq;
+
+-- name: to_index
+-- The next messages of a session that the search does not know as they are.
+SELECT m.seq, m.changed, m.body FROM sessions s, messages m
+WHERE s.id = ?1 AND m.session = ?1 AND m.changed > s.indexed ORDER BY m.changed LIMIT ?2;
+
+-- name: document
+-- A message's place in the index.
+INSERT INTO documents (session, message) VALUES (?, ?)
+ON CONFLICT (session, message) DO UPDATE SET message = message RETURNING id;
+
+-- name: put_text
+-- Make a message's text findable.
+INSERT OR REPLACE INTO search (rowid, content) VALUES (?, ?);
+
+-- name: indexed
+-- Remember up to where a session is in the index.
+UPDATE sessions SET indexed = ? WHERE id = ?;
+
+-- name: delete_text
+-- Forget the text of one message.
+DELETE FROM search WHERE rowid = (SELECT id FROM documents WHERE session = ? AND message = ?);
+
+-- name: delete_document
+-- Forget one message's place in the index.
+DELETE FROM documents WHERE session = ? AND message = ?;
+
+-- name: drop_texts
+-- Forget the texts of a session.
+DELETE FROM search WHERE rowid IN (SELECT id FROM documents WHERE session = ?);
+
+-- name: drop_documents
+-- Forget the places of a session in the index.
+DELETE FROM documents WHERE session = ?;
+
+-- name: search
+-- Messages that have all words, the best first; what was found stands between control characters.
+SELECT s.id, s.title, m.body, snippet(search, 0, char(2), char(3), '…', 24)
+FROM search
+JOIN documents d ON d.id = search.rowid
+JOIN messages m ON m.session = d.session AND m.id = d.message
+JOIN sessions s ON s.id = d.session
+WHERE search MATCH ? ORDER BY rank LIMIT ?;
+
+-- name: exported
+-- The sessions of a file that somebody sent: as put_session wrote them.
+SELECT id, title, seq, message_count, queued, created_at, updated_at, archived, metadata, NULL
+FROM sessions LIMIT 2;
+
+-- name: exported_messages
+-- Their messages.
+SELECT body FROM messages ORDER BY seq;

@@ -1,0 +1,48 @@
+"""``GET /search``: full text over all messages."""
+
+import unicodedata
+
+from msgspec import Struct
+from starlette.requests import Request
+from starlette.responses import Response
+
+from sessile.errors import InvalidRequest
+from sessile.http.context import Context
+from sessile.http.parsing import number
+from sessile.http.responses import JSONResponse
+from sessile.types import Message
+
+MOST, DEFAULT = 100, 20
+LONGEST = 1_000  # characters of a query
+
+
+class Found(Struct, rename="camel"):
+    """A message that has all words. ``found`` are the places of them in ``snippet``: pairs of
+    start and end, in characters."""
+
+    session_id: str
+    title: str
+    message: Message
+    snippet: str
+    found: list[tuple[int, int]]
+
+
+class SearchRoute:
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def search(self, request: Request) -> Response:
+        limit = number(request, "limit", DEFAULT, 1, MOST)
+        query = request.query_params.get("q", "")
+        if len(query) > LONGEST:
+            raise InvalidRequest(f"`q` must have at most {LONGEST} characters.")
+        words = [word for word in _plain(query).split() if any(map(str.isalnum, word))]
+        if not words:
+            raise InvalidRequest("`q` must have a word to search for.")
+        hits = await self._context.store.search(words, limit)
+        return JSONResponse([Found(*hit) for hit in hits])
+
+
+def _plain(text: str) -> str:
+    """Without control characters, which no text is searched for."""
+    return "".join(" " if unicodedata.category(c).startswith("C") else c for c in text)

@@ -1,0 +1,184 @@
+"""Fork, import and search."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import apsw
+import pytest
+
+from tests.serving import Client, frames, serving
+
+
+def said(messages: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    return [(message["id"], message["content"]) for message in messages]
+
+
+async def test_a_fork_has_the_history_up_to_a_message_and_goes_its_own_way(chat: Client) -> None:
+    for word in ("one", "two", "three"):
+        await chat.send("s", word)
+    history = await chat.messages("s")
+    response = await chat.http.post("/sessions/s/fork", json={"at": history[3]["id"]})
+    assert response.status_code == 201
+    fork = response.json()
+    assert fork["title"] == "one"
+    assert fork["messageCount"] == 4
+    assert fork["metadata"]["forkedFrom"] == {"session": "s", "message": history[3]["id"]}
+    assert said(await chat.messages(fork["id"])) == said(history[:4])
+    await chat.send(fork["id"], "elsewhere")
+    assert await chat.messages("s") == history
+    assert len(await chat.messages(fork["id"])) == 6
+    whole = (await chat.http.post("/sessions/s/fork", json={"id": "named"})).json()
+    assert (whole["id"], whole["messageCount"]) == ("named", 6)
+    regenerated = await chat.stream("POST", "/chat/named/regenerate", json={})
+    assert regenerated[-2].data["content"] == "three"
+
+
+async def test_a_fork_takes_only_what_is_settled(tmp_path: Path) -> None:
+    async with serving(tmp_path, echo_delay=0.05) as chat, chat.socket("s") as socket:
+        await chat.send("s", "done")
+        running = asyncio.create_task(chat.send("s", "one two three four five"))
+        await frames(socket, until="message")
+        await frames(socket, until="delta")
+        waiting = asyncio.create_task(chat.send("s", "waits"))
+        await frames(socket, until="status")
+        fork = (await chat.http.post("/sessions/s/fork")).json()
+        assert [m["content"] for m in await chat.messages(fork["id"])] == [
+            "done",
+            "done",
+            "one two three four five",
+        ]
+        assert fork["status"] == "idle"
+        running_id = (await chat.messages("s"))[3]["id"]
+        response = await chat.http.post("/sessions/s/fork", json={"at": running_id})
+        assert (response.status_code, response.json()["code"]) == (409, "turn_in_progress")
+        await asyncio.gather(running, waiting)
+
+
+async def test_forks_that_are_none(chat: Client) -> None:
+    response = await chat.http.post("/sessions/nobody/fork")
+    assert (response.status_code, response.json()["code"]) == (404, "session_not_found")
+    await chat.send("s", "x")
+    response = await chat.http.post("/sessions/s/fork", json={"at": "nobody"})
+    assert (response.status_code, response.json()["code"]) == (404, "message_not_found")
+    response = await chat.http.post("/sessions/s/fork", json={"id": "s"})
+    assert (response.status_code, response.json()["code"]) in ((409, "session_exists"),)
+    assert len(await chat.messages("s")) == 2
+
+
+@pytest.mark.parametrize("format", ["json", "sqlite"])
+async def test_what_is_exported_can_be_imported(chat: Client, format: str) -> None:
+    await chat.send("s", "Hello [[tool]] you", metadata={"a": 1})
+    await chat.http.patch("/sessions/s", json={"title": "T", "metadata": {"m": 1}})
+    for index in range(600):
+        await chat.http.post("/sessions/s/messages", json={"content": f"m{index}"})
+    exported = (await chat.http.get(f"/sessions/s/export?format={format}")).content
+    response = await chat.http.post("/sessions/import", content=exported)
+    assert (response.status_code, response.json()["code"]) == (409, "session_exists")
+    response = await chat.http.post("/sessions/import?id=copy", content=exported)
+    assert response.status_code == 201, response.text
+    value = response.json()
+    assert (value["title"], value["metadata"], value["messageCount"]) == ("T", {"m": 1}, 602)
+    copied = (await chat.http.get("/sessions/copy/export")).json()["messages"]
+    original = (await chat.http.get("/sessions/s/export")).json()["messages"]
+    for message in [*copied, *original]:
+        del message["seq"]
+    assert copied == original
+    assert (await chat.send("copy", "and on"))[-2].data["content"] == "and on"
+
+
+async def test_imports_that_are_none(chat: Client, tmp_path: Path) -> None:
+    message = {"id": "m", "role": "user", "content": "x", "createdAt": 1, "seq": 1,
+               "status": "complete", "parts": [{"type": "text", "content": "x"}]}  # fmt: skip
+    strange = apsw.Connection(str(tmp_path / "strange.db"))
+    strange.execute("CREATE TABLE diary (x); INSERT INTO diary VALUES (1)")
+    strange.close()
+    bodies: list[bytes] = [
+        b"",
+        b"nope",
+        b"SQLite format 3\0 but no more",
+        (tmp_path / "strange.db").read_bytes(),
+        json.dumps({"session": {"id": "i"}, "messages": [message, message]}).encode(),
+        json.dumps({"session": {"id": "i"}, "messages": [message | {"role": "robot"}]}).encode(),
+        json.dumps({"session": {"id": "i"}, "messages": [message | {"id": ""}]}).encode(),
+        json.dumps({"session": {"id": "not an id"}, "messages": []}).encode(),
+        json.dumps({"messages": []}).encode(),
+    ]
+    for body in bodies:
+        response = await chat.http.post("/sessions/import", content=body)
+        assert response.status_code == 400, (body[:60], response.text)
+        assert response.json()["error"]
+    assert (await chat.http.get("/sessions")).json() == []
+
+
+async def test_what_was_not_over_is_over_in_an_import(chat: Client) -> None:
+    call = {"type": "tool-call", "toolCallId": "1", "toolName": "t", "toolInput": {},
+            "state": "running"}  # fmt: skip
+    messages = [
+        {"id": "q", "role": "user", "content": "x", "createdAt": 1, "seq": 4, "status": "queued",
+         "parts": [{"type": "text", "content": "x"}]},
+        {"id": "a", "role": "assistant", "content": "", "createdAt": 1, "seq": 9, "parts": [call],
+         "status": "streaming", "replyTo": "q"},
+    ]  # fmt: skip
+    body = {"session": {"id": "i"}, "messages": messages}
+    response = await chat.http.post("/sessions/import", json=body)
+    assert response.json()["status"] == "idle"
+    question, answer = await chat.messages("i")
+    assert (question["status"], answer["status"]) == ("complete", "interrupted")
+    assert answer["parts"][0]["state"] == "error"
+
+
+async def test_search_finds_words_and_their_beginnings_and_shows_where(chat: Client) -> None:
+    await chat.http.post("/sessions/a/messages", json={"content": "The quick brown fox", "id": "1"})
+    await chat.http.post(
+        "/sessions/b/messages", json={"content": "A Brown bear, a quicker one; Ünïcode", "id": "2"}
+    )
+
+    async def search(query: str, **more: Any) -> list[dict[str, Any]]:
+        response = await chat.http.get("/search", params={"q": query, **more})
+        assert response.status_code == 200, response.text
+        found: list[dict[str, Any]] = response.json()
+        return found
+
+    hits = await search("quick BROWN")
+    assert {hit["sessionId"] for hit in hits} == {"a", "b"}
+    (hit,) = await search("quick fox")
+    assert (hit["message"]["id"], hit["title"]) == ("1", "The quick brown fox")
+    assert [hit["snippet"][start:end] for start, end in hit["found"]] == ["quick", "fox"]
+    assert len(await search("brown", limit=1)) == 1
+    assert len(await search("unicode")) == 1
+    assert await search("nowhere") == []
+
+    parts = {"parts": [{"type": "text", "content": "a slow fox"}]}
+    await chat.http.patch("/sessions/a/messages/1", json=parts)
+    assert await search("quick fox") == []
+    assert len(await search("slow")) == 1
+    await chat.http.delete("/sessions/a/messages/1")
+    assert await search("slow") == []
+    await chat.http.delete("/sessions/b")
+    assert await search("brown") == []
+
+
+@pytest.mark.parametrize(
+    "query", ['"', "a OR", "NEAR(", "content:x", "-x", "x*", "'; DROP TABLE messages; --", "a\0b",
+              "^x", "(", "𝕏 🙂 x"]
+)  # fmt: skip
+async def test_no_query_is_more_than_words(chat: Client, query: str) -> None:
+    await chat.send("s", "x a b c")
+    response = await chat.http.get("/search", params={"q": query})
+    assert response.status_code in (200, 400), response.text
+    assert len(await chat.messages("s")) == 2
+
+
+async def test_searches_that_are_none(chat: Client) -> None:
+    for query in ("", "q=", "q=%20", "q=...", "q=x&limit=0", "q=" + "x" * 2000):
+        response = await chat.http.get(f"/search?{query}")
+        assert (response.status_code, response.json()["code"]) == (400, "invalid_request")
+
+
+async def test_what_was_written_before_a_restart_is_found_after_it(tmp_path: Path) -> None:
+    async with serving(tmp_path) as chat:
+        await chat.send("s", "remember the milk")
+    async with serving(tmp_path) as chat:
+        assert len((await chat.http.get("/search?q=milk")).json()) == 2
