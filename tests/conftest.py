@@ -8,6 +8,22 @@ import pytest
 from tests.serving import Client, serving
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--thorough",
+        type=int,
+        default=1,
+        metavar="N",
+        help="how many times as many crashes and steps of the model as in CI",
+    )
+
+
+@pytest.fixture
+def thorough(request: pytest.FixtureRequest) -> int:
+    times: int = request.config.getoption("--thorough")
+    return times
+
+
 @pytest.fixture
 def anyio_backend() -> tuple[str, dict[str, bool]]:
     return "asyncio", {"use_uvloop": True}

@@ -13,7 +13,7 @@ from msgspec import UNSET
 
 from sessile.bus.base import Bus
 from sessile.fold import Answer, GapError, fold_answer
-from sessile.store.base import Row, Store
+from sessile.store.base import Body, Row, Store
 from sessile.types import DeletedEvent, Frame, ResetEvent, decode_message, encode
 
 CHUNK = 200  # messages read at once where a client gets whole messages
@@ -126,7 +126,7 @@ class Watcher:
         if self._reset is not None:
             frames = await self._reset.next()
             if frames:
-                self.cursor = frames[-1].seq
+                self.cursor = self._reset.cursor
                 return frames
             self.cursor = self._reset.until
             self._reset = None
@@ -150,8 +150,10 @@ class _Reset:
 
     def __init__(self, feed: Feed, after: int, until: int, others: list[Frame]) -> None:
         self.until = until
+        self.cursor = after
         self._feed = feed
         self._after = after
+        self._ended = False
         self._others = others
 
     @classmethod
@@ -170,17 +172,36 @@ class _Reset:
 
     async def next(self) -> list[Frame]:
         """The next chunk, or nothing at the end."""
-        found = await self._feed.store.changed(self._feed.session, CHUNK, self._after)
-        changed = [
-            Frame.of_message(decode_message(body), body, seq)
-            for _, seq, body in found
-            if seq <= self.until
-        ]
-        at_end = len(changed) < CHUNK
-        edge = self.until if at_end else changed[-1].seq
-        others = [frame for frame in self._others if self._after < frame.seq <= edge]
-        self._after = edge
-        return list(merge(changed, others, key=_seq))
+        frames: list[Frame] = []
+        while not (frames or self._ended):
+            found = await self._feed.store.changed(self._feed.session, CHUNK, self._after)
+            self._ended = len(found) < CHUNK
+            edge = self.until if self._ended else min(found[-1].changed, self.until)
+            changed = [_whole(body, body.changed) for body in found if body.changed <= self.until]
+            others = [frame for frame in self._others if self.cursor < frame.seq <= edge]
+            frames = list(merge(changed, others, key=_seq))
+            if frames:
+                self.cursor = frames[-1].seq
+            frames += self._changed_since(found)
+            if found:
+                self._after = found[-1].changed
+        return frames
+
+    def _changed_since(self, found: list[Body]) -> list[Frame]:
+        """Messages that were there at the reset and have changed since, as they have become.
+
+        What changed them follows, event by event, and needs the message it changes. They have no
+        number of their own: a client that is cut off here gets them again.
+        """
+        late = [body for body in found if body.seq <= self.until < body.changed]
+        frames = [_whole(body, self.cursor) for body in late]
+        for frame in frames:
+            frame.seq = 0
+        return frames
+
+
+def _whole(body: Body, seq: int) -> Frame:
+    return Frame.of_message(decode_message(body.body), body.body, seq)
 
 
 def _seq(frame: Frame) -> int:

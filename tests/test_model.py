@@ -1,0 +1,383 @@
+"""Any interleaving of what clients, agents and crashes do, against a model of what must come of it.
+
+The machine drives the real session objects over the real store; a crash drops everything in
+memory and opens the file again. The model knows what was said, by whom, and how each turn ended.
+Watchers fold what they are sent, as clients do, and come back from any number they have seen.
+"""
+
+import asyncio
+import tempfile
+from collections.abc import AsyncGenerator, Coroutine
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from sessile import AgentError, Draft, TextPart, ToolCallPart, Turn
+from sessile.bus.memory import MemoryBus
+from sessile.errors import MessageConflict, TurnInProgress
+from sessile.feed import Feeds, Watcher
+from sessile.fold import History
+from sessile.registry import Registry
+from sessile.store.sqlite import SQLiteStore
+from sessile.types import Message, ResetEvent, decode_message
+
+SESSION = "s"
+T = TypeVar("T")
+
+
+class Puppet:
+    """An agent that says what the machine tells it to."""
+
+    name = "puppet"
+
+    def __init__(self) -> None:
+        self.lines: asyncio.Queue[object] = asyncio.Queue()
+        self.question: str | None = None
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def reply(self, turn: Turn) -> AsyncGenerator[str | ToolCallPart, None]:
+        self.question = turn.message.id
+        while True:
+            line = await self.lines.get()
+            if line is None:
+                return
+            if isinstance(line, Exception):
+                raise line
+            assert isinstance(line, str | ToolCallPart)
+            yield line
+
+
+@dataclass
+class Expected:
+    """A message as the model has it; ``answers`` is the question of an answer."""
+
+    role: str
+    text: str
+    status: str
+    answers: str | None = None
+
+
+@dataclass
+class Client:
+    """A watcher, its numbers and what it made of them."""
+
+    watcher: Watcher
+    history: History = field(default_factory=History)
+    cursor: int = 0
+    until: int = 0  # up to where whole messages stand for single events
+
+
+class Sessions(RuleBasedStateMachine):
+    """The machine. ``steps`` counts what all of them did."""
+
+    steps = 0
+
+    @initialize()
+    def begin(self) -> None:
+        self.folder = tempfile.TemporaryDirectory()
+        self.loop = asyncio.new_event_loop()
+        self.questions: dict[str, Expected] = {}  # in the order they were stored
+        self.answers: dict[str, Expected] = {}  # by their question
+        self.queue: list[str] = []
+        self.running: str | None = None
+        self.clients: list[Client] = []
+        self.counter = 0
+        self.do(self.start())
+
+    def do(self, work: Coroutine[Any, Any, T]) -> T:
+        async def bounded() -> T:
+            async with asyncio.timeout(20):
+                return await work
+
+        return self.loop.run_until_complete(bounded())
+
+    async def start(self) -> None:
+        self.agent = Puppet()
+        self.store = SQLiteStore(Path(self.folder.name) / "s.db")
+        self.bus = MemoryBus()
+        self.feeds = Feeds(self.store, self.bus)
+        await self.store.open()
+        self.registry = Registry(self.store, self.bus, self.agent, awake=1, tail_grace=3600)
+        await self.registry.open()
+        await self.settle()
+
+    async def settle(self) -> None:
+        """Let everything that can happen happen."""
+        for _ in range(12):
+            await asyncio.sleep(0)
+
+    # What clients do ----------------------------------------------------------------------------
+
+    @rule(text=st.text(min_size=1, max_size=8).filter(str.strip))
+    def send(self, text: str) -> None:
+        self.counter += 1
+        id = f"q{self.counter}"
+        self.do(self.sending(id, text))
+        self.questions[id] = Expected("user", text, "complete")
+        if self.running is None:
+            self.run(id)
+        else:
+            self.queue.append(id)
+            self.questions[id].status = "queued"
+
+    async def sending(self, id: str, text: str) -> None:
+        async with self.registry.use(SESSION) as session:
+            await session.send(Draft([TextPart(text)], id=id))
+        await self.settle()
+
+    def run(self, id: str) -> None:
+        self.running = id
+        self.questions[id].status = "complete"
+        self.answers[id] = Expected("assistant", "", "streaming", id)
+
+    @precondition(lambda self: self.questions)
+    @rule(data=st.data())
+    def send_again(self, data: st.DataObject) -> None:
+        id = data.draw(st.sampled_from(list(self.questions)))
+        self.do(self.sending(id, self.questions[id].text))
+
+    @precondition(lambda self: self.questions)
+    @rule(data=st.data())
+    def send_another_under_the_same_id(self, data: st.DataObject) -> None:
+        id = data.draw(st.sampled_from(list(self.questions)))
+        with pytest.raises(MessageConflict):
+            self.do(self.sending(id, self.questions[id].text + "!"))
+
+    @rule()
+    def stop(self) -> None:
+        async def stopping() -> bool:
+            async with self.registry.use(SESSION) as session:
+                stopped = await session.stop()
+            await self.settle()
+            return stopped
+
+        assert self.do(stopping()) == (self.running is not None)
+        if self.running is not None:
+            self.ends("stopped")
+
+    @precondition(lambda self: self.questions)
+    @rule(data=st.data(), text=st.text(max_size=8))
+    def patch(self, data: st.DataObject, text: str) -> None:
+        id = data.draw(st.sampled_from(list(self.questions)))
+
+        async def patching() -> None:
+            async with self.registry.use(SESSION) as session:
+                await session.update_message_parts(id, [TextPart(text)])
+
+        self.do(patching())
+        self.questions[id].text = text
+
+    @precondition(lambda self: self.questions)
+    @rule(data=st.data())
+    def delete(self, data: st.DataObject) -> None:
+        id = data.draw(st.sampled_from(list(self.questions)))
+
+        async def deleting() -> None:
+            async with self.registry.use(SESSION) as session:
+                await session.delete_message(id)
+
+        if id == self.running:
+            with pytest.raises(TurnInProgress):
+                self.do(deleting())
+            return
+        self.do(deleting())
+        del self.questions[id]
+        if id in self.queue:
+            self.queue.remove(id)
+
+    # What the agent does ------------------------------------------------------------------------
+
+    @precondition(lambda self: self.running)
+    @rule(text=st.text(min_size=1, max_size=8))
+    def says(self, text: str) -> None:
+        assert self.running
+        self.tell(text)
+        self.answers[self.running].text += text
+
+    @precondition(lambda self: self.running)
+    @rule(state=st.sampled_from(["pending", "running", "complete"]))
+    def uses_a_tool(self, state: str) -> None:
+        self.tell(ToolCallPart("1", "tool", {}, state))  # type: ignore[arg-type]
+
+    @precondition(lambda self: self.running)
+    @rule()
+    def comes_to_its_end(self) -> None:
+        self.tell(None)
+        self.ends("complete")
+
+    @precondition(lambda self: self.running)
+    @rule()
+    def fails(self) -> None:
+        self.tell(AgentError("as told"))
+        self.ends("error")
+
+    def tell(self, line: object) -> None:
+        assert self.agent.question == self.running, "the turn that runs is the first in the queue"
+        self.agent.lines.put_nowait(line)
+        self.do(self.settle())
+
+    def ends(self, status: str) -> None:
+        assert self.running
+        self.answers[self.running].status = status
+        self.running = None
+        if self.queue:
+            self.run(self.queue.pop(0))
+
+    # What happens -------------------------------------------------------------------------------
+
+    @rule()
+    def crash(self) -> None:
+        async def crashing() -> None:
+            for task in asyncio.all_tasks() - {asyncio.current_task()}:
+                task.cancel()
+            # The process is gone: nothing it still wanted to write is written.
+            self.store._waiting.clear()
+            self.store.write = lambda change: None  # type: ignore[method-assign]
+            await self.settle()
+            await self.store.close()
+            await self.start()
+
+        self.do(crashing())
+        for client in self.clients:
+            client.watcher = self.feeds.watch(SESSION, client.cursor)
+            client.until = 0
+        if self.running is not None:
+            self.ends("interrupted")
+
+    @rule()
+    def single_events_are_forgotten(self) -> None:
+        async def trimming() -> None:
+            async with self.registry.use(SESSION) as session:
+                await session.recorded()
+                await self.store.trim([(SESSION, session.settled_seq)])
+
+        self.do(trimming())
+
+    @rule()
+    def another_session_is_used(self) -> None:
+        """So that this one may be put to sleep: only one idle session stays awake."""
+
+        async def using() -> None:
+            for other in ("t", "u"):
+                async with self.registry.use(other) as session:
+                    await session.persist_message(Draft([TextPart("x")]))
+
+        self.do(using())
+
+    # Who watches --------------------------------------------------------------------------------
+
+    @rule()
+    def somebody_begins_to_watch(self) -> None:
+        if len(self.clients) < 4:
+            self.clients.append(Client(self.feeds.watch(SESSION, 0)))
+
+    @precondition(lambda self: self.clients)
+    @rule(data=st.data())
+    def somebody_reads(self, data: st.DataObject) -> None:
+        self.do(self.reading(data.draw(st.sampled_from(self.clients)), 1))
+
+    @precondition(lambda self: self.clients)
+    @rule(data=st.data())
+    def somebody_leaves_and_comes_back(self, data: st.DataObject) -> None:
+        client = data.draw(st.sampled_from(self.clients))
+        self.feeds.leave(client.watcher)
+        client.watcher = self.feeds.watch(SESSION, client.cursor)
+        client.until = 0
+
+    async def reading(self, client: Client, most: int) -> None:
+        for _ in range(most):
+            frames = await client.watcher.read()
+            if not frames:
+                return
+            for frame in frames:
+                if isinstance(frame.event, ResetEvent):
+                    client.until = frame.event.seq
+                    continue
+                if frame.seq == 0:
+                    client.history.apply(frame.event)  # it changes again further on
+                    continue
+                assert frame.seq > client.cursor, "nothing comes twice"
+                if frame.seq > client.until:
+                    seen = max(client.cursor, client.until)
+                    assert frame.seq == seen + 1, "nothing is left out"
+                client.history.apply(frame.event)
+                client.cursor = frame.seq
+
+    # What must hold -----------------------------------------------------------------------------
+
+    def expected(self) -> list[Expected]:
+        answers = [a for a in self.answers.values() if a.text or a.status != "streaming"]
+        return [*self.questions.values(), *answers]
+
+    def same(self, messages: list[Message]) -> None:
+        """Messages are what the model has; a running answer without a word may be missing."""
+        got = sorted(
+            (m.role, m.content, m.status, m.reply_to or "")
+            if isinstance(m.reply_to, str)
+            else (m.role, m.content, m.status, "")
+            for m in messages
+            if m.status != "streaming" or m.content
+        )
+        assert got == sorted((e.role, e.text, e.status, e.answers or "") for e in self.expected())
+        asked = [m.id for m in messages if m.role == "user"]
+        assert asked == list(self.questions), "questions stand in the order they were stored"
+
+    @invariant()
+    def history_is_as_the_model_has_it(self) -> None:
+        if not hasattr(self, "registry"):
+            return
+        Sessions.steps += 1
+
+        async def stored() -> list[Message]:
+            async with self.registry.use(SESSION) as session:
+                assert session.running == (self.running is not None)
+                assert len(session._queue) == len(self.queue)
+                return [decode_message(b) async for chunk in session.walk() for b in chunk]
+
+        self.same(self.do(stored()))
+
+    def teardown(self) -> None:
+        if not hasattr(self, "registry"):
+            return
+        try:
+            while self.running is not None:
+                self.comes_to_its_end()
+            for client in self.clients:
+                self.do(self.reading(client, 1_000))
+                self.same(client.history.messages())
+        finally:
+            self.do(self.registry.close(1))
+            self.do(self.store.close())
+            self.loop.run_until_complete(self.loop.shutdown_default_executor())
+            self.loop.close()
+            self.folder.cleanup()
+
+
+@pytest.mark.timeout(600)
+def test_the_sessions_do_what_the_model_says(thorough: int) -> None:
+    Sessions.steps = 0
+    run_state_machine_as_test(
+        Sessions,
+        settings=settings(
+            max_examples=80 * thorough,
+            stateful_step_count=60,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+    assert Sessions.steps >= 2_000
