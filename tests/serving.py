@@ -167,12 +167,17 @@ class Process:
     """``sessile serve`` as a process of its own."""
 
     def __init__(
-        self, folder: Path, *flags: str, python: str | Path = sys.executable, **environment: str
+        self,
+        folder: Path,
+        *flags: str,
+        python: str | Path = sys.executable,
+        within: Sequence[str | Path] = (),
+        **environment: str,
     ) -> None:
         self.folder = folder
         with (folder / "stderr.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [python, "-m", "sessile", "serve", "--port", "0", *flags],
+                [*within, python, "-m", "sessile", "serve", "--port", "0", *flags],
                 cwd=folder,
                 env=clean_environment() | environment,
                 stdout=subprocess.PIPE,

@@ -1,0 +1,132 @@
+"""Faults, caused: a full disk, a disk that cannot be written, a process that is held."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from tests.serving import Client, Process, clean_environment, events, frames, kinds, text
+
+# A file system of its own for the server alone, which goes with it: nothing is left behind.
+ON_A_SMALL_DISK = 'mount -t tmpfs -o size=3m none "$1" && cd "$1" && shift && exec "$@"'
+READ_ONLY = (
+    'mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" && cd "$1" && shift && exec "$@"'
+)
+
+
+def in_a_mount_namespace(script: str, folder: Path) -> list[str | Path]:
+    """The command that runs another one with a mount that only it sees."""
+    user = [] if os.geteuid() == 0 else ["--map-root-user"]
+    return ["unshare", *user, "--mount", "bash", "-c", script, "-", folder]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Generator[Process, None, None]:
+    """A server whose disk has three megabytes."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    with Process(tmp_path, within=in_a_mount_namespace(ON_A_SMALL_DISK, disk)) as server:
+        yield server
+
+
+async def test_a_full_disk_takes_nothing_back_and_is_got_over(
+    small_disk: Process, tmp_path: Path
+) -> None:
+    chat = Client(small_disk.url)
+    async with chat.http:
+        disk = Path(f"/proc/{small_disk.pid}/root{tmp_path}/disk")
+        ballast = disk / "ballast"
+        ballast.write_bytes(b"x" * 1_000_000)
+        stored: list[str] = []
+        while True:
+            id = f"m{len(stored)}"
+            body = {"content": "x" * 20_000, "id": id}
+            response = await chat.http.post("/sessions/s/messages", json=body)
+            if response.status_code != 201:
+                break
+            stored.append(id)
+            assert len(stored) < 1_000
+        assert (response.status_code, response.json()["code"]) == (503, "store_unavailable")
+        response = await chat.http.post("/chat/other", json={"content": "x" * 20_000})
+        assert (response.status_code, response.json()["code"]) == (503, "store_unavailable")
+
+        assert [m["id"] for m in await chat.messages("s", limit=200)] == stored
+        assert await chat.messages("other") == []
+
+        ballast.unlink()
+        events = await chat.send("s", "again", id="again")
+        assert events[-2].data["content"] == "again"
+        response = await chat.http.post("/sessions/s/messages", json=body)
+        assert response.status_code == 201
+        assert [m["id"] for m in await chat.messages("s", limit=200)][: len(stored)] == stored
+        head = (await chat.value("s"))["seq"]
+        assert [e.id for e in await chat.follow("s", after=0, count=head)] == list(
+            range(1, head + 1)
+        )
+
+
+async def test_a_disk_that_fills_in_mid_answer_leaves_nothing_stuck(
+    small_disk: Process, tmp_path: Path
+) -> None:
+    chat = Client(small_disk.url)
+    async with chat.http:
+        disk = Path(f"/proc/{small_disk.pid}/root{tmp_path}/disk")
+        ballast = disk / "ballast"
+        ballast.write_bytes(b"x" * 1_500_000)
+        said = "word " * 60_000
+        shown = await chat.stream("POST", "/chat/s", json={"content": said})
+        assert kinds(shown)[-2:] == ["error", "done"]
+        assert shown[-2].data["code"] == "store_unavailable"
+        ballast.unlink()
+        async with asyncio.timeout(20):
+            while (await chat.value("s"))["status"] != "idle":
+                await asyncio.sleep(0.1)
+        question, answer = await chat.messages("s")
+        assert question["content"] == said
+        assert answer["status"] == "interrupted"
+        assert answer["content"].startswith(text(shown))
+        assert (await chat.send("s", "again"))[-2].data["content"] == "again"
+
+
+def test_a_disk_that_cannot_be_written_is_told_at_the_start(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command: list[str | Path] = [
+        *in_a_mount_namespace(READ_ONLY, disk),
+        sys.executable, "-m", "sessile", "serve", "--port", "0",
+    ]  # fmt: skip
+    for lines in (["cannot write the store sessile.db: Read-only file system"],):
+        ended = subprocess.run(
+            command, env=clean_environment(), capture_output=True, text=True, check=False
+        )
+        assert ended.returncode == 2
+        assert ended.stderr.strip().splitlines() == [f"sessile: {line}" for line in lines]
+
+
+async def test_a_server_that_is_held_for_ten_seconds_goes_on(tmp_path: Path) -> None:
+    with Process(tmp_path, "--echo-delay", "0.02") as server:
+        chat = Client(server.url)
+        said = " ".join(f"word{index}" for index in range(100))
+        async with chat.http, chat.socket("s", ping_timeout=None) as socket:
+            seen = []
+            async with chat.http.stream("POST", "/chat/s", json={"content": said}) as response:
+                async for event in events(response):
+                    seen.append(event)
+                    if len(seen) == 10:
+                        server.signal(signal.SIGSTOP)
+                        late = asyncio.create_task(
+                            chat.http.post("/sessions/s/messages", json={"content": "meanwhile"})
+                        )
+                        await asyncio.sleep(10)
+                        assert not late.done()
+                        server.signal(signal.SIGCONT)
+            assert text(seen) == said
+            assert kinds(seen)[-2:] == ["assistant", "done"]
+            assert (await late).status_code == 201
+            numbers = [frame["seq"] for frame in await frames(socket)]
+            assert numbers == list(range(len(numbers)))
