@@ -61,6 +61,7 @@ class Crowd:
         self.resets = 0
         self.sent = 0
         self.over = False
+        self.http = httpx2.AsyncClient(timeout=20, limits=httpx2.Limits(max_connections=None))
         self.tasks: list[asyncio.Task[None]] = []
 
     def begin(self) -> None:
@@ -77,7 +78,8 @@ class Crowd:
         """Let the senders get their last answers, and everybody the last event."""
         self.over = True
         async with asyncio.timeout(60):
-            await asyncio.gather(*(task for task in self.tasks))
+            await asyncio.gather(*self.tasks)
+        await self.http.aclose()
 
     async def sender(self, session: str, name: str) -> None:
         witness = self.witnesses[session]
@@ -95,10 +97,8 @@ class Crowd:
     async def send(self, session: str, id: str, content: str) -> None:
         witness = self.witnesses[session]
         body = {"content": content, "id": id}
-        async with (
-            httpx2.AsyncClient(base_url=self.url, timeout=20) as http,
-            http.stream("POST", f"/chat/{session}", json=body) as response,
-        ):
+        url = f"{self.url}/chat/{session}"
+        async with self.http.stream("POST", url, json=body) as response:
             if response.status_code == 503:
                 raise OSError("shutting down")
             assert response.status_code == 200, await response.aread()
@@ -129,8 +129,7 @@ class Crowd:
                 await asyncio.sleep(0.02)
 
     async def is_at_end(self, session: str, cursor: int) -> bool:
-        async with httpx2.AsyncClient(base_url=self.url) as http:
-            value = (await http.get(f"/sessions/{session}")).json()
+        value = (await self.http.get(f"{self.url}/sessions/{session}")).json()
         return bool(value["status"] == "idle" and value["seq"] == cursor)
 
     async def by_socket(self, session: str, cursor: int) -> AsyncGenerator[Any, None]:
@@ -145,16 +144,15 @@ class Crowd:
                     yield frame.get("seq"), frame
 
     async def by_stream(self, session: str, cursor: int) -> AsyncGenerator[Any, None]:
+        headers = {"Last-Event-ID": str(cursor)}
+        url = f"{self.url}/chat/{session}/events"
         timeout = httpx2.Timeout(10, read=0.5)
-        async with httpx2.AsyncClient(base_url=self.url, timeout=timeout) as http:
-            headers = {"Last-Event-ID": str(cursor)}
-            path = f"/chat/{session}/events"
-            try:
-                async with http.stream("GET", path, headers=headers) as response:
-                    async for event in events(response):
-                        yield event.id, event.data
-            except httpx2.ReadTimeout:
-                yield 0, {"type": "silence"}
+        try:
+            async with self.http.stream("GET", url, headers=headers, timeout=timeout) as response:
+                async for event in events(response):
+                    yield event.id, event.data
+        except httpx2.ReadTimeout:
+            yield 0, {"type": "silence"}
 
 
 def check(witness: Witness, history: list[dict[str, Any]]) -> None:
@@ -206,7 +204,7 @@ async def test_kill_9_at_random_moments_under_load(tmp_path: Path, thorough: int
     rounds, rng = 30 * thorough, random.Random()
     crowd = Crowd(rng)
     for number in range(rounds):
-        with Process(tmp_path, "--echo-delay", "0.004") as server:
+        with await asyncio.to_thread(Process, tmp_path, "--echo-delay", "0.004") as server:
             crowd.url = server.url
             if number == 0:
                 crowd.begin()

@@ -24,7 +24,8 @@ from sessile.types import Frame, Message, decode_message, decode_metadata, encod
 
 log = logging.getLogger(__name__)
 
-INDEXED = 200  # messages put into the search index in one transaction
+INDEXED = 50  # messages put into the search index in one transaction
+BREATH = 0.01  # seconds between two such transactions where nobody waits for them
 
 FULL, NORMAL = 2, 1  # PRAGMA synchronous: survives power loss · survives the process
 ALL = 2**63 - 1
@@ -275,7 +276,7 @@ class SQLiteStore:
         return [_row(values) for values in found_rows]
 
     async def search(self, words: Sequence[str], limit: int) -> list[Hit]:
-        await self.tend()
+        await self._index_all(0)
         phrases = ['"{}"*'.format(word.replace('"', '""')) for word in words]
         return [
             _hit(*values)
@@ -291,6 +292,9 @@ class SQLiteStore:
                 return await asyncio.to_thread(read)
 
     async def tend(self) -> None:
+        await self._index_all(BREATH)
+
+    async def _index_all(self, breath: float) -> None:
         if self._unindexed is None:
             self._unindexed = set()
             self._unindexed.update(
@@ -306,7 +310,7 @@ class SQLiteStore:
                 raise
             if more:
                 self._unindexed.add(session)
-            await asyncio.sleep(0)  # others wait for the loop
+            await asyncio.sleep(breath)  # others wait for the loop
 
     def _index(self, session: str) -> bool:
         """Put the next messages of a session into the index; True if there may be more."""
