@@ -22,6 +22,10 @@ fix:
 test *arguments:
     uv run pytest "$@"
 
+# Measure what must not grow: cost in long sessions, memory with many (docs/performance.md)
+scale *arguments:
+    uv run python -m bench.scale "$@"
+
 # Run the server from this checkout; arguments go to `sessile serve`
 serve *arguments:
     uv run sessile serve "$@"

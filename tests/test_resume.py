@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosed
 from sessile import ReasoningPart, ToolCallPart, Turn
 from sessile.fold import History
 from sessile.types import Event as SessionEvent
-from sessile.types import Message
+from sessile.types import Message, ResetEvent
 from tests.serving import Client, Event, frames, serving
 
 decode_event = msgspec.json.Decoder(SessionEvent).decode
@@ -156,6 +156,35 @@ async def test_where_single_events_are_gone_whole_messages_come(
                     frame = json.loads(await asyncio.wait_for(socket.recv(), 10))
                     if frame["type"] not in ("hello", "reset"):
                         folded([frame], history)
+
+
+async def test_a_message_that_changes_while_whole_messages_come_is_not_missed(
+    tmp_path: Path,
+) -> None:
+    story = Story()
+    async with serving(tmp_path, agent=story) as chat, chat.socket("s") as socket:
+        assert chat.app is not None
+        running = asyncio.create_task(chat.send("s", "first"))
+        await frames(socket, until="part")
+        waiting = asyncio.create_task(chat.send("s", "second"))
+        await frames(socket, until="status")
+        await chat.app.store.trim([("s", 1)])
+        watcher = chat.app.watch("s", 0)
+        history = History()
+        (reset,) = await watcher.read()
+        assert isinstance(reset.event, ResetEvent)
+        story.middle.set()  # the second message changes: its turn begins
+        await asyncio.gather(running, waiting)
+        while found := await watcher.read():
+            for frame in found:
+                history.apply(frame.event)
+        assert history.messages() == await stored(chat)
+
+
+async def test_a_head_of_a_stream_ends(chat: Client) -> None:
+    response = await chat.http.head("/chat/s/events")
+    assert response.status_code == 200
+    assert response.headers["content-type"].startswith("text/event-stream")
 
 
 async def test_a_number_from_a_life_before_is_answered_from_the_beginning(chat: Client) -> None:

@@ -16,7 +16,7 @@ from sessile.agents.function import FunctionAgent
 from sessile.bus.base import Bus
 from sessile.bus.memory import MemoryBus
 from sessile.errors import SettingsError
-from sessile.feed import Feeds
+from sessile.feed import Feeds, Watcher
 from sessile.http.context import Context, Limits
 from sessile.http.edge import Edge
 from sessile.http.routes import router
@@ -62,6 +62,12 @@ class Sessile:
         if self._registry is None:
             raise RuntimeError("Sessile is not started: enter its lifespan first.")
         return self._registry.use(id)
+
+    def watch(self, id: str, after: int) -> Watcher:
+        """Follow a session's events in Python: ``read()`` gives what comes after the cursor."""
+        if self._feeds is None:
+            raise RuntimeError("Sessile is not started: enter its lifespan first.")
+        return self._feeds.watch(id, after)
 
     @property
     def watchers(self) -> int:

@@ -61,7 +61,7 @@ class EventStream:
         self._beat(self._heartbeat)
         try:
             await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
-            if self._encoder is None:
+            if self._encoder is None or scope["method"] == "HEAD":
                 await self._body(self._first + self._last, more=False)
                 return
             if self._first:
