@@ -194,6 +194,14 @@ def test_the_protocol_page_has_every_code() -> None:
         assert code in drawn
 
 
+def test_what_the_design_page_says_is_proved_has_a_test() -> None:
+    page = (ROOT / "docs" / "design.md").read_text()
+    tests = "".join(file.read_text() for file in (ROOT / "tests").glob("test_*.py"))
+    named = set(re.findall(r"`(test_\w+)`", page))
+    assert len(named) > 10
+    assert {name for name in named if f"def {name}(" not in tests} == set()
+
+
 def test_links_lead_somewhere() -> None:
     for page in PAGES:
         for target in re.findall(r"\]\(([^)]+)\)", page.read_text()):

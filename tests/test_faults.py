@@ -34,14 +34,19 @@ def small_disk(tmp_path: Path) -> Generator[Process, None, None]:
         yield server
 
 
+def put_ballast(server: Process, folder: Path, size: int) -> Path:
+    """A file of so many bytes on the server's disk, seen from outside."""
+    ballast = Path(f"/proc/{server.pid}/root{folder}/disk/ballast")
+    ballast.write_bytes(b"x" * size)
+    return ballast
+
+
 async def test_a_full_disk_takes_nothing_back_and_is_got_over(
     small_disk: Process, tmp_path: Path
 ) -> None:
     chat = Client(small_disk.url)
     async with chat.http:
-        disk = Path(f"/proc/{small_disk.pid}/root{tmp_path}/disk")
-        ballast = disk / "ballast"
-        ballast.write_bytes(b"x" * 1_000_000)
+        ballast = put_ballast(small_disk, tmp_path, 1_000_000)
         stored: list[str] = []
         while True:
             id = f"m{len(stored)}"
@@ -75,9 +80,7 @@ async def test_a_disk_that_fills_in_mid_answer_leaves_nothing_stuck(
 ) -> None:
     chat = Client(small_disk.url)
     async with chat.http:
-        disk = Path(f"/proc/{small_disk.pid}/root{tmp_path}/disk")
-        ballast = disk / "ballast"
-        ballast.write_bytes(b"x" * 1_500_000)
+        ballast = put_ballast(small_disk, tmp_path, 1_500_000)
         said = "word " * 60_000
         shown = await chat.stream("POST", "/chat/s", json={"content": said})
         assert kinds(shown)[-2:] == ["error", "done"]
@@ -100,12 +103,11 @@ def test_a_disk_that_cannot_be_written_is_told_at_the_start(tmp_path: Path) -> N
         *in_a_mount_namespace(READ_ONLY, disk),
         sys.executable, "-m", "sessile", "serve", "--port", "0",
     ]  # fmt: skip
-    for lines in (["cannot write the store sessile.db: Read-only file system"],):
-        ended = subprocess.run(
-            command, env=clean_environment(), capture_output=True, text=True, check=False
-        )
-        assert ended.returncode == 2
-        assert ended.stderr.strip().splitlines() == [f"sessile: {line}" for line in lines]
+    ended = subprocess.run(
+        command, env=clean_environment(), capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 2
+    assert ended.stderr == "sessile: cannot write the store sessile.db: Read-only file system\n"
 
 
 async def test_a_server_that_is_held_for_ten_seconds_goes_on(tmp_path: Path) -> None:

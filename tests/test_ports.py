@@ -1,5 +1,6 @@
 """Every adapter passes the suite of its port."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -49,6 +50,22 @@ class TestSQLiteStore(StoreSuite):
         with pytest.raises(SettingsError, match="not a database"):
             await SQLiteStore(path).open()
         assert path.read_bytes().startswith(b"my diary")
+
+    async def test_no_query_of_a_turn_or_a_page_looks_at_all_rows(self, tmp_path: Path) -> None:
+        """G10: the cost does not grow with the session, nor with their number."""
+        store = SQLiteStore(tmp_path / "sessile.db")
+        await store.open()
+        over_all = {"sessions", "search", "unindexed", "tails", "exported", "exported_messages"}
+        sorts_a_page = {"changed"}
+        for name, query in sql.queries("sqlite.sql").items():
+            numbered = [int(number) for number in re.findall(r"\?(\d+)", query)]
+            values = [None] * (max(numbered) if numbered else query.count("?"))
+            plan = [row[-1] for row in store._db.execute(f"EXPLAIN QUERY PLAN {query}", values)]
+            whole = [step for step in plan if re.match(r"SCAN (?!\(|.*INDEX)", step)]
+            sorts = [step for step in plan if "TEMP B-TREE" in step]
+            if name not in over_all | sorts_a_page:
+                assert (whole, sorts) == ([], []), (name, plan)
+        await store.close()
 
     def test_every_query_has_a_purpose_and_is_used(self) -> None:
         queries = sql.queries("sqlite.sql")

@@ -16,8 +16,7 @@ from sessile.http.parsing import (
     cursor,
     draft_of,
     number,
-    parse,
-    read_body,
+    parse_body,
     session_id,
 )
 from sessile.http.responses import JSONResponse, page_response
@@ -38,8 +37,7 @@ class ChatRoutes:
 
     async def send(self, request: Request) -> EventStream:
         id = session_id(request)
-        limits = self._context.limits
-        body = parse(await read_body(request, limits.body), SendBody, limits.depth)
+        body = await parse_body(request, SendBody, self._context.limits)
         draft = draft_of(body, key=request.headers.get("idempotency-key"))
         return await self._turn(
             id, lambda session: session.send(draft, body.while_busy, body.replaces)
@@ -47,9 +45,7 @@ class ChatRoutes:
 
     async def regenerate(self, request: Request) -> EventStream:
         id = session_id(request)
-        limits = self._context.limits
-        data = await read_body(request, limits.body) or b"{}"
-        body = parse(data, RegenerateBody, limits.depth)
+        body = await parse_body(request, RegenerateBody, self._context.limits, empty=b"{}")
         return await self._turn(id, lambda session: session.regenerate(body.message_id))
 
     async def stop(self, request: Request) -> Response:

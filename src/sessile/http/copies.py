@@ -16,6 +16,7 @@ from sessile.http.parsing import (
     check_message_id,
     check_session_id,
     parse,
+    parse_body,
     read_body,
     session_id,
 )
@@ -52,9 +53,7 @@ class CopyRoutes:
 
     async def fork(self, request: Request) -> Response:
         id = session_id(request)
-        limits = self._context.limits
-        data = await read_body(request, limits.body) or b"{}"
-        body = parse(data, ForkBody, limits.depth)
+        body = await parse_body(request, ForkBody, self._context.limits, empty=b"{}")
         fork_id = new_id() if body.id is None else check_session_id(body.id)
         async with self._context.registry.use(id) as session:
             if not session.exists:

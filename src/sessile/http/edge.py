@@ -48,9 +48,9 @@ class Edge:
 
         try:
             self._check(scope)
-            # Starlette raises its own 404 and 405 only under an application.
-            scope["app"] = self
-            await self._app(scope, receive, watched_send)
+            # Starlette raises its own 404 and 405 only under an application. The scope is copied,
+            # for it belongs to the application that may have mounted this one.
+            await self._app({**scope, "app": self}, receive, watched_send)
         except ClientDisconnect:
             return
         except Exception as error:

@@ -15,6 +15,7 @@ from sessile.errors import (
     InvalidRequest,
     InvalidSessionId,
 )
+from sessile.http.context import Limits
 from sessile.session import Draft
 from sessile.types import Metadata, Part, Role, TextPart, WhileBusy, text_of
 
@@ -155,6 +156,12 @@ async def read_body(request: Request, limit: int) -> bytes:
             raise too_large
         chunks.append(chunk)
     return b"".join(chunks)
+
+
+async def parse_body(request: Request, type: type[T], limits: Limits, empty: bytes = b"") -> T:
+    """The body of a request as a value of a type; ``empty`` stands for none."""
+    data = await read_body(request, limits.body) or empty
+    return parse(data, type, limits.depth)
 
 
 def _sentence(error: str) -> str:

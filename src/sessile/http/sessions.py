@@ -19,8 +19,7 @@ from sessile.http.parsing import (
     draft_of,
     flag,
     number,
-    parse,
-    read_body,
+    parse_body,
     session_id,
 )
 from sessile.http.responses import JSONResponse
@@ -35,9 +34,7 @@ class SessionRoutes:
         self._context = context
 
     async def create(self, request: Request) -> Response:
-        limits = self._context.limits
-        data = await read_body(request, limits.body) or b"{}"
-        body = parse(data, CreateBody, limits.depth)
+        body = await parse_body(request, CreateBody, self._context.limits, empty=b"{}")
         id = new_id() if body.id is None else check_session_id(body.id)
         async with self._context.registry.use(id) as session:
             created = await session.create(body.title, body.metadata)
@@ -62,8 +59,7 @@ class SessionRoutes:
 
     async def update(self, request: Request) -> Response:
         id = session_id(request)
-        limits = self._context.limits
-        body = parse(await read_body(request, limits.body), UpdateBody, limits.depth)
+        body = await parse_body(request, UpdateBody, self._context.limits)
         async with self._context.registry.use(id) as session:
             if not session.exists:
                 raise SessionNotFound
@@ -79,8 +75,7 @@ class SessionRoutes:
 
     async def store_message(self, request: Request) -> Response:
         id = session_id(request)
-        limits = self._context.limits
-        body = parse(await read_body(request, limits.body), StoreBody, limits.depth)
+        body = await parse_body(request, StoreBody, self._context.limits)
         draft = draft_of(body, body.role, request.headers.get("idempotency-key"))
         async with self._context.registry.use(id) as session:
             message = await session.persist_message(draft)
@@ -88,8 +83,7 @@ class SessionRoutes:
 
     async def update_message(self, request: Request) -> Response:
         id, message_id = session_id(request), _message_id(request)
-        limits = self._context.limits
-        body = parse(await read_body(request, limits.body), PartsBody, limits.depth)
+        body = await parse_body(request, PartsBody, self._context.limits)
         async with self._context.registry.use(id) as session:
             if not session.exists:
                 raise SessionNotFound

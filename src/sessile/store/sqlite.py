@@ -314,7 +314,8 @@ class SQLiteStore:
 
     def _index(self, session: str) -> bool:
         """Put the next messages of a session into the index; True if there may be more."""
-        rows = self._execute(_Q["to_index"], (session, INDEXED)).fetchall()
+        known = self._execute(_Q["indexed"], (session,)).fetchone()
+        rows = self._bodies(_Q["changed"], (session, known[0], INDEXED)) if known else []
         if not rows:
             return False
         self._sync(NORMAL)
@@ -323,7 +324,7 @@ class SQLiteStore:
                 message = decode_message(body)
                 (document,) = self._execute(_Q["document"], (session, message.id)).fetchone()
                 self._execute(_Q["put_text"], (document, message.content))
-            self._execute(_Q["indexed"], (rows[-1][1], session))
+            self._execute(_Q["put_indexed"], (rows[-1].changed, session))
         return len(rows) == INDEXED
 
     async def unsettled(self) -> list[str]:

@@ -138,10 +138,9 @@ DELETE FROM tail WHERE session = ? AND last <= ?;
 -- Sessions with changes that the search does not know yet.
 SELECT id FROM sessions WHERE indexed < seq;
 
--- name: to_index
--- The next messages of a session that the search does not know as they are.
-SELECT m.seq, m.changed, m.body FROM sessions s, messages m
-WHERE s.id = ?1 AND m.session = ?1 AND m.changed > s.indexed ORDER BY m.changed LIMIT ?2;
+-- name: indexed
+-- Up to which change a session is in the index.
+SELECT indexed FROM sessions WHERE id = ?;
 
 -- name: document
 -- A message's place in the index.
@@ -152,8 +151,8 @@ ON CONFLICT (session, message) DO UPDATE SET message = message RETURNING id;
 -- Make a message's text findable.
 INSERT OR REPLACE INTO search (rowid, content) VALUES (?, ?);
 
--- name: indexed
--- Remember up to where a session is in the index.
+-- name: put_indexed
+-- Remember up to which change a session is in the index.
 UPDATE sessions SET indexed = ? WHERE id = ?;
 
 -- name: delete_text
