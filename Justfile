@@ -18,8 +18,9 @@ fix:
     uv run ruff format .
     uv run ruff check --fix .
 
-# Run the tests; arguments go to pytest
+# Run the tests; arguments go to pytest, such as `--thorough 10` for ten times as many crashes
 test *arguments:
+    uv run python -m tests.provide
     uv run pytest "$@"
 
 # Measure what must not grow: cost in long sessions, memory with many (docs/performance.md)

@@ -129,7 +129,7 @@ def test_the_first_command_of_the_readme_in_a_clean_clone(tmp_path: Path) -> Non
         if (ROOT / name).is_file():
             (clone / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, clone / name)
-    script = f"python3 -m venv bare && . bare/bin/activate && cd clone && {command}"
+    script = f"uv venv --quiet --seed bare && . bare/bin/activate && cd clone && {command}"
     environment = clean_environment() | {"SESSILE_PORT": "0", "HOME": str(tmp_path)}
     environment.pop("VIRTUAL_ENV", None)
     with (

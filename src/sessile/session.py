@@ -548,7 +548,7 @@ class Session:
             message,
             running.answer,
             lambda limit: self._pages.before(message, limit, len(self._queue)),
-            session_metadata=self.row.metadata,
+            session_metadata=dict(self.row.metadata),
         )
         run = self._run = Run(self._agent, turn, running, answer, self)
         # The agent must not act upon a message that a crash could still take back.

@@ -1,0 +1,28 @@
+"""Installs the Debian packages that the tests need and the machine lacks.
+
+python -m tests.provide
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+
+# command -> the package that has it
+NEEDED = {"bash": "bash", "curl": "curl", "git": "git", "mount": "mount", "unshare": "util-linux"}
+
+
+def main() -> None:
+    missing = {command for command in NEEDED if shutil.which(command) is None}
+    if not missing:
+        return
+    packages = sorted({NEEDED[command] for command in missing})
+    if shutil.which("apt-get") is None:
+        sys.exit(f"the tests need {', '.join(sorted(missing))}: install them first")
+    sudo = [] if os.geteuid() == 0 else ["sudo"]
+    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    for arguments in (["update"], ["install", "--yes", "--no-install-recommends", *packages]):
+        subprocess.run([*sudo, "apt-get", "-qq", *arguments], check=True, env=environment)
+
+
+main()
