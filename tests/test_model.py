@@ -263,7 +263,7 @@ class Sessions(RuleBasedStateMachine):
     def single_events_are_forgotten(self) -> None:
         async def trimming() -> None:
             async with self.registry.use(SESSION) as session:
-                await session.recorded()
+                await session.read()
                 await self.store.trim([(SESSION, session.settled_seq)])
 
         self.do(trimming())
@@ -346,7 +346,7 @@ class Sessions(RuleBasedStateMachine):
         async def stored() -> list[Message]:
             async with self.registry.use(SESSION) as session:
                 assert session.running == (self.running is not None)
-                assert len(session._queue) == len(self.queue)
+                assert len(session._turns.queue) == len(self.queue)
                 return [decode_message(b) async for chunk in session.walk() for b in chunk]
 
         self.same(self.do(stored()))

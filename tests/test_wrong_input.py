@@ -204,3 +204,4 @@ async def test_addresses_and_methods_that_are_none(chat: Client) -> None:
     assert response.headers["allow"] == "POST"
     response = await chat.http.get("/sessions/s/websocket")
     assert (response.status_code, response.json()["code"]) == (426, "upgrade_required")
+    assert response.headers["upgrade"] == "websocket"

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import Field, fields
 from importlib.metadata import version
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, NoReturn
 
 import uvicorn
 
@@ -33,10 +33,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         pass
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; {self.prog} --help says what there is\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="sessile", description="A home for every AI chat session."
-    )
+    parser = _Parser(prog="sessile", description="A home for every AI chat session.")
     parser.add_argument("--version", action="version", version=f"sessile {version('sessile')}")
     commands = parser.add_subparsers(dest="command", required=True)
     serve = commands.add_parser(

@@ -131,7 +131,8 @@ class Registry:
                 self._limits,
                 self._committed,
             )
-            session.draining = self._draining
+            if self._draining:
+                session.begin_no_more()
             await session.wake()
         except BaseException as error:
             waking.set_exception(error if isinstance(error, Exception) else StoreUnavailable())

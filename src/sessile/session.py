@@ -7,14 +7,13 @@ them, or under the session's lock.
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Callable
 from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import UNSET, Struct
 
-from sessile.agents.base import Agent, Turn
+from sessile.agents.base import Agent
 from sessile.bus.base import Bus
 from sessile.errors import (
     InvalidRequest,
@@ -27,15 +26,12 @@ from sessile.errors import (
     StoreUnavailable,
     TurnInProgress,
 )
-from sessile.fold import Answer, GapError, fold_answer
+from sessile.fold import Answer
 from sessile.journal import Journal, value_of
-from sessile.pages import Pages
-from sessile.store.base import Row, Running, Store
-from sessile.turn import Run
+from sessile.store.base import Row, Store
+from sessile.turns import Turns, Waiting
 from sessile.types import (
     BroadcastEvent,
-    ErrorEvent,
-    Event,
     Frame,
     Message,
     MessageStatus,
@@ -44,7 +40,6 @@ from sessile.types import (
     Part,
     PartsEvent,
     Role,
-    StatusEvent,
     WhileBusy,
     decode_message,
     encode,
@@ -80,13 +75,6 @@ class Sent(NamedTuple):
     answer: Message | None = None
 
 
-class Waiting(NamedTuple):
-    """A message that waits for its turn, and the id that its answer will have."""
-
-    message: Message
-    answer_id: str
-
-
 class Limits(NamedTuple):
     """``queue``: the most messages that wait in a session. ``retries``: how often a turn that a
     crash cut off is begun again; 0 settles it as interrupted."""
@@ -114,59 +102,18 @@ class Session:
         on_change: Callable[["Session"], None],
     ) -> None:
         self.id = row.id
-        self.draining = False
         self.users = 0
         self._store = store
-        self._agent = agent
         self._limits = limits
         self._on_change = on_change
         self._lock = asyncio.Lock()
         self._journal = Journal(row, store, bus, self._written)
-        self._pages = Pages(self._journal, store, self._writing)
-        self._queue: deque[Waiting] = deque()
-        self._run: Run | None = None
-        self._held = False
-        self._ended: list[asyncio.Future[None]] = []
-
-    # Waking -------------------------------------------------------------------------------------
+        self._turns = Turns(self._journal, store, agent, limits.retries)
+        self._pages = self._turns.pages
 
     async def wake(self) -> None:
         """Take up what a process that is gone left behind."""
-        if self.row.queued:
-            self._queue.extend(
-                Waiting(message, new_id()) for message in await self._store.queue(self.id)
-            )
-        running = self.row.running
-        if running is None and not self._queue:
-            return
-        if running is not None:
-            answer = await self._cut_off(running)
-            question = await self._store.message(self.id, running.question)
-            self._settle_or_retry(running, answer, question)
-        self._next_turn()
-        await self._journal.stored()
-
-    async def _cut_off(self, running: Running) -> Answer:
-        answer = Answer(running.answer, running.question, running.started_at)
-        frames = await self._store.events(self.id, running.since)
-        try:
-            fold_answer(answer, frames or ())
-        except GapError as gap:
-            log.error("session %s: its answer is kept as far as it goes: %s", self.id, gap)
-        return answer
-
-    def _settle_or_retry(self, running: Running, answer: Answer, question: Message | None) -> None:
-        may_retry = running.retries < self._limits.retries and not running.stopping
-        if question is None or answer.used_tools or not may_retry:
-            self._finish(answer, "stopped" if running.stopping else "interrupted")
-            return
-        self._journal.change()
-        running.retries += 1
-        if answer.seq:
-            # Those who watch have words of the first try: the answer stands empty again.
-            answer.clear()
-            self._journal.show(answer.message())
-        self._start(question, running, answer)
+        await self._turns.wake()
 
     # State --------------------------------------------------------------------------------------
 
@@ -185,21 +132,22 @@ class Session:
     @property
     def idle(self) -> bool:
         """Nothing runs and nobody uses this object, so it may be put to sleep."""
-        return not (self.users or self._run or self._journal.pending or self._lock.locked())
+        return not (self.users or self.running or self._journal.pending or self._lock.locked())
 
     @property
     def running(self) -> bool:
-        return self._run is not None
+        return self._turns.run is not None
 
     @property
     def settled_seq(self) -> int:
         """The newest event that no running turn needs for its recovery."""
-        return self.row.seq if self._run is None else self._run.running.since
+        run = self._turns.run
+        return self.row.seq if run is None else run.running.since
 
     async def read(self) -> SessionValue:
         """The session as its clients see it, once everything that is in it is stored."""
         value = value_of(self.row)
-        await self.recorded()
+        await self._turns.recorded()
         return value
 
     # The original's five ------------------------------------------------------------------------
@@ -248,11 +196,8 @@ class Session:
         async with self._lock:
             message = await self.get_message(message_id)
             changed = msgspec.structs.replace(message, parts=parts, content=text_of(parts))
-            self._journal.put(changed, PartsEvent(self.next_seq(), message_id, parts))
-            self._queue = deque(
-                Waiting(changed, waiting.answer_id) if waiting.message.id == message_id else waiting
-                for waiting in self._queue
-            )
+            self._journal.put(changed, PartsEvent(self._journal.next_seq, message_id, parts))
+            self._turns.replace(changed)
         await self._journal.stored()
         return changed
 
@@ -297,11 +242,11 @@ class Session:
         """
         async with self._lock:
             self._check_awake()
-            if self._busy:
+            if self._turns.busy:
                 raise TurnInProgress
             if not self.exists:
                 raise SessionNotFound
-            await self.recorded()
+            await self._turns.recorded()
             if answer_id is None:
                 answer = await self._store.last_answer(self.id)
             else:
@@ -314,7 +259,7 @@ class Session:
             doomed = await self._pages.messages_from(answer.seq)
             self._delete([message for message in doomed if message.id != question.id])
             waiting = Waiting(question, new_id())
-            self._begin(waiting)
+            self._turns.begin(waiting)
             sent = Sent(question, waiting.answer_id, True, self.row.seq)
         await self._journal.stored()
         return sent
@@ -325,11 +270,11 @@ class Session:
         False if no turn runs, or if it came to its own end first.
         """
         async with self._lock:
-            run = self._run
+            run = self._turns.run
             if run is None:
                 return False
-            self._stop(run)
-        await self._turn_ended(run)
+            self._turns.stop(run)
+        await self._turns.ended(run)
         return run.ended_as == "stopped"
 
     async def delete_message(self, message_id: str) -> None:
@@ -340,7 +285,7 @@ class Session:
         """
         async with self._lock:
             message = await self.get_message(message_id)
-            if self._run is not None and self._run.running.question == message_id:
+            if self._turns.question == message_id:
                 raise TurnInProgress
             self._delete([message])
         await self._journal.stored()
@@ -392,7 +337,7 @@ class Session:
             try:
                 async for messages in chunks:
                     for message in messages:
-                        self._journal.adopt(_settled_copy(message, self.next_seq()))
+                        self._journal.adopt(_settled_copy(message, self._journal.next_seq))
                     await self._journal.stored()
                 self._journal.change()
                 self.row.title = title or self.row.title
@@ -408,73 +353,49 @@ class Session:
         """Delete the session with everything it has; a turn that runs is given up."""
         async with self._lock:
             self._journal.drop()
-            self._give_up()
-            self._queue.clear()
+            self._turns.give_up()
+            self._turns.queue.clear()
         if self._journal.pending:
             await self._journal.stored()
 
     # Ending -------------------------------------------------------------------------------------
 
+    def begin_no_more(self) -> None:
+        """Begin no turn from here on; what is sent is refused, what waits goes on waiting."""
+        self._turns.draining = True
+
     async def drain(self) -> None:
         """Begin no more turns, and wait for the one that runs."""
-        self.draining = True
-        if self._run is not None:
-            await self._turn_ended(self._run)
+        self.begin_no_more()
+        if self._turns.run is not None:
+            await self._turns.ended(self._turns.run)
 
     def interrupt(self) -> None:
         """Settle the turn that runs as interrupted."""
-        if self._run is not None:
-            self._run.cancel("interrupted")
+        self._turns.interrupt()
 
-    # The ledger of a turn -----------------------------------------------------------------------
-
-    def next_seq(self) -> int:
-        return self._journal.next_seq
-
-    def record(self, event: Event) -> None:
-        self._journal.record(event, durable=False)
-
-    async def recorded(self) -> None:
-        if self._journal.pending:
-            await self._journal.stored()
-
-    def settle(self, run: Run, status: MessageStatus, error: ErrorEvent | None) -> None:
-        if self.broken:
-            return
-        if error is not None:
-            run.answer.metadata["error"] = {"error": error.error, "code": error.code}
-        self._finish(run.answer, status)
-        self._run = None
-        run.ended_as = status
-        self._next_turn()
-        self._journal.then(lambda _: self._tell_ended())
-
-    # How a turn begins and ends -----------------------------------------------------------------
-
-    @property
-    def _busy(self) -> bool:
-        return self._run is not None or bool(self._queue)
+    # How a message is sent ----------------------------------------------------------------------
 
     def _check_awake(self) -> None:
         if self.broken:
             raise StoreUnavailable
-        if self.draining:
+        if self._turns.draining:
             raise ShuttingDown
 
     def _send_now_or_later(self, draft: Draft, while_busy: WhileBusy) -> Sent:
-        if not self._busy:
+        if not self._turns.busy:
             return self._send_now(draft)
         if while_busy == "reject":
             raise TurnInProgress
-        if len(self._queue) >= self._limits.queue:
-            raise QueueFull(f"{len(self._queue)} messages wait in this session already.")
+        if len(self._turns.queue) >= self._limits.queue:
+            raise QueueFull(f"{self._limits.queue} messages wait in this session already.")
         sent = self._send_later(draft)
-        if while_busy == "interrupt" and self._run is not None:
-            self._stop(self._run)
+        if while_busy == "interrupt" and self._turns.run is not None:
+            self._turns.stop(self._turns.run)
         return sent
 
     async def _send_instead(self, draft: Draft, replaces: str, while_busy: WhileBusy) -> Sent:
-        if self._busy and while_busy != "interrupt":
+        if self._turns.busy and while_busy != "interrupt":
             raise TurnInProgress
         replaced = await self._journal.find(replaces)
         if replaced is None:
@@ -482,49 +403,46 @@ class Session:
         if replaced.role != "user":
             raise InvalidRequest("`replaces` must name a user message.")
         # Nothing may begin between the end of the turn that runs and the edit.
-        self._held = True
+        self._turns.held = True
         try:
-            if self._run is not None:
-                self._stop(run := self._run)
-                await self._turn_ended(run)
+            if self._turns.run is not None:
+                self._turns.stop(run := self._turns.run)
+                await self._turns.ended(run)
             doomed = await self._pages.messages_from(replaced.seq)
         except BaseException:
-            self._held = False
+            self._turns.held = False
             if not self.broken:
-                self._next_turn()
+                self._turns.next()
             raise
-        self._held = False
+        self._turns.held = False
         self._delete(doomed)
-        if not self._queue:
+        if not self._turns.queue:
             return self._send_now(draft)
         sent = self._send_later(draft)
-        self._next_turn()
+        self._turns.next()
         return sent
 
     def _send_now(self, draft: Draft) -> Sent:
         message = self._message(draft, "complete")
         self._journal.put_new(message)
         waiting = Waiting(message, new_id())
-        self._begin(waiting)
+        self._turns.begin(waiting)
         return Sent(message, waiting.answer_id, False, message.seq - 1)
 
     def _send_later(self, draft: Draft) -> Sent:
         message = self._message(draft, "queued")
         self._journal.put_new(message)
         waiting = Waiting(message, new_id())
-        self._queue.append(waiting)
-        self.row.queued += 1
-        position = len(self._queue)
-        self._journal.record(StatusEvent(self.next_seq(), message.id, "queued", position))
+        self._turns.enqueue(waiting)
         return Sent(message, waiting.answer_id, False, message.seq - 1)
 
     async def _sent_before(self, message: Message) -> Sent:
         """Find the turn of a message that is stored, for somebody who sent it again."""
         while True:
-            if self._run is not None and self._run.running.question == message.id:
-                running = self._run.running
-                return Sent(message, running.answer, True, running.since)
-            for waiting in self._queue:
+            run = self._turns.run
+            if run is not None and run.running.question == message.id:
+                return Sent(message, run.running.answer, True, run.running.since)
+            for waiting in self._turns.queue:
                 if waiting.message.id == message.id:
                     return Sent(waiting.message, waiting.answer_id, True, self.row.seq)
             if not self._journal.pending:
@@ -535,74 +453,11 @@ class Session:
             return Sent(message, None, True, self.row.seq)
         return Sent(message, answer.id, True, answer.seq - 1, answer)
 
-    def _begin(self, waiting: Waiting) -> None:
-        message, answer_id = waiting
-        self._journal.change()
-        running = Running(message.id, answer_id, self.row.seq, now())
-        self.row.running = running
-        self._start(message, running, Answer(answer_id, message.id, running.started_at))
-
-    def _start(self, message: Message, running: Running, answer: Answer) -> None:
-        turn = Turn(
-            self.id,
-            message,
-            running.answer,
-            lambda limit: self._pages.before(message, limit, len(self._queue)),
-            session_metadata=dict(self.row.metadata),
-        )
-        run = self._run = Run(self._agent, turn, running, answer, self)
-        # The agent must not act upon a message that a crash could still take back.
-        self._journal.then(lambda error: None if error else run.start())
-
-    def _next_turn(self) -> None:
-        if not self._queue or self._run or self.draining or self._held:
-            return
-        waiting = self._queue.popleft()
-        self.row.queued -= 1
-        message = msgspec.structs.replace(waiting.message, status="complete")
-        self._journal.put(message, StatusEvent(self.next_seq(), message.id, "running"))
-        self._begin(Waiting(message, waiting.answer_id))
-
-    def _stop(self, run: Run) -> None:
-        """Stop a turn, once the intent to do so is stored."""
-        self._journal.change()
-        run.running.stopping = True
-        self._journal.then(lambda error: None if error else run.cancel("stopped"))
-
-    def _finish(self, answer: Answer, status: MessageStatus) -> None:
-        if not answer.seq:
-            answer.seq = self.next_seq()
-        self._journal.settle(answer.settled(status))
-        self.row.running = None
-
-    def _give_up(self) -> None:
-        """Drop the turn that runs, for a session that cannot be written any more."""
-        if self._run is not None:
-            self._run.drop()
-            self._run = None
-        self._tell_ended()
-
     def _written(self) -> None:
         """Something was stored, or could not be."""
         if self.broken:
-            self._give_up()
+            self._turns.give_up()
         self._on_change(self)
-
-    def _writing(self) -> Answer | None:
-        return None if self._run is None else self._run.answer
-
-    async def _turn_ended(self, run: Run) -> None:
-        while self._run is run and not self.broken:
-            ended = asyncio.get_running_loop().create_future()
-            self._ended.append(ended)
-            await ended
-        await self.recorded()
-
-    def _tell_ended(self) -> None:
-        ended, self._ended = self._ended, []
-        for future in ended:
-            if not future.done():
-                future.set_result(None)
 
     # Messages -----------------------------------------------------------------------------------
 
@@ -612,7 +467,7 @@ class Session:
             return None
         message = await self._journal.find(draft.id)
         if message is None:
-            if self._run is not None and self._run.running.answer == draft.id:
+            if self._turns.answer == draft.id:
                 raise MessageConflict
             return None
         if message.role != draft.role or message.parts != draft.parts:
@@ -625,7 +480,7 @@ class Session:
         Raises :class:`~sessile.errors.MessageNotFound`, or
         :class:`~sessile.errors.TurnInProgress` for the answer that is being written.
         """
-        if self._run is not None and self._run.running.answer == message_id:
+        if self._turns.answer == message_id:
             raise TurnInProgress
         message = await self._journal.find(message_id)
         if message is None:
@@ -639,16 +494,13 @@ class Session:
             text_of(draft.parts),
             draft.parts,
             now(),
-            self.next_seq(),
+            self._journal.next_seq,
             status,
             UNSET if draft.metadata is None else draft.metadata,
         )
 
     def _delete(self, messages: list[Message]) -> None:
-        gone = self._journal.delete(messages)
-        waiting = deque(waiting for waiting in self._queue if waiting.message.id not in gone)
-        self.row.queued -= len(self._queue) - len(waiting)
-        self._queue = waiting
+        self._turns.withdraw(self._journal.delete(messages))
 
 
 def _settled_copy(message: Message, seq: int) -> Message:

@@ -41,7 +41,7 @@ from sessile.http.parsing import (
     StoreBody,
     UpdateBody,
 )
-from sessile.http.responses import JSONResponse
+from sessile.http.responses import JSONResponse, error_response
 from sessile.http.search import DEFAULT, MOST, Found, SearchRoute
 from sessile.http.sessions import SessionRoutes
 from sessile.http.websocket import SocketRoute
@@ -96,7 +96,7 @@ async def front(request: Request) -> Response:
 
 
 async def upgrade_required(request: Request) -> Response:
-    raise UpgradeRequired
+    return error_response(UpgradeRequired(), {"upgrade": "websocket", "connection": "upgrade"})
 
 
 def _chat(context: Context) -> list[Operation]:
