@@ -1,6 +1,7 @@
 """The command line: what it prints, what it takes, how it refuses."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -37,6 +38,14 @@ def test_the_banner_says_where_and_what(tmp_path: Path) -> None:
         assert server.banner == ["  store  SQLite sessile.db", "  agent  echo"]
         assert (tmp_path / "sessile.db").exists()
         assert server.terminate() == 0
+
+
+def test_it_takes_as_many_clients_as_the_machine_allows(tmp_path: Path) -> None:
+    few = ["bash", "-c", 'ulimit -Sn 256; exec "$@"', "-"]
+    with Process(tmp_path, within=few) as server:
+        limits = Path(f"/proc/{server.pid}/limits").read_text()
+        (soft, hard) = re.findall(r"Max open files\s+(\d+)\s+(\d+)", limits)[0]
+        assert soft == hard != "256"
 
 
 def test_a_port_that_is_taken(tmp_path: Path) -> None:

@@ -3,11 +3,12 @@
 import argparse
 import asyncio
 import logging
+import resource
 import signal
 import socket
 import sys
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import Field, fields
 from importlib.metadata import version
 from ipaddress import ip_address
@@ -104,6 +105,7 @@ def _serve(given: dict[str, Any]) -> None:
             "all sessions, for there is no authentication; add --allow-remote if that is meant"
         )
     app = create_app(settings)
+    _allow_many_files()
     listener = _listen(settings)
     with listener:
         _run(app, listener, settings)
@@ -137,6 +139,13 @@ def _listen(settings: Settings) -> socket.socket:
         raise SettingsError(f"cannot listen on {where}: {error.strerror or error}") from error
     listener.setblocking(False)
     return listener
+
+
+def _allow_many_files() -> None:
+    """Every client is an open file, and the usual soft limit of 1,024 is soon reached."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 class _Server(uvicorn.Server):

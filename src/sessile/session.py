@@ -6,7 +6,6 @@ them, or under the session's lock.
 """
 
 import asyncio
-import logging
 from collections.abc import AsyncGenerator, AsyncIterable, Callable
 from typing import Any, NamedTuple
 
@@ -48,8 +47,6 @@ from sessile.types import (
     text_of,
 )
 from sessile.types import Session as SessionValue
-
-log = logging.getLogger(__name__)
 
 
 class Draft(Struct):
