@@ -18,6 +18,9 @@ from sessile import Sessile, create_app
 from sessile.sse import Parser, ServerSentEvent
 from sessile.types import decode_json
 
+# With --echo-delay an answer that runs for as long as a test may take; it is stopped at the end.
+LONG = " ".join(f"word{index}" for index in range(1000))
+
 
 class Event(NamedTuple):
     """A server-sent event with its data decoded."""
@@ -43,6 +46,11 @@ class Client:
         async with asyncio.timeout(30), self.http.stream(method, path, **request) as response:
             assert response.status_code == 200, (await response.aread()).decode()
             return [event async for event in events(response)]
+
+    async def stop(self, session: str) -> bool:
+        response = await self.http.post(f"/chat/{session}/stop")
+        stopped: bool = response.json()["stopped"]
+        return stopped
 
     async def messages(self, session: str, **query: Any) -> list[dict[str, Any]]:
         response = await self.http.get(f"/chat/{session}/messages", params=query)

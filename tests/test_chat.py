@@ -3,7 +3,7 @@
 import asyncio
 from pathlib import Path
 
-from tests.serving import Client, frames, kinds, serving, text
+from tests.serving import LONG, Client, frames, kinds, serving, text
 
 
 async def test_a_session_nobody_wrote_to_is_empty_and_stays_uncreated(chat: Client) -> None:
@@ -133,17 +133,18 @@ async def test_history_is_there_after_a_restart_and_numbers_go_on(tmp_path: Path
 
 async def test_the_answer_that_runs_is_in_the_history_as_it_stands(tmp_path: Path) -> None:
     async with serving(tmp_path, echo_delay=0.01) as chat, chat.socket("s") as socket:
-        sending = asyncio.create_task(chat.send("s", "one two three four five six"))
+        sending = asyncio.create_task(chat.send("s", LONG))
         await frames(socket, until="delta")
         await frames(socket, until="delta")
         question, answer = await chat.messages("s")
         assert answer["status"] == "streaming"
         assert answer["replyTo"] == question["id"]
-        assert "one two three four five six".startswith(answer["content"])
+        assert LONG.startswith(answer["content"])
         assert answer["content"]
         assert (await chat.value("s"))["status"] == "running"
+        assert await chat.stop("s")
         await sending
-        assert (await chat.messages("s"))[1]["status"] == "complete"
+        assert (await chat.messages("s"))[1]["status"] == "stopped"
         assert (await chat.value("s"))["status"] == "idle"
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import apsw
 import pytest
 
-from tests.serving import Client, frames, serving
+from tests.serving import LONG, Client, frames, serving
 
 
 def said(messages: list[dict[str, Any]]) -> list[tuple[str, str]]:
@@ -38,7 +38,7 @@ async def test_a_fork_has_the_history_up_to_a_message_and_goes_its_own_way(chat:
 async def test_a_fork_takes_only_what_is_settled(tmp_path: Path) -> None:
     async with serving(tmp_path, echo_delay=0.05) as chat, chat.socket("s") as socket:
         await chat.send("s", "done")
-        running = asyncio.create_task(chat.send("s", "one two three four five"))
+        running = asyncio.create_task(chat.send("s", LONG))
         await frames(socket, until="message")
         await frames(socket, until="delta")
         waiting = asyncio.create_task(chat.send("s", "waits"))
@@ -47,12 +47,13 @@ async def test_a_fork_takes_only_what_is_settled(tmp_path: Path) -> None:
         assert [m["content"] for m in await chat.messages(fork["id"])] == [
             "done",
             "done",
-            "one two three four five",
+            LONG,
         ]
         assert fork["status"] == "idle"
         running_id = (await chat.messages("s"))[3]["id"]
         response = await chat.http.post("/sessions/s/fork", json={"at": running_id})
         assert (response.status_code, response.json()["code"]) == (409, "turn_in_progress")
+        assert await chat.stop("s")
         await asyncio.gather(running, waiting)
 
 

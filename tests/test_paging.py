@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.serving import Client, frames, serving
+from tests.serving import LONG, Client, frames, serving
 
 
 async def test_two_hundred_messages_of_one_second_are_each_visited_once(chat: Client) -> None:
@@ -71,7 +71,7 @@ async def test_the_default_page_is_the_newest_25(chat: Client) -> None:
 
 async def test_an_answer_keeps_its_place_while_it_is_written(tmp_path: Path) -> None:
     async with serving(tmp_path, echo_delay=0.05) as chat, chat.socket("s") as socket:
-        running = asyncio.create_task(chat.send("s", "one two three four five"))
+        running = asyncio.create_task(chat.send("s", LONG))
         await frames(socket, until="delta")
         for index in range(5):
             await chat.http.post("/sessions/s/messages", json={"content": f"m{index}"})
@@ -86,6 +86,7 @@ async def test_an_answer_keeps_its_place_while_it_is_written(tmp_path: Path) -> 
         assert [m["id"] for m in after] == [m["id"] for m in whole[1:3]]
         beyond = await chat.messages("s", after=whole[1]["id"])
         assert [m["id"] for m in beyond] == [m["id"] for m in whole[2:]]
+        assert await chat.stop("s")
         await running
         assert [m["id"] for m in await chat.messages("s")] == [m["id"] for m in whole]
 

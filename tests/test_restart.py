@@ -70,7 +70,7 @@ async def test_kill_9_after_a_stop_does_not_revive_the_turn(tmp_path: Path) -> N
 
 async def test_sigterm_lets_a_turn_end_and_begins_no_other(tmp_path: Path) -> None:
     async with (
-        process(tmp_path, "--echo-delay", "0.02") as (server, chat),
+        process(tmp_path, "--echo-delay", "0.1") as (server, chat),
         chat.socket("s") as socket,
     ):
         running = asyncio.create_task(chat.send("s", "one two three four five six seven"))
@@ -164,7 +164,7 @@ async def test_a_turn_is_begun_again_where_that_is_wanted(tmp_path: Path) -> Non
 async def test_a_turn_is_not_begun_again_for_ever_nor_after_a_tool(
     tmp_path: Path, said: str, crashes: int
 ) -> None:
-    flags = ["--echo-delay", "0.2", "--on-crash", "retry"]
+    flags = ["--echo-delay", "0.5", "--on-crash", "retry"]
     for crash in range(crashes):
         async with process(tmp_path, *flags) as (server, chat):
             if crash == 0:

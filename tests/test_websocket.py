@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from tests.serving import Client, frames, serving
+from tests.serving import LONG, Client, frames, serving
 
 
 async def test_hello_tells_number_and_status(tmp_path: Path) -> None:
@@ -15,11 +15,12 @@ async def test_hello_tells_number_and_status(tmp_path: Path) -> None:
         async with chat.socket("s") as socket:
             hello = json.loads(await socket.recv())
             assert hello == {"type": "hello", "seq": 0, "status": "idle"}
-            running = asyncio.create_task(chat.send("s", "one two three four"))
+            running = asyncio.create_task(chat.send("s", LONG))
             await frames(socket, until="delta")
             async with chat.socket("s") as other:
                 hello = json.loads(await other.recv())
                 assert (hello["status"], hello["seq"] > 1) == ("running", True)
+            assert await chat.stop("s")
             await running
         assert (await chat.http.get("/sessions")).json()[0]["id"] == "s"
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.serving import Client, frames, kinds, serving
+from tests.serving import LONG, Client, frames, kinds, serving
 
 
 async def refused(
@@ -175,23 +175,25 @@ async def test_many_at_once_with_one_id_are_one_message(chat: Client) -> None:
 
 async def test_a_busy_session_rejects_who_asks_for_that(tmp_path: Path) -> None:
     async with serving(tmp_path, echo_delay=0.02) as chat, chat.socket("s") as socket:
-        running = asyncio.create_task(chat.send("s", "one two three four"))
+        running = asyncio.create_task(chat.send("s", LONG))
         await frames(socket, until="delta")
         response = await chat.http.post("/chat/s", json={"content": "x", "whileBusy": "reject"})
         assert (response.status_code, response.json()["code"]) == (409, "turn_in_progress")
+        assert await chat.stop("s")
         await running
         assert len(await chat.messages("s")) == 2
 
 
 async def test_a_full_queue_takes_no_more(tmp_path: Path) -> None:
     async with serving(tmp_path, echo_delay=0.05, queue_limit=2) as chat, chat.socket("s") as ws:
-        sending = [asyncio.create_task(chat.send("s", "one two three four"))]
+        sending = [asyncio.create_task(chat.send("s", LONG))]
         await frames(ws, until="delta")
         for word in ("b", "c"):
             sending.append(asyncio.create_task(chat.send("s", word)))
             await frames(ws, until="status")
         response = await chat.http.post("/chat/s", json={"content": "d"})
         assert (response.status_code, response.json()["code"]) == (429, "queue_full")
+        assert await chat.stop("s")
         await asyncio.gather(*sending)
         assert len(await chat.messages("s")) == 6
 
