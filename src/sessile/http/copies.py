@@ -72,7 +72,7 @@ class CopyRoutes:
             row, messages = await self._from_sqlite(data)
             session = ImportedSession(row.id, row.title, row.archived, row.metadata)
         else:
-            body = parse(data, ImportBody, limits.depth)
+            body = await asyncio.to_thread(parse, data, ImportBody, limits.depth)
             session, messages = body.session, body.messages
         id = check_session_id(request.query_params.get("id", session.id))
         _check(messages)
