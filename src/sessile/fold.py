@@ -11,6 +11,7 @@ import msgspec
 from msgspec import UNSET
 
 from sessile.types import (
+    DataPart,
     DeletedEvent,
     DeltaEvent,
     Event,
@@ -113,8 +114,8 @@ class Answer:
         index = len(self._parts)
         if isinstance(part, ToolCallPart):
             index = self._calls.get(part.tool_call_id, index)
-        elif part.__struct_config__.tag == "data":
-            index = self._data.get(part.name, index)  # type: ignore[union-attr]
+        elif isinstance(part, DataPart):
+            index = self._data.get(part.name, index)
         self._set(index, part)
         return index
 
@@ -188,8 +189,8 @@ class Answer:
     def _name(self, part: "_Growing | Part", index: int) -> None:
         if isinstance(part, ToolCallPart):
             self._calls[part.tool_call_id] = index
-        elif not isinstance(part, _Growing) and part.__struct_config__.tag == "data":
-            self._data[part.name] = index  # type: ignore[union-attr]
+        elif isinstance(part, DataPart):
+            self._data[part.name] = index
 
 
 def _grow(part: Part) -> "_Growing | Part":

@@ -165,6 +165,11 @@ class Journal:
         self.then(tell)
         await future
 
+    async def recorded(self) -> None:
+        """Wait for the commit of what is not stored yet, if there is anything."""
+        if self._pending:
+            await self.stored()
+
     async def find(self, message_id: str) -> Message | None:
         """A message as everything written so far makes it."""
         for change, _ in reversed(self._pending):

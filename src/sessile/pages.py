@@ -63,8 +63,7 @@ class Pages:
 
     async def messages_from(self, seq: int) -> list[Message]:
         """All messages from a number on."""
-        if self._journal.pending:
-            await self._journal.stored()
+        await self._journal.recorded()
         found: list[Message] = []
         after = seq - 1
         while bodies := await self._store.following(self._id, CHUNK, after):
@@ -100,8 +99,7 @@ class Pages:
         body = None
         if answer is not None and answer.seq:
             body = Body(answer.seq, answer.seq, encode(answer.message()))
-        if self._journal.pending:
-            await self._journal.stored()
+        await self._journal.recorded()
         return body
 
     async def _seq_of(self, message_id: str) -> int:

@@ -144,7 +144,7 @@ class Session:
     async def read(self) -> SessionValue:
         """The session as its clients see it, once everything that is in it is stored."""
         value = value_of(self.row)
-        await self._turns.recorded()
+        await self._journal.recorded()
         return value
 
     # The original's five ------------------------------------------------------------------------
@@ -243,7 +243,7 @@ class Session:
                 raise TurnInProgress
             if not self.exists:
                 raise SessionNotFound
-            await self._turns.recorded()
+            await self._journal.recorded()
             if answer_id is None:
                 answer = await self._store.last_answer(self.id)
             else:
@@ -352,8 +352,7 @@ class Session:
             self._journal.drop()
             self._turns.give_up()
             self._turns.queue.clear()
-        if self._journal.pending:
-            await self._journal.stored()
+        await self._journal.recorded()
 
     # Ending -------------------------------------------------------------------------------------
 

@@ -213,8 +213,7 @@ class Turns:
         self._journal.record(event, durable=False)
 
     async def recorded(self) -> None:
-        if self._journal.pending:
-            await self._journal.stored()
+        await self._journal.recorded()
 
     def settle(self, run: Run, status: MessageStatus, error: ErrorEvent | None) -> None:
         if self._journal.broken:

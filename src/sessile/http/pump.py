@@ -64,7 +64,7 @@ class Pump:
             if self._task is not None and self._watcher.published - self._mark > LAG:
                 self._cut_off()
             return
-        self._step(self._run())
+        self._step(self._guarded(self._loop()))
 
     def also(self, send: Coroutine[Any, Any, None]) -> None:
         """Send something beside the events, while the loop is not busy."""
@@ -101,9 +101,6 @@ class Pump:
             self._timer = None
         if self._again:
             self.wake()
-
-    async def _run(self) -> None:
-        await self._guarded(self._loop())
 
     async def _guarded(self, sending: Coroutine[Any, Any, None]) -> None:
         try:
