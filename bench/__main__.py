@@ -1,0 +1,41 @@
+"""Measures Sessile beside the original design and beside its ceiling.
+
+    uv run just bench [--quick] [--only WORK …] [--rounds N] [--output FOLDER]
+
+Servers of its own on temporary files; each round every server in turn, the others standing still.
+Writes the figures (``performance.json``), the tables (into ``performance.md``) and the chart
+(``performance.svg``) into a folder, ``docs`` by default.
+"""
+
+import argparse
+import resource
+import tempfile
+from pathlib import Path
+
+from bench.works import QUICK, WORKS, Bench, Sizes
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--quick", action="store_true", help="a little of each, to see that it runs"
+    )
+    parser.add_argument("--only", nargs="+", choices=WORKS, default=list(WORKS), metavar="WORK")
+    parser.add_argument("--rounds", type=int, help="how often each is measured")
+    parser.add_argument("--output", type=Path, default=DOCS, metavar="FOLDER")
+    given = parser.parse_args()
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    sizes = QUICK if given.quick else Sizes()
+    if given.rounds:
+        sizes = sizes._replace(rounds=given.rounds)
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(Path(folder), sizes)
+        for work in given.only:
+            WORKS[work](bench)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,332 @@
+"""The load: clients of a chat server on raw sockets, in one thread, so that the server gets the
+other core. All speak HTTP/1.1 over kept connections, and read every answer to its end.
+"""
+
+import os
+import select
+import socket
+import statistics
+import time
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, Self
+
+from msgspec.json import encode
+
+READ = 256 * 1024
+GRACE = 20.0  # seconds that what was begun has to end
+
+
+class Wrong(Exception):
+    """A server answered what it should not: nothing measured of it would mean anything."""
+
+
+class Load(NamedTuple):
+    """What a server did in ``seconds``. ``times`` are seconds each, sorted; ``bytes`` came back.
+
+    ``busy`` is the part of the time that the load's own process ran: near 1 it was the limit.
+    """
+
+    done: int
+    seconds: float
+    times: list[float]
+    bytes: int
+    busy: float
+
+    @property
+    def rate(self) -> float:
+        return self.done / self.seconds
+
+    def quantile(self, part: float) -> float:
+        """In milliseconds."""
+        return self.times[min(len(self.times) - 1, int(len(self.times) * part))] * 1e3
+
+
+def get(path: str) -> bytes:
+    return b"GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" % path.encode()
+
+
+def post(path: str, body: object, method: bytes = b"POST") -> bytes:
+    data = encode(body)
+    return (
+        b"%s %s HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+        b"Content-Length: %d\r\n\r\n%s" % (method, path.encode(), len(data), data)
+    )
+
+
+class Connection:
+    """One client: a request, its whole answer, the next request."""
+
+    def __init__(self, port: int) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=GRACE)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.began = 0.0
+        self._left = -2  # bytes to come; -1: until the last chunk; -2: no head yet
+        self._head = b""
+        self._end = b""
+        self._stream = False
+
+    def send(self, request: bytes) -> None:
+        self._left, self._head, self._end = -2, b"", b""
+        self.began = time.perf_counter()
+        self.socket.sendall(request)
+
+    def take(self, data: bytes) -> bool:
+        """Take what came; True if the answer is whole."""
+        if not data:
+            raise Wrong("the server closed the connection")
+        if self._left == -2:
+            self._head += data
+            end = self._head.find(b"\r\n\r\n")
+            if end < 0:
+                return False
+            head, data = self._head[:end].lower(), self._head[end + 4 :]
+            if not head.startswith((b"http/1.1 200", b"http/1.1 201", b"http/1.1 204")):
+                raise Wrong(repr(self._head[:300]))
+            self._left = _length(head)
+            self._stream = b"\r\ncontent-type: text/event-stream" in head
+        if self._left >= 0:
+            self._left -= len(data)
+            return self._left <= 0
+        if len(data) < 64:
+            data = self._end + data
+        self._end = data[-64:]
+        if not self._end.endswith(b"\r\n0\r\n\r\n"):
+            return False
+        if self._stream and b'data: {"type":"done"}' not in self._end:
+            raise Wrong(f"a stream ended without done: {self._end!r}")
+        return True
+
+    def ask(self, request: bytes) -> bytes:
+        """One request, and all that came back, its head and the framing included."""
+        self.send(request)
+        found = b""
+        while True:
+            data = self.socket.recv(READ)
+            found += data
+            if self.take(data):
+                return found
+
+    def close(self) -> None:
+        self.socket.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _length(head: bytes) -> int:
+    if b"\r\ntransfer-encoding: chunked" in head:
+        return -1
+    _, found, rest = head.partition(b"\r\ncontent-length:")
+    return int(rest.partition(b"\r\n")[0]) if found else 0
+
+
+def body_of(answer: bytes) -> bytes:
+    """The body in what :meth:`Connection.ask` gave."""
+    head, _, rest = answer.partition(b"\r\n\r\n")
+    if b"chunked" not in head.lower():
+        return rest
+    body = b""
+    while True:
+        size, _, rest = rest.partition(b"\r\n")
+        length = int(size, 16)
+        if not length:
+            return body
+        body += rest[:length]
+        rest = rest[length + 2 :]
+
+
+def closed_loop(
+    port: int,
+    requests: Iterator[bytes],
+    clients: int,
+    seconds: float = float("inf"),
+) -> Load:
+    """So many clients, each of which asks, waits for the whole answer and asks again.
+
+    It ends after so many seconds, or when there are no more requests. Raises :class:`Wrong`.
+    """
+    waiting = select.epoll()
+    connections: dict[int, Connection] = {}
+    for _ in range(clients):
+        connection = Connection(port)
+        connections[connection.socket.fileno()] = connection
+        waiting.register(connection.socket, select.EPOLLIN)
+    times: list[float] = []
+    received = 0
+    worked = time.process_time()
+    start = time.perf_counter()
+    end = start + seconds
+    active = 0
+    for connection in connections.values():
+        if (request := next(requests, None)) is not None:
+            connection.send(request)
+            active += 1
+    while active:
+        ready = waiting.poll(GRACE)
+        if not ready:
+            raise Wrong(f"{active} clients wait for an answer since {GRACE} s")
+        for file, _ in ready:
+            connection = connections[file]
+            data = connection.socket.recv(READ)
+            received += len(data)
+            if not connection.take(data):
+                continue
+            now = time.perf_counter()
+            times.append(now - connection.began)
+            next_request = next(requests, None) if now < end else None
+            if next_request is None:
+                active -= 1
+            else:
+                connection.send(next_request)
+    taken = time.perf_counter() - start
+    worked = time.process_time() - worked
+    for connection in connections.values():
+        connection.close()
+    waiting.close()
+    return Load(len(times), taken, sorted(times), received, worked / taken)
+
+
+# WebSockets -------------------------------------------------------------------------------------
+
+
+def open_socket(port: int, session: str) -> tuple[socket.socket, bytes]:
+    """A WebSocket of a session, and what came right behind its handshake."""
+    opened = socket.create_connection(("127.0.0.1", port), timeout=GRACE)
+    opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    opened.sendall(
+        b"GET /sessions/%s/websocket HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\n"
+        b"Connection: Upgrade\r\nSec-WebSocket-Key: %s\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        % (session.encode(), b64encode(os.urandom(16)))
+    )
+    answer = b""
+    while b"\r\n\r\n" not in answer:
+        data = opened.recv(4096)
+        if not data:
+            raise Wrong(f"no WebSocket: {answer[:300]!r}")
+        answer += data
+    if not answer.startswith(b"HTTP/1.1 101"):
+        raise Wrong(f"no WebSocket: {answer[:300]!r}")
+    return opened, answer.partition(b"\r\n\r\n")[2]
+
+
+def whole_frames(data: bytes) -> tuple[int, int]:
+    """How many whole WebSocket frames a server's bytes begin with, and where these end."""
+    count = at = 0
+    size = len(data)
+    while size - at >= 2:
+        length, head = data[at + 1] & 127, 2
+        if length == 126:
+            if size - at < 4:
+                break
+            length, head = data[at + 2] << 8 | data[at + 3], 4
+        elif length == 127:
+            if size - at < 10:
+                break
+            length, head = int.from_bytes(data[at + 2 : at + 10], "big"), 10
+        if size - at < head + length:
+            break
+        at += head + length
+        count += 1
+    return count, at
+
+
+class Fanout(NamedTuple):
+    """``posts`` that reached every client, and the ``frames`` that were delivered."""
+
+    posts: int
+    frames: int
+    seconds: float
+    busy: float
+
+
+def fan_out(
+    port: int, session: str, clients: int, posts: int, marker: bytes, content: str
+) -> Fanout:
+    """Many watch a session over WebSocket while one posts to it, the next message as soon as the
+    stream of the last has ended; timed until everybody has everything.
+
+    ``marker`` is what every posted message ends with on the wire, once for each client.
+    """
+    waiting = select.epoll()
+    sockets: dict[int, socket.socket] = {}
+    rests: dict[int, bytes] = {}
+    for _ in range(clients):
+        opened, rest = open_socket(port, session)
+        opened.setblocking(False)
+        sockets[opened.fileno()] = opened
+        rests[opened.fileno()] = rest
+        waiting.register(opened, select.EPOLLIN)
+    poster = Connection(port)
+    waiting.register(poster.socket, select.EPOLLIN)
+    request = post(f"/chat/{session}", {"content": content})
+    frames, seen, posted = 0, 0, 0
+    begin = 0.0
+    # The first message is not timed: greetings are read, and every path is warm.
+    for wanted in (1, posts):
+        frames, seen, posted = 0, 0, 1
+        worked, begin = time.process_time(), time.perf_counter()
+        poster.send(request)
+        streaming = True
+        while streaming or posted < wanted or seen < wanted * clients:
+            ready = waiting.poll(GRACE, 8192)
+            if not ready:
+                raise Wrong(f"{seen} of {wanted * clients} messages came, then nothing")
+            for file, _ in ready:
+                if file == poster.socket.fileno():
+                    if poster.take(poster.socket.recv(READ)):
+                        streaming = posted < wanted
+                        if streaming:
+                            posted += 1
+                            poster.send(request)
+                    continue
+                data = sockets[file].recv(READ)
+                if not data:
+                    raise Wrong("a WebSocket was closed")
+                data = rests[file] + data
+                count, end = whole_frames(data)
+                frames += count
+                seen += data.count(marker, 0, end)
+                rests[file] = data[end:]
+    taken = time.perf_counter() - begin
+    worked = time.process_time() - worked
+    poster.close()
+    for opened in sockets.values():
+        opened.close()
+    waiting.close()
+    return Fanout(posts, frames, taken, worked / taken)
+
+
+# Figures ----------------------------------------------------------------------------------------
+
+
+def timed(work: Callable[[], object], times: int) -> list[float]:
+    """Seconds that each of so many calls took."""
+    found = []
+    for _ in range(times):
+        begin = time.perf_counter()
+        work()
+        found.append(time.perf_counter() - begin)
+    return found
+
+
+def sync_time(folder: str, seconds: float = 0.5) -> float:
+    """Milliseconds that the disk takes for an fdatasync of 4 KiB, the median."""
+    path = os.path.join(folder, "sync-probe")
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+
+    def write() -> None:
+        os.write(file, b"x" * 4096)
+        os.fdatasync(file)
+
+    try:
+        found = timed(write, 5)
+        while sum(found) < seconds:
+            found += timed(write, 20)
+    finally:
+        os.close(file)
+        os.unlink(path)
+    return statistics.median(found) * 1e3

