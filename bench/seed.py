@@ -9,6 +9,7 @@ from sessile.agents.echo import EchoAgent
 from sessile.bus.memory import MemoryBus
 from sessile.registry import Registry
 from sessile.store.sqlite import SQLiteStore
+from sessile.types import Part, Role
 
 WORDS = "one two three four five six seven eight nine ten"
 CHUNK = 2_000
@@ -38,6 +39,6 @@ async def _chunks(size: int) -> AsyncGenerator[list[Message], None]:
 
 
 def _message(index: int) -> Message:
-    role = "assistant" if index % 2 else "user"
-    parts = [TextPart(WORDS)]
+    role: Role = "assistant" if index % 2 else "user"
+    parts: list[Part] = [TextPart(WORDS)]
     return Message(f"m{index}", role, WORDS, parts, 1_700_000_000 + index, 0, "complete")

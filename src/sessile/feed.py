@@ -31,7 +31,7 @@ class Feed:
         self.head = -1  # the last number published here; -1 before the first
         self.published = 0
         self._size = 0
-        self.unsubscribe: Callable[[], None] = lambda: None
+        self.unsubscribe: Callable[[], None] = _nothing
 
     def receive(self, frames: Sequence[Frame]) -> None:
         """Take what was published; called by the bus."""
@@ -76,6 +76,9 @@ class Feed:
             self._size -= len(self.recent[drop].data)
             drop += 1
         del self.recent[:drop]
+
+
+def _nothing() -> None: ...
 
 
 def is_end(frame: Frame) -> bool:
@@ -254,7 +257,8 @@ class Feeds:
         feed.watchers.discard(watcher)
         if not feed.watchers and self._feeds.get(feed.session) is feed:
             del self._feeds[feed.session]
-            feed.unsubscribe()
+            unsubscribe, feed.unsubscribe = feed.unsubscribe, _nothing
+            unsubscribe()
 
     def close(self) -> None:
         """Let everybody go: their streams end."""

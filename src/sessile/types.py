@@ -4,7 +4,7 @@ JSON names are camelCase, Python names snake_case; times are unix seconds (UTC) 
 A field that holds its default is left out of the JSON, unless the contract always shows it.
 """
 
-import os
+import random
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeAlias
@@ -285,12 +285,15 @@ class Frame:
 # Making values ----------------------------------------------------------------------------------
 
 
+_random = random.Random()  # nobody else's, so that nobody else's seed makes ids repeat
+
+
 def new_id() -> str:
     """A UUID of version 7 (RFC 9562): unique, and sorted by the millisecond it was made in."""
     stamp = time.time_ns() // 1_000_000
-    digits = f"{stamp:012x}7{os.urandom(10).hex()}"
-    variant = "89ab"[int(digits[16], 16) & 3]
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{variant}{digits[17:20]}-{digits[20:32]}"
+    value = stamp << 80 | 0x7 << 76 | _random.getrandbits(12) << 64 | 0b10 << 62 | _random.getrandbits(62)
+    digits = f"{value:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 def now() -> int:

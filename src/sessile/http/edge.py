@@ -2,12 +2,12 @@
 
 import ipaddress
 import logging
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from functools import lru_cache
 
-from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sessile.errors import (
     HostNotAllowed,
@@ -39,41 +39,33 @@ class Edge:
         self._origins = {origin.lower().rstrip("/") for origin in origins}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started = False
-
-        async def watched_send(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
-
         try:
             self._check(scope)
             # Starlette raises its own 404 and 405 only under an application. The scope is copied,
             # for it belongs to the application that may have mounted this one.
-            await self._app({**scope, "app": self}, receive, watched_send)
-        except ClientDisconnect:
-            return
-        except Exception as error:
-            if started or (scope["type"] == "websocket" and not isinstance(error, SessileError)):
-                raise
-            own, headers = _own(error)
+            await self._app({**scope, "app": self}, receive, send)
+        except (SessileError, HTTPException) as error:
+            # Only what comes before an endpoint: these answer for themselves.
             if scope["type"] == "websocket":
-                await refuse(scope, receive, send, own)
+                await refuse(scope, receive, send, _own(error)[0])
             else:
-                await error_response(own, headers)(scope, receive, send)
+                await _failure(error)(scope, receive, send)
 
     def _check(self, scope: Scope) -> None:
-        headers = Headers(scope=scope)
-        hosts = headers.getlist("host")
-        host = hosts[0].lower() if len(hosts) == 1 else ""
+        hosts: list[str] = []
+        origin = None
+        for name, value in scope["headers"]:
+            if name == b"host":
+                hosts.append(value.decode("latin-1").lower())
+            elif name == b"origin":
+                origin = value.decode("latin-1").lower()
+        host = hosts[0] if len(hosts) == 1 else ""
         if "*" not in self._hosts and not self._host_allowed(host):
             raise HostNotAllowed
-        origin = headers.get("origin")
         if origin is None or "*" in self._origins:
             return
         if scope["type"] == "http" and scope["method"] in _READS:
             return
-        origin = origin.lower()
         own = origin.partition("://")[2]
         if own != host and origin not in self._origins:
             raise OriginNotAllowed
@@ -83,12 +75,30 @@ class Edge:
         return host in self._hosts or name in self._hosts or _loopback(name)
 
 
+class Endpoint:
+    """A handler as an ASGI application: what it raises is answered; what goes wrong when the
+    answer has begun is not, and so breaks the connection."""
+
+    def __init__(self, handle: Callable[[Request], Awaitable[ASGIApp]]) -> None:
+        self._handle = handle
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            response = await self._handle(Request(scope, receive))
+        except ClientDisconnect:
+            return
+        except Exception as error:
+            response = _failure(error)
+        await response(scope, receive, send)
+
+
 def _without_port(host: str) -> str:
     if host.startswith("["):
         return host.partition("]")[0] + "]"
     return host.partition(":")[0]
 
 
+@lru_cache(1024)
 def _loopback(name: str) -> bool:
     if name == "localhost" or name.endswith(".localhost"):
         return True
@@ -96,6 +106,11 @@ def _loopback(name: str) -> bool:
         return ipaddress.ip_address(name.strip("[]")).is_loopback
     except ValueError:
         return False
+
+
+def _failure(error: Exception) -> ASGIApp:
+    own, headers = _own(error)
+    return error_response(own, headers)
 
 
 def _own(error: Exception) -> tuple[SessileError, dict[str, str]]:

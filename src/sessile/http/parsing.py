@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from sessile.errors import (
     BodyTooLarge,
@@ -144,18 +144,27 @@ def _parts(body: MessageBody) -> list[Part]:
 
 async def read_body(request: Request, limit: int) -> bytes:
     """The body of a request; raises :class:`~sessile.errors.BodyTooLarge` as soon as it is."""
-    too_large = BodyTooLarge(f"The body is over the limit of {limit} bytes.")
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length) > limit:
-        raise too_large
+        raise _too_large(limit)
     chunks: list[bytes] = []
     size = 0
-    async for chunk in request.stream():
+    more = True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunk = message.get("body", b"")
         size += len(chunk)
         if size > limit:
-            raise too_large
+            raise _too_large(limit)
         chunks.append(chunk)
-    return b"".join(chunks)
+        more = message.get("more_body", False)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _too_large(limit: int) -> BodyTooLarge:
+    return BodyTooLarge(f"The body is over the limit of {limit} bytes.")
 
 
 async def parse_body(request: Request, type: type[T], limits: Limits, empty: bytes = b"") -> T:

@@ -1,6 +1,7 @@
 """Answers with a body."""
 
 from typing import Any
+from urllib.parse import parse_qsl, quote, urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -36,8 +37,13 @@ def page_response(
     """
     headers = {"x-has-more": "true" if has_more else "false"}
     if has_more and at is not None:
-        name, other = ("before", "after") if rel == "prev" else ("after", "before")
-        url = request.url.remove_query_params(other).include_query_params(**{name: at})
-        target = f"{url.path}?{url.query}"
-        headers["link"] = f'<{target}>; rel="{rel}"'
+        query = [pair for pair in _query(request) if pair[0] not in ("before", "after")]
+        query.append(("before" if rel == "prev" else "after", at))
+        path = quote(request.scope["path"], safe="/:@~")
+        headers["link"] = f'<{path}?{urlencode(query)}>; rel="{rel}"'
     return Response(b"[%s]" % b",".join(bodies), media_type="application/json", headers=headers)
+
+
+def _query(request: Request) -> list[tuple[str, str]]:
+    given = request.scope["query_string"]
+    return parse_qsl(given.decode("latin-1"), keep_blank_values=True) if given else []

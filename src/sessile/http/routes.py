@@ -28,6 +28,7 @@ from sessile.errors import (
 from sessile.http.chat import ChatRoutes
 from sessile.http.context import Context
 from sessile.http.copies import CopyRoutes, ImportBody
+from sessile.http.edge import Endpoint
 from sessile.http.metrics import MetricsRoute
 from sessile.http.openapi import DocsRoutes, Operation, Parameter
 from sessile.http.parsing import (
@@ -358,12 +359,13 @@ def router(context: Context) -> Router:
     operations = [*_chat(context), *_sessions(context), *_operating(context)]
     docs = DocsRoutes(operations)
     routes: list[BaseRoute] = [WebSocketRoute(SOCKET, SocketRoute(context))]
-    routes += [Route(o.path, o.endpoint, methods=[o.method]) for o in operations]
-    routes += [
-        Route(SOCKET, upgrade_required),
-        Route("/openapi.json", docs.openapi),
-        Route("/docs", docs.page),
-        Route("/docs/{name}", docs.file),
-        Route("/", front),
-    ]
+    routes += [Route(o.path, Endpoint(o.endpoint), methods=[o.method]) for o in operations]
+    pages = {
+        SOCKET: upgrade_required,
+        "/openapi.json": docs.openapi,
+        "/docs": docs.page,
+        "/docs/{name}": docs.file,
+        "/": front,
+    }
+    routes += [Route(path, Endpoint(page), methods=["GET"]) for path, page in pages.items()]
     return Router(routes, redirect_slashes=False)

@@ -76,6 +76,8 @@ class EventStream:
             self._timer.cancel()
             self._pump.stop()
             self._feeds.leave(self._watcher)
+            # The two know each other, and would wait for the collector of cycles.
+            del self._pump, self._timer
 
     async def deliver(self, frames: list[Frame]) -> bool:
         assert self._encoder is not None

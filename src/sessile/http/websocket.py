@@ -52,7 +52,9 @@ class SocketRoute:
         except SessileError as error:
             await refuse(scope, receive, send, error)
             return
-        await _Socket(self._context, id, receive, send).run(after)
+        message = await receive()
+        if message["type"] == "websocket.connect":
+            await _Socket(self._context, id, receive, send).run(scope, after)
 
 
 async def refuse(scope: Scope, receive: Receive, send: Send, error: SessileError) -> None:
@@ -80,14 +82,15 @@ class _Socket:
         self._receive = receive
         self._send = send
 
-    async def run(self, after: int | None) -> None:
-        message = await self._receive()
-        if message["type"] != "websocket.connect":
-            return
+    async def run(self, scope: Scope, after: int | None) -> None:
         watcher = self._context.feeds.watch(self._id)
         pump = Pump(watcher, self)
         try:
-            row = await self._context.store.row(self._id) or Row(self._id)
+            try:
+                row = await self._context.store.row(self._id) or Row(self._id)
+            except SessileError as error:
+                await refuse(scope, self._receive, self._send, error)
+                return
             watcher.cursor = row.seq if after is None else after
             await self._send({"type": "websocket.accept"})
             await self._send_value(Hello(row.seq, value_of(row).status))

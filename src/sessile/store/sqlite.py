@@ -77,6 +77,8 @@ class SQLiteStore:
         self._db = apsw.Connection(str(self._path))
         self._execute: Callable[..., Any] = self._db.execute
         self._db.set_busy_timeout(5_000)
+        # A query's plan does not depend on its values: it is not planned anew for each of them.
+        self._db.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
         for pragma in (
             "journal_mode = WAL",
             "cache_size = -16384",
@@ -301,31 +303,42 @@ class SQLiteStore:
                 [session for (session,) in await self._read_long(_Q["unindexed"], ())]
             )
         while self._unindexed:
-            session = self._unindexed.pop()
+            taken: set[str] = set()
             try:
                 with _unavailable():
-                    more = self._index(session)
+                    self._index_some(self._unindexed, taken)
             except BaseException:
-                self._unindexed.add(session)
+                self._unindexed |= taken
                 raise
-            if more:
-                self._unindexed.add(session)
             await asyncio.sleep(breath)  # others wait for the loop
 
-    def _index(self, session: str) -> bool:
-        """Put the next messages of a session into the index; True if there may be more."""
-        known = self._execute(_Q["indexed"], (session,)).fetchone()
-        rows = self._bodies(_Q["changed"], (session, known[0], INDEXED)) if known else []
-        if not rows:
-            return False
+    def _index_some(self, sessions: set[str], taken: set[str]) -> None:
+        """Put the next messages of some sessions into the index, in one transaction.
+
+        ``taken`` are the sessions that it takes from ``sessions``.
+        """
         self._sync(NORMAL)
         with self._transaction():
-            for _, _, body in rows:
-                message = decode_message(body)
-                (document,) = self._execute(_Q["document"], (session, message.id)).fetchone()
-                self._execute(_Q["put_text"], (document, message.content))
+            room = INDEXED
+            while sessions and room > 0:
+                session = sessions.pop()
+                taken.add(session)
+                count = self._index(session, room)
+                if count == room:
+                    sessions.add(session)
+                room -= max(count, 1)
+
+    def _index(self, session: str, most: int) -> int:
+        """Put so many messages of a session into the index at the most; how many there were."""
+        known = self._execute(_Q["indexed"], (session,)).fetchone()
+        rows = self._bodies(_Q["changed"], (session, known[0], most)) if known else []
+        for _, _, body in rows:
+            message = decode_message(body)
+            (document,) = self._execute(_Q["document"], (session, message.id)).fetchone()
+            self._execute(_Q["put_text"], (document, message.content))
+        if rows:
             self._execute(_Q["put_indexed"], (rows[-1].changed, session))
-        return len(rows) == INDEXED
+        return len(rows)
 
     async def unsettled(self) -> list[str]:
         with _unavailable():
