@@ -1,5 +1,6 @@
 """Every adapter passes the suite of its port."""
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -21,19 +22,30 @@ class TestSQLiteStore(StoreSuite):
     def make_store(self, tmp_path: Path) -> Callable[[], Store]:
         return lambda: SQLiteStore(tmp_path / "sessile.db")
 
-    async def test_a_message_is_synced_and_a_token_is_not(self, tmp_path: Path) -> None:
+    async def test_a_message_is_synced_and_a_token_is_not(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         store = SQLiteStore(tmp_path / "sessile.db")
         await store.open()
-        levels: list[int] = []
+        synced: list[str] = []
+        sync = os.fdatasync
+
+        def watched(file: int) -> None:
+            synced.append(os.readlink(f"/proc/self/fd/{file}"))
+            sync(file)
+
+        monkeypatch.setattr("os.fdatasync", watched)
         writer = Writer(store, "s")
+        counts: list[int] = []
         for durable in (True, False, True, False):
             change = writer.change(durable)
             if durable:
-                writer.say(change, f"m{len(levels)}")
+                writer.say(change, f"m{len(counts)}")
             writer.delta(change, "a", 0, "x")
             await writer.commit(change)
-            levels.append(store._db.execute("PRAGMA synchronous").get)
-        assert levels == [2, 1, 2, 1]
+            counts.append(len(synced))
+        assert counts == [1, 1, 2, 2]
+        assert set(synced) == {str(tmp_path / "sessile.db-wal")}
         await store.close()
 
     async def test_a_file_of_a_newer_schema_is_left_alone(self, tmp_path: Path) -> None:
@@ -60,7 +72,9 @@ class TestSQLiteStore(StoreSuite):
         for name, query in sql.queries("sqlite.sql").items():
             numbered = [int(number) for number in re.findall(r"\?(\d+)", query)]
             values = [None] * (max(numbered) if numbered else query.count("?"))
-            plan = [row[-1] for row in store._db.execute(f"EXPLAIN QUERY PLAN {query}", values)]
+            plan = [
+                row[-1] for row in store.database.execute(f"EXPLAIN QUERY PLAN {query}", values)
+            ]
             whole = [step for step in plan if re.match(r"SCAN (?!\(|.*INDEX)", step)]
             sorts = [step for step in plan if "TEMP B-TREE" in step]
             if name not in over_all | sorts_a_page:
@@ -69,7 +83,7 @@ class TestSQLiteStore(StoreSuite):
 
     def test_every_query_has_a_purpose_and_is_used(self) -> None:
         queries = sql.queries("sqlite.sql")
-        source = (Path(sql.__file__).parent / "sqlite.py").read_text()
+        source = "".join(path.read_text() for path in Path(sql.__file__).parent.glob("sqlite*.py"))
         assert {name for name in queries if f'"{name}"' not in source} == set()
         text = (Path(sql.__file__).parent / "sqlite.sql").read_text()
         for name in queries:

@@ -24,7 +24,8 @@ from sessile.registry import Registry, Use
 from sessile.session import Limits as SessionLimits
 from sessile.settings import Settings
 from sessile.store.base import Store
-from sessile.store.sqlite import SQLiteStore, read_file, write_file
+from sessile.store.sqlite import SQLiteStore
+from sessile.store.sqlite_file import read_file, write_file
 
 RETRIES = 2  # how often a turn is begun again with --on-crash retry
 DRAIN = 10.0  # seconds that running turns get when the server ends

@@ -76,8 +76,9 @@ class Change:
     survives the loss of power; a change without it has nothing but events of a running turn,
     and need only survive the process.
 
-    ``done`` is called once, in the event loop, in the order of the calls of :meth:`Store.write`:
-    with None after the commit, or with the error if nothing of the change was stored.
+    ``done`` is called once, in the event loop, and for the changes of one session in the order of
+    the calls of :meth:`Store.write`: with None when the change is stored, or with an error when
+    it is not, or nobody knows.
     """
 
     __slots__ = (

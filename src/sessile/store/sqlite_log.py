@@ -1,0 +1,126 @@
+"""SQLite's write-ahead log: what makes commits durable, beside the event loop.
+
+A commit writes into the log and returns; until the log is synced, the loss of power can take it
+back. The sync is a wait of a fraction of a millisecond on a fast disk and of many on a slow one.
+So is a checkpoint, which moves the log's pages into the database and syncs both. A thread waits
+for them: it is in the kernel or in SQLite all the time, without the GIL.
+"""
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import apsw
+
+log = logging.getLogger(__name__)
+
+CHECKPOINT = 1_000  # pages in the log from which on it is moved into the database
+FULL = 16_000  # pages from which on writers wait until the log is moved
+QUICK = 0.001  # seconds: a disk that syncs in less is not worth the way to a thread and back
+
+
+class Log:
+    """The log of one database that is open in ``connection``.
+
+    ``on_room`` is called when writers that found it ``full`` may go on.
+    """
+
+    def __init__(self, path: str, connection: apsw.Connection, on_room: Callable[[], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._on_room = on_room
+        # Its commits sync nothing; at the beginning of a new log SQLite still does.
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.set_wal_hook(self._committed)
+        # For checkpoints, which sync before they overwrite anything.
+        self._connection = apsw.Connection(path)
+        self._connection.set_busy_timeout(5_000)
+        self._connection.execute("PRAGMA synchronous = FULL")
+        self._file = os.open(f"{path}-wal", os.O_RDONLY | os.O_CLOEXEC)
+        self._threads = ThreadPoolExecutor(2, "sessile-disk")
+        self._pages = 0
+        self._moving = False
+        self._limit = FULL
+        self._usual = 0.0  # seconds that a sync takes
+        self._in_doubt = False
+
+    @property
+    def full(self) -> bool:
+        """Writers shall wait: pages come faster than they are moved into the database."""
+        return self._moving and self._pages >= self._limit
+
+    def close(self) -> None:
+        self._threads.shutdown()
+        os.close(self._file)
+        self._connection.close()
+
+    # Syncs --------------------------------------------------------------------------------------
+
+    def sync(self, done: Callable[[OSError | apsw.Error | None], None]) -> None:
+        """Make everything that is committed survive the loss of power, then call ``done`` with
+        None or the error: at once if the disk is quick, and else later, from the loop."""
+        if self._usual < QUICK and not self._in_doubt:
+            done(self._synced(self._sync()))
+            return
+
+        def tell(future: "Future[OSError | apsw.Error | float]") -> None:
+            self._loop.call_soon_threadsafe(lambda: done(self._synced(future.result())))
+
+        work = self._move_all if self._in_doubt else self._sync
+        self._threads.submit(work).add_done_callback(tell)
+
+    def _sync(self) -> OSError | apsw.Error | float:
+        begin = time.perf_counter()
+        try:
+            os.fdatasync(self._file)
+        except OSError as error:
+            return error
+        return time.perf_counter() - begin
+
+    def _move_all(self) -> OSError | apsw.Error | float:
+        # After a sync that failed the kernel holds pages for written that are not (LWN 752063):
+        # another sync of the log would prove nothing. The database gets them all anew instead.
+        begin = time.perf_counter()
+        try:
+            pages, moved = self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_FULL)
+        except apsw.Error as error:
+            return error
+        if moved < pages:
+            return apsw.BusyError("the log could not be moved whole")
+        return time.perf_counter() - begin
+
+    def _synced(self, outcome: OSError | apsw.Error | float) -> OSError | apsw.Error | None:
+        self._in_doubt = not isinstance(outcome, float)
+        if isinstance(outcome, float):
+            self._usual += (outcome - self._usual) / 8
+            return None
+        return outcome
+
+    # Checkpoints --------------------------------------------------------------------------------
+
+    def _committed(self, connection: apsw.Connection, database: str, pages: int) -> int:
+        self._pages = pages
+        if pages >= CHECKPOINT and not self._moving:
+            self._moving = True
+            self._threads.submit(self._move).add_done_callback(
+                lambda future: self._loop.call_soon_threadsafe(self._moved, future.result())
+            )
+        return apsw.SQLITE_OK
+
+    def _move(self) -> tuple[int, int]:
+        try:
+            return self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        except apsw.Error as error:
+            log.warning("the log stays as it is: %s: %s", type(error).__name__, error)
+            return (self._pages, 0)
+
+    def _moved(self, progress: tuple[int, int]) -> None:
+        was_full = self.full
+        self._moving = False
+        pages, moved = progress
+        # A reader may hold it: then it grows on for a while, rather than that writers wait.
+        self._limit = max(FULL, 2 * pages if moved < pages else 0)
+        if was_full:
+            self._on_room()
