@@ -8,13 +8,14 @@ import sys
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import httpx2
 import uvicorn
 from websockets.asyncio.client import ClientConnection, connect
 
 from sessile import Sessile, create_app
+from sessile.http.frames import FramesProtocol
 from sessile.sse import Parser, ServerSentEvent
 from sessile.types import decode_json
 
@@ -142,11 +143,11 @@ async def serving(folder: Path, **settings: Any) -> AsyncGenerator[Client, None]
 
 
 @asynccontextmanager
-async def running(app: Any) -> AsyncGenerator[str, None]:
+async def running(
+    app: Any, ws: type[asyncio.Protocol] | Literal["websockets-sansio"] = FramesProtocol
+) -> AsyncGenerator[str, None]:
     """Any ASGI application on a port of its own, its lifespan included."""
-    config = uvicorn.Config(
-        app, port=0, ws="websockets-sansio", log_config=None, timeout_graceful_shutdown=2
-    )
+    config = uvicorn.Config(app, port=0, ws=ws, log_config=None, timeout_graceful_shutdown=2)
     server = uvicorn.Server(config)
     server.capture_signals = _no_signals  # type: ignore[method-assign, assignment]
     task = asyncio.create_task(server.serve())

@@ -38,8 +38,8 @@ async def test_a_fork_has_the_history_up_to_a_message_and_goes_its_own_way(chat:
 async def test_a_fork_takes_only_what_is_settled(tmp_path: Path) -> None:
     async with serving(tmp_path, echo_delay=0.05) as chat, chat.socket("s") as socket:
         await chat.send("s", "done")
+        await frames(socket)
         running = asyncio.create_task(chat.send("s", LONG))
-        await frames(socket, until="message")
         await frames(socket, until="delta")
         waiting = asyncio.create_task(chat.send("s", "waits"))
         await frames(socket, until="status")

@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
+from unittest.mock import patch
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -30,6 +31,7 @@ from sessile.errors import MessageConflict, TurnInProgress
 from sessile.feed import Feeds, Watcher
 from sessile.fold import History
 from sessile.registry import Registry
+from sessile.store import sqlite_log
 from sessile.store.sqlite import SQLiteStore
 from sessile.types import Message, ResetEvent, decode_message
 
@@ -87,8 +89,11 @@ class Sessions(RuleBasedStateMachine):
 
     steps = 0
 
-    @initialize()
-    def begin(self) -> None:
+    @initialize(slow_disk=st.booleans())
+    def begin(self, slow_disk: bool) -> None:
+        # A disk is slow when its syncs are waited for beside the loop.
+        self.disk = patch.object(sqlite_log, "QUICK", -1 if slow_disk else 60)
+        self.disk.start()
         self.folder = tempfile.TemporaryDirectory()
         self.loop = asyncio.new_event_loop()
         self.questions: dict[str, Expected] = {}  # in the order they were stored
@@ -120,6 +125,7 @@ class Sessions(RuleBasedStateMachine):
         """Let everything that can happen happen."""
         for _ in range(12):
             await asyncio.sleep(0)
+            await self.store._all_synced()
 
     # What clients do ----------------------------------------------------------------------------
 
@@ -366,6 +372,7 @@ class Sessions(RuleBasedStateMachine):
             self.loop.run_until_complete(self.loop.shutdown_default_executor())
             self.loop.close()
             self.folder.cleanup()
+            self.disk.stop()
 
 
 @pytest.mark.timeout(600)

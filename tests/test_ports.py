@@ -11,7 +11,7 @@ import pytest
 from sessile.bus.base import Bus
 from sessile.bus.memory import MemoryBus
 from sessile.errors import SettingsError
-from sessile.store import sql
+from sessile.store import sql, sqlite_log
 from sessile.store.base import Store
 from sessile.store.sqlite import SQLiteStore
 from sessile.testing import BusSuite, StoreSuite, Writer
@@ -88,6 +88,15 @@ class TestSQLiteStore(StoreSuite):
         text = (Path(sql.__file__).parent / "sqlite.sql").read_text()
         for name in queries:
             assert f"-- name: {name}\n-- " in text
+
+
+class TestSQLiteStoreOnASlowDisk(StoreSuite):
+    """What is durable is synced beside the loop."""
+
+    @pytest.fixture
+    def make_store(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Store]:
+        monkeypatch.setattr(sqlite_log, "QUICK", -1)
+        return lambda: SQLiteStore(tmp_path / "sessile.db")
 
 
 class TestMemoryBus(BusSuite):

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from tests.serving import LONG, Client, frames, serving
+from sessile import create_app
+from sessile.http.frames import FramesProtocol
+from tests.serving import LONG, Client, frames, kinds, running, serving
 
 
 async def test_hello_tells_number_and_status(tmp_path: Path) -> None:
@@ -15,13 +17,13 @@ async def test_hello_tells_number_and_status(tmp_path: Path) -> None:
         async with chat.socket("s") as socket:
             hello = json.loads(await socket.recv())
             assert hello == {"type": "hello", "seq": 0, "status": "idle"}
-            running = asyncio.create_task(chat.send("s", LONG))
+            turn = asyncio.create_task(chat.send("s", LONG))
             await frames(socket, until="delta")
             async with chat.socket("s") as other:
                 hello = json.loads(await other.recv())
                 assert (hello["status"], hello["seq"] > 1) == ("running", True)
             assert await chat.stop("s")
-            await running
+            await turn
         assert (await chat.http.get("/sessions")).json()[0]["id"] == "s"
 
 
@@ -156,3 +158,27 @@ async def test_a_client_that_leaves_is_forgotten(chat: Client) -> None:
         pass
     while chat.watchers():
         await asyncio.sleep(0.02)
+
+
+async def test_under_another_servers_websocket_it_is_the_same(tmp_path: Path) -> None:
+    """Frames made once are an extension of ours; without it every message goes the common way."""
+    told: list[object] = []
+    for server in (FramesProtocol, "websockets-sansio"):
+        folder = tmp_path / str(len(told))
+        folder.mkdir()
+        app = create_app(store=f"sqlite:///{folder}/sessile.db")
+        async with running(app, server) as url:
+            client = Client(url, app)
+            async with client.http, client.socket("s", "?after=0") as socket:
+                await client.send("s", "Grüße " + "x" * 70_000, id="mine")
+                seen = await frames(socket)
+        assert seen[-1]["message"]["content"] == "Grüße " + "x" * 70_000
+        told.append([(frame["type"], frame["seq"], frame.get("text")) for frame in seen])
+    assert told[0] == told[1]
+
+
+async def test_a_socket_that_is_closing_gets_nothing_more(chat: Client) -> None:
+    async with chat.socket("s") as socket:
+        await socket.recv()
+    assert kinds(await chat.send("s", "Hello")) == ["ack", "delta", "assistant", "done"]
+    assert chat.watchers() == 0

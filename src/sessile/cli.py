@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 import uvicorn
 
 from sessile.errors import SettingsError
+from sessile.http.frames import FramesProtocol
 from sessile.server import Sessile, create_app
 from sessile.settings import Settings, from_environment
 
@@ -183,7 +184,7 @@ def _run(app: Sessile, listener: socket.socket, settings: Settings) -> None:
     config = uvicorn.Config(
         app,
         http="httptools",
-        ws="websockets-sansio",
+        ws=FramesProtocol,
         ws_max_size=settings.max_body,
         ws_per_message_deflate=False,
         lifespan="off",

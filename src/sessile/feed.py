@@ -118,8 +118,17 @@ class Watcher:
         self.closed = True
         self.notify()
 
+    def recent(self) -> list[Frame] | None:
+        """All that comes after the cursor; None if only :meth:`read` can tell."""
+        if self.notices or self._reset is not None:
+            return None
+        frames = self._feed.after(self.cursor)
+        if frames:
+            self.cursor = frames[-1].seq
+        return frames
+
     async def read(self) -> list[Frame]:
-        """What comes after the cursor, if anything.
+        """What comes after the cursor, if anything; there may be more after it.
 
         Where single events are no longer kept it is a reset, and then whole messages.
         """

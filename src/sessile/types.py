@@ -248,14 +248,16 @@ class Frame:
     that moment and kept nowhere.
     """
 
-    __slots__ = ("_event", "_text", "data", "seq", "sse")
+    __slots__ = ("_event", "_text", "data", "seq", "sse", "websocket")
 
     def __init__(self, seq: int, data: bytes, event: Event | None = None) -> None:
         self.seq = seq
         self.data = data
-        self.sse: bytes | None = None  # kept here by the protocol that makes it
-        self._event = event
+        # Kept here by the protocols that make them.
+        self.sse: bytes | None = None
+        self.websocket: bytes | None = None
         self._text: str | None = None
+        self._event = event
 
     @classmethod
     def of(cls, event: Event, seq: int) -> "Frame":

@@ -64,7 +64,7 @@ class Pump:
             if self._task is not None and self._watcher.published - self._mark > LAG:
                 self._cut_off()
             return
-        self._step(self._guarded(self._loop()))
+        self._step(self._loop())
 
     def also(self, send: Coroutine[Any, Any, None]) -> None:
         """Send something beside the events, while the loop is not busy."""
@@ -89,7 +89,9 @@ class Pump:
         except StopIteration:
             self._busy = False
             return
-        self._task = asyncio.create_task(_resume(run, waits_for))
+        loop = asyncio.get_running_loop()
+        self._since = loop.time()
+        self._task = loop.create_task(_resume(run, waits_for))
         self._task.add_done_callback(self._caught_up)
         self._watch_for_stall(STALL)
 
@@ -105,27 +107,34 @@ class Pump:
     async def _guarded(self, sending: Coroutine[Any, Any, None]) -> None:
         try:
             await sending
-        except OSError:
-            self._over = True  # the client is gone, which its connection will tell
         except Exception as error:
-            self._over = True
-            if type(error).__name__ != "ClientDisconnected":
-                log.exception("a client's stream failed")
+            self._failed(error)
+
+    def _failed(self, error: Exception) -> None:
+        self._over = True
+        # A client that is gone is told by its connection.
+        if not isinstance(error, OSError) and type(error).__name__ != "ClientDisconnected":
+            log.error("a client's stream failed", exc_info=error)
 
     async def _loop(self) -> None:
-        loop = asyncio.get_running_loop()
-        while not self._over:
-            self._again = False
-            self._mark, self._since = self._watcher.published, loop.time()
-            if self._watcher.closed:
-                self._over = True
-                await self._receiver.let_go()
-                return
-            frames = await self._watcher.read()
-            if frames:
-                self._over = await self._receiver.deliver(frames)
-            elif not self._again:
-                return
+        try:
+            while not self._over:
+                self._again = False
+                self._mark = self._watcher.published
+                if self._task is not None:
+                    self._since = asyncio.get_running_loop().time()
+                if self._watcher.closed:
+                    self._over = True
+                    await self._receiver.let_go()
+                    return
+                recent = self._watcher.recent()
+                frames = await self._watcher.read() if recent is None else recent
+                if frames:
+                    self._over = await self._receiver.deliver(frames)
+                if not self._again and (recent is not None or not frames):
+                    return
+        except Exception as error:
+            self._failed(error)
 
     def _watch_for_stall(self, patience: float) -> None:
         self._timer = asyncio.get_running_loop().call_later(patience, self._check_for_stall)

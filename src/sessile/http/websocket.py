@@ -10,6 +10,7 @@ from starlette.types import Receive, Scope, Send
 from sessile.errors import InvalidRequest, SessileError
 from sessile.feed import is_end
 from sessile.http.context import Context
+from sessile.http.frames import FRAMES, framed, takes_frames
 from sessile.http.parsing import (
     SendBody,
     check_session_id,
@@ -24,6 +25,13 @@ from sessile.store.base import Row
 from sessile.types import ErrorEvent, Frame, SessionStatus, encode
 
 NORMAL, GOING_AWAY, TOO_BIG, TOO_SLOW = 1000, 1001, 1009, 1013
+
+
+def _framed(frame: Frame) -> bytes:
+    """An event as a WebSocket's frame; made once and kept with the event."""
+    if frame.websocket is None:
+        frame.websocket = framed(frame.data)
+    return frame.websocket
 
 
 class Hello(Struct, tag="hello"):
@@ -54,7 +62,7 @@ class SocketRoute:
             return
         message = await receive()
         if message["type"] == "websocket.connect":
-            await _Socket(self._context, id, receive, send).run(scope, after)
+            await _Socket(self._context, id, scope, receive, send).run(after)
 
 
 async def refuse(scope: Scope, receive: Receive, send: Send, error: SessileError) -> None:
@@ -76,20 +84,24 @@ async def refuse(scope: Scope, receive: Receive, send: Send, error: SessileError
 class _Socket:
     """One client's WebSocket."""
 
-    def __init__(self, context: Context, id: str, receive: Receive, send: Send) -> None:
+    def __init__(
+        self, context: Context, id: str, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         self._context = context
         self._id = id
+        self._scope = scope
+        self._takes_frames = takes_frames(scope)
         self._receive = receive
         self._send = send
 
-    async def run(self, scope: Scope, after: int | None) -> None:
+    async def run(self, after: int | None) -> None:
         watcher = self._context.feeds.watch(self._id)
         pump = Pump(watcher, self)
         try:
             try:
                 row = await self._context.store.row(self._id) or Row(self._id)
             except SessileError as error:
-                await refuse(scope, self._receive, self._send, error)
+                await refuse(self._scope, self._receive, self._send, error)
                 return
             watcher.cursor = row.seq if after is None else after
             await self._send({"type": "websocket.accept"})
@@ -101,8 +113,12 @@ class _Socket:
             self._context.feeds.leave(watcher)
 
     async def deliver(self, frames: list[Frame]) -> bool:
-        for frame in frames:
-            await self._send({"type": "websocket.send", "text": frame.text})
+        if self._takes_frames:
+            data = b"".join([_framed(frame) for frame in frames])
+            await self._send({"type": FRAMES, "data": data})
+        else:
+            for frame in frames:
+                await self._send({"type": "websocket.send", "text": frame.text})
         if is_end(frames[-1]):
             await self._close(NORMAL, "the session was deleted")
             return True

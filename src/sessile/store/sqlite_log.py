@@ -25,7 +25,7 @@ QUICK = 0.001  # seconds: a disk that syncs in less is not worth the way to a th
 class Log:
     """The log of one database that is open in ``connection``.
 
-    ``on_room`` is called when writers that found it ``full`` may go on.
+    ``on_room`` is called when writers that may have found it ``full`` can go on.
     """
 
     def __init__(self, path: str, connection: apsw.Connection, on_room: Callable[[], None]) -> None:
@@ -117,10 +117,8 @@ class Log:
             return (self._pages, 0)
 
     def _moved(self, progress: tuple[int, int]) -> None:
-        was_full = self.full
         self._moving = False
         pages, moved = progress
         # A reader may hold it: then it grows on for a while, rather than that writers wait.
         self._limit = max(FULL, 2 * pages if moved < pages else 0)
-        if was_full:
-            self._on_room()
+        self._on_room()

@@ -1,0 +1,48 @@
+"""WebSocket frames that are made once for all who watch.
+
+ASGI hands over one message at a time, and the server frames it anew for every client. What a
+server sends is not masked (RFC 6455, 5.1), so a frame is the same bytes for all: where the server
+takes such bytes, many frames to many clients cost one write each. It says so by an extension of
+the scope; under any other server messages go the common way.
+"""
+
+from typing import Any, cast
+
+from starlette.types import Scope
+from uvicorn.protocols.utils import ClientDisconnected
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request
+from websockets.protocol import State
+
+FRAMES = "sessile.websocket.frames"
+
+
+def takes_frames(scope: Scope) -> bool:
+    """Whether ``{"type": FRAMES, "data": bytes}`` may be sent."""
+    return FRAMES in (scope.get("extensions") or {})
+
+
+class FramesProtocol(WebSocketsSansIOProtocol):
+    """uvicorn's WebSocket, which takes frames as bytes too."""
+
+    def handle_connect(self, event: Request) -> None:
+        super().handle_connect(event)
+        scope = cast("dict[str, Any] | None", getattr(self, "scope", None))
+        if scope is not None:  # else the handshake was refused
+            scope["extensions"][FRAMES] = {}
+
+    async def send(self, message: Any) -> None:
+        if message["type"] != FRAMES:
+            await super().send(message)
+            return
+        if not self.writable.is_set():
+            await self.writable.wait()
+        if self.disconnected or self.conn.state is not State.OPEN:
+            raise ClientDisconnected
+        self.transport.write(message["data"])
+
+
+def framed(data: bytes) -> bytes:
+    """A text as one frame of a server."""
+    return Frame(Opcode.TEXT, data).serialize(mask=False)
