@@ -74,7 +74,8 @@ class Journal:
 
     def record(self, event: Event, durable: bool = True) -> None:
         """Write an event that has the next number."""
-        self._append(self.change(durable), Frame.of(event, self.next_seq))
+        change = self.change(durable)
+        self._append(change, Frame.of(event, self.row.seq + 1))
 
     def put_new(self, message: Message) -> None:
         """Write a message that has the next number, and its event."""

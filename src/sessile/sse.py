@@ -17,8 +17,8 @@ class ServerSentEvent(NamedTuple):
 def frame(event: str, data: bytes, seq: int = 0) -> bytes:
     """One event; ``data`` is JSON and so has no line breaks. Without ``seq`` it has no ``id:``."""
     if seq:
-        return b"id: %d\nevent: %s\ndata: %s\n\n" % (seq, event.encode(), data)
-    return b"event: %s\ndata: %s\n\n" % (event.encode(), data)
+        return b"id: %d\nevent: %b\ndata: %b\n\n" % (seq, event.encode(), data)
+    return b"event: %b\ndata: %b\n\n" % (event.encode(), data)
 
 
 class Parser:

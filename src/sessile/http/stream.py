@@ -54,10 +54,10 @@ class EventStream:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._send = send
-        self._clock = asyncio.get_running_loop().time
+        self._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
         self._pump = Pump(self._watcher, self)
-        self._sent_at = self._clock()
+        self._sent_at = self._loop.time()
         self._beat(self._heartbeat)
         try:
             await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
@@ -97,15 +97,15 @@ class EventStream:
             self._task.cancel()
 
     def _beat(self, patience: float) -> None:
-        self._timer = asyncio.get_running_loop().call_later(patience, self._keep_alive)
+        self._timer = self._loop.call_later(patience, self._keep_alive)
 
     def _keep_alive(self) -> None:
-        silence = self._clock() - self._sent_at
+        silence = self._loop.time() - self._sent_at
         if silence >= self._heartbeat:
             self._pump.also(self._body(HEARTBEAT, more=True))
             silence = 0.0
         self._beat(self._heartbeat - silence)
 
     async def _body(self, data: bytes, more: bool) -> None:
-        self._sent_at = self._clock()
+        self._sent_at = self._loop.time()
         await self._send({"type": "http.response.body", "body": data, "more_body": more})

@@ -62,6 +62,8 @@ def sse(frame: Frame) -> bytes:
 
 def _sse(frame: Frame) -> bytes:
     event = frame.event
+    if isinstance(event, DeltaEvent):
+        return sse_frame("delta", frame.data, frame.seq)
     if not isinstance(event, MessageEvent):
         return sse_frame(str(event.__struct_config__.tag), frame.data, frame.seq)
     body = frame.data[frame.data.index(_BODY) + len(_BODY) : -1]

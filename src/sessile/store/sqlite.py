@@ -84,7 +84,7 @@ class SQLiteStore:
         for pragma in (
             "journal_mode = WAL",
             "synchronous = FULL",
-            "cache_size = -16384",
+            "cache_size = -32768",
             "temp_store = MEMORY",
         ):
             self._execute(f"PRAGMA {pragma}")
