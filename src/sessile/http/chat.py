@@ -16,6 +16,7 @@ from sessile.http.parsing import (
     cursor,
     draft_of,
     number,
+    parameter,
     parse_body,
     session_id,
 )
@@ -55,8 +56,8 @@ class ChatRoutes:
     async def messages(self, request: Request) -> Response:
         id = session_id(request)
         limit = number(request, "limit", PAGE_DEFAULT, 1, PAGE_MOST)
-        before = request.query_params.get("before")
-        after = request.query_params.get("after")
+        before = parameter(request, "before")
+        after = parameter(request, "after")
         if before is not None and after is not None:
             raise InvalidRequest("`before` and `after` do not go together.")
         async with self._context.registry.use(id) as session:
@@ -69,7 +70,7 @@ class ChatRoutes:
         id = session_id(request)
         after = cursor(request.headers.get("last-event-id"), "Last-Event-ID")
         if after is None:
-            after = cursor(request.query_params.get("after"), "after")
+            after = cursor(parameter(request, "after"), "after")
         context = self._context
         watcher = context.feeds.watch(id)
         try:

@@ -250,9 +250,14 @@ def session_id(request: Request) -> str:
     return check_session_id(request.path_params["session_id"])
 
 
+def parameter(request: Request, name: str) -> str | None:
+    """A parameter of the query; most requests have none, and for them nothing is parsed."""
+    return request.query_params.get(name) if request.scope["query_string"] else None
+
+
 def number(request: Request, name: str, default: int, least: int, most: int) -> int:
     """A query parameter that is a number in a range."""
-    value = request.query_params.get(name)
+    value = parameter(request, name)
     if value is None:
         return default
     return _number(value, f"`{name}`", least, most)
@@ -275,7 +280,7 @@ def _number(value: str, name: str, least: int, most: int) -> int:
 
 def flag(request: Request, name: str) -> bool | None:
     """A query parameter that is true or false."""
-    value = request.query_params.get(name)
+    value = parameter(request, name)
     if value is None:
         return None
     if value not in ("true", "false", "1", "0"):

@@ -37,10 +37,11 @@ def page_response(
     """
     headers = {"x-has-more": "true" if has_more else "false"}
     if has_more and at is not None:
-        query = [pair for pair in _query(request) if pair[0] not in ("before", "after")]
-        query.append(("before" if rel == "prev" else "after", at))
+        kept = [pair for pair in _query(request) if pair[0] not in ("before", "after")]
+        others = f"{urlencode(kept)}&" if kept else ""
         path = quote(request.scope["path"], safe="/:@~")
-        headers["link"] = f'<{path}?{urlencode(query)}>; rel="{rel}"'
+        edge = "before" if rel == "prev" else "after"
+        headers["link"] = f'<{path}?{others}{edge}={quote(at, safe="")}>; rel="{rel}"'
     return Response(b"[%s]" % b",".join(bodies), media_type="application/json", headers=headers)
 
 

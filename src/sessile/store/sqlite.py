@@ -374,8 +374,10 @@ class SQLiteStore:
         """All rows of a query whose first value is the session that it reads."""
         if values[0] in self._held:
             await self._all_synced()
-        with unavailable():
+        try:
             rows: list[Any] = self._execute(query, values).fetchall()
+        except apsw.Error as error:
+            raise as_unavailable(error) from error
         return rows
 
     async def _bodies(self, query: str, values: tuple[Any, ...]) -> list[Body]:
