@@ -14,10 +14,12 @@ from sessile.errors import StoreUnavailable
 from sessile.store.base import Change, Row, Store, StoredMessage
 from sessile.types import (
     DeletedEvent,
+    DeltaEvent,
     ErrorEvent,
     Event,
     Frame,
     Message,
+    PartEvent,
     Session,
     SessionEvent,
     SessionStatus,
@@ -72,10 +74,16 @@ class Journal:
             change.durable = True
         return change
 
-    def record(self, event: Event, durable: bool = True) -> None:
+    def record(self, event: Event) -> None:
         """Write an event that has the next number."""
-        change = self.change(durable)
-        self._append(change, Frame.of(event, self.row.seq + 1))
+        self._append(self.change(), Frame.of(event, self.next_seq))
+
+    def extend(self, event: DeltaEvent | PartEvent) -> None:
+        """Write an event of the running turn, which gets the next number."""
+        change = self.change(durable=False)
+        seq = event.seq = self.row.seq + 1
+        self.row.seq = seq
+        change.frames.append(Frame.of(event, seq))
 
     def put_new(self, message: Message) -> None:
         """Write a message that has the next number, and its event."""

@@ -16,7 +16,6 @@ from sessile.store.base import Running
 from sessile.types import (
     DeltaEvent,
     ErrorEvent,
-    Event,
     MessageStatus,
     Part,
     PartEvent,
@@ -43,11 +42,8 @@ CANCEL_GRACE = 2.0
 class Ledger(Protocol):
     """What a turn needs of its session."""
 
-    def next_seq(self) -> int:
-        """The number that the next event will have."""
-
-    def record(self, event: Event) -> None:
-        """Store an event of a running turn, and then publish it."""
+    def record(self, event: DeltaEvent | PartEvent) -> None:
+        """Give an event of a running turn the next number, store it, and then publish it."""
 
     async def recorded(self) -> None:
         """Wait until everything recorded so far is stored."""
@@ -135,21 +131,19 @@ class Run:
         if not text:
             return
         text = clean(text)
-        seq = self._ledger.next_seq()
-        part, offset = self.answer.write(kind, text)
-        self._mark(seq)
-        self._ledger.record(DeltaEvent(seq, self.answer.id, part, kind, offset, text))
+        answer = self.answer
+        part, offset = answer.write(kind, text)
+        event = DeltaEvent(0, answer.id, part, kind, offset, text)
+        self._ledger.record(event)
+        if not answer.seq:
+            answer.seq = event.seq
 
     def _put(self, part: Part) -> None:
         part = _own(part)
-        seq = self._ledger.next_seq()
-        index = self.answer.put(part)
-        self._mark(seq)
-        self._ledger.record(PartEvent(seq, self.answer.id, index, part))
-
-    def _mark(self, seq: int) -> None:
+        event = PartEvent(0, self.answer.id, self.answer.put(part), part)
+        self._ledger.record(event)
         if not self.answer.seq:
-            self.answer.seq = seq
+            self.answer.seq = event.seq
 
     def _told(self, error: Exception) -> ErrorEvent:
         """What the clients are told of an error; the rest of it is for the log."""

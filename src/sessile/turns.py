@@ -14,10 +14,11 @@ from sessile.pages import Pages
 from sessile.store.base import Running, Store
 from sessile.turn import Run
 from sessile.types import (
+    DeltaEvent,
     ErrorEvent,
-    Event,
     Message,
     MessageStatus,
+    PartEvent,
     StatusEvent,
     new_id,
     now,
@@ -125,7 +126,7 @@ class Turns:
         """Answer a message when those before it are answered."""
         self.queue.append(waiting)
         self._journal.row.queued += 1
-        event = StatusEvent(self.next_seq(), waiting.message.id, "queued", len(self.queue))
+        event = StatusEvent(self._journal.next_seq, waiting.message.id, "queued", len(self.queue))
         self._journal.record(event)
 
     def next(self) -> None:
@@ -135,7 +136,7 @@ class Turns:
         waiting = self.queue.popleft()
         self._journal.row.queued -= 1
         message = msgspec.structs.replace(waiting.message, status="complete")
-        self._journal.put(message, StatusEvent(self.next_seq(), message.id, "running"))
+        self._journal.put(message, StatusEvent(self._journal.next_seq, message.id, "running"))
         self.begin(Waiting(message, waiting.answer_id))
 
     def withdraw(self, gone: set[str]) -> None:
@@ -194,7 +195,7 @@ class Turns:
 
     def _finish(self, answer: Answer, status: MessageStatus) -> None:
         if not answer.seq:
-            answer.seq = self.next_seq()
+            answer.seq = self._journal.next_seq
         self._journal.settle(answer.settled(status))
         self._journal.row.running = None
 
@@ -206,11 +207,8 @@ class Turns:
 
     # The ledger of the turn that runs -------------------------------------------------------------
 
-    def next_seq(self) -> int:
-        return self._journal.next_seq
-
-    def record(self, event: Event) -> None:
-        self._journal.record(event, durable=False)
+    def record(self, event: DeltaEvent | PartEvent) -> None:
+        self._journal.extend(event)
 
     async def recorded(self) -> None:
         await self._journal.recorded()

@@ -241,23 +241,20 @@ decode_part: Callable[[bytes], Part] = msgspec.json.Decoder(Part).decode
 decode_metadata = msgspec.json.Decoder(Metadata).decode
 
 
-class Frame:
+class Frame(Struct, eq=False):
     """An event and its JSON, encoded once and shared by the store, the bus and every watcher.
 
     ``seq`` is 0 for what is not part of the session's sequence: it is sent to those who watch at
-    that moment and kept nowhere.
+    that moment and kept nowhere. ``sse`` and ``websocket`` are the frame in these protocols, kept
+    here by those who make them.
     """
 
-    __slots__ = ("_event", "_text", "data", "seq", "sse", "websocket")
-
-    def __init__(self, seq: int, data: bytes, event: Event | None = None) -> None:
-        self.seq = seq
-        self.data = data
-        # Kept here by the protocols that make them.
-        self.sse: bytes | None = None
-        self.websocket: bytes | None = None
-        self._text: str | None = None
-        self._event = event
+    seq: int
+    data: bytes
+    _event: Event | None = None
+    sse: bytes | None = None
+    websocket: bytes | None = None
+    _text: str | None = None
 
     @classmethod
     def of(cls, event: Event, seq: int) -> "Frame":

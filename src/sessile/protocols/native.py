@@ -101,9 +101,9 @@ class TurnStream:
         ended = False
         for frame in frames:
             event = frame.event
-            if isinstance(event, DeltaEvent | PartEvent):
+            if isinstance(event, (DeltaEvent, PartEvent)):
                 if event.message_id == self._answer:
-                    taken.append(sse(frame))
+                    taken.append(frame.sse or sse(frame))
             elif isinstance(event, MessageEvent):
                 if event.message.id == self._question:
                     taken.append(sse(frame))
