@@ -24,6 +24,7 @@ from sessile.store.base import Body, Change, Hit, Row, Running
 from sessile.store.sqlite_log import Log
 from sessile.store.sqlite_search import SearchIndex
 from sessile.store.sqlite_transaction import as_unavailable, transaction, unavailable
+from sessile.store.tail import pack, unpack
 from sessile.types import Frame, Message, decode_message, decode_metadata, encode
 
 log = logging.getLogger(__name__)
@@ -31,13 +32,7 @@ log = logging.getLogger(__name__)
 ALL = 2**63 - 1
 
 _Q = sql.queries("sqlite.sql")
-_DROPS = (
-    "drop_messages",
-    "drop_deletions",
-    "drop_tail",
-    "drop_texts",
-    "drop_documents",
-)
+_DROPS = ("drop_texts", "drop_messages", "drop_deletions", "drop_tail")
 _decode_running = msgspec.json.Decoder(Running).decode
 
 
@@ -57,7 +52,7 @@ class SQLiteStore:
         self._syncing: list[Change] = []  # committed, but not synced yet
         self._held: set[str] = set()  # the sessions of these
         self._synced: asyncio.Future[None] | None = None
-        self._activity = 0
+        self._activity = self._document = 0  # the newest of these numbers
         self._lock: int | None = None
         self._reading = asyncio.Lock()
 
@@ -92,6 +87,7 @@ class SQLiteStore:
         # For long reads, in a thread of their own: SQLite lets go of the GIL meanwhile.
         self._reader = apsw.Connection(str(self._path), flags=apsw.SQLITE_OPEN_READONLY)
         self._activity = self._execute(_Q["last_activity"]).get
+        self._document = self._execute(_Q["last_document"]).get
         self._log = Log(str(self._path), self.database, self._flush)
         self._index = SearchIndex(self.database, self._read_long)
 
@@ -230,19 +226,16 @@ class SQLiteStore:
             execute(_Q["advance_session"], (row.seq, row.id, change.base))
         self._expect_one(row)
         for message_id, seq in change.deleted.items():
-            for query in ("delete_message", "delete_text", "delete_document"):
+            for query in ("delete_text", "delete_message"):
                 execute(_Q[query], (row.id, message_id))
             execute(_Q["put_deletion"], (row.id, seq, message_id))
         for message, body, changed in change.messages.values():
+            if message.seq <= change.base:  # it may be there: what was found of it is not true now
+                execute(_Q["delete_text"], (row.id, message.id))
             self.put_message(row.id, message, body, changed)
-        if change.messages:
-            self._index.changed(row.id)
         if change.frames:
-            events = b"\n".join([frame.data for frame in change.frames])
-            execute(
-                _Q["put_tail"],
-                (row.id, change.frames[-1].seq, change.frames[0].seq, events),
-            )
+            first, last = change.frames[0].seq, change.frames[-1].seq
+            execute(_Q["put_tail"], (row.id, last, first, pack(change.frames)))
 
     def put_session(self, row: Row, base: int) -> None:
         """Store a session's row, unless it has another seq than ``base``."""
@@ -267,6 +260,7 @@ class SQLiteStore:
 
     def put_message(self, session: str, message: Message, body: bytes, changed: int) -> None:
         """Store a message, or what it has become."""
+        self._document += 1
         reply_to = None if message.reply_to is msgspec.UNSET else message.reply_to
         self._execute(
             _Q["put_message"],
@@ -279,6 +273,7 @@ class SQLiteStore:
                 message.status,
                 reply_to,
                 body,
+                self._document,
             ),
         )
 
@@ -359,12 +354,7 @@ class SQLiteStore:
             return [] if after == (stored[0][2] if stored else 0) else None
         if rows[0][0] > after + 1:
             return None
-        return [
-            Frame(seq, data)
-            for first, events in rows
-            for seq, data in enumerate(events.split(b"\n"), first)
-            if seq > after
-        ]
+        return [frame for row in rows for frame in unpack(*row) if frame.seq > after]
 
     async def tails(self) -> list[tuple[str, int]]:
         with unavailable():

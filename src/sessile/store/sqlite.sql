@@ -18,13 +18,13 @@ UPDATE sessions SET seq = ?1 WHERE id = ?2 AND seq = ?3;
 
 -- name: put_message
 -- Store a message, or what it has become.
-INSERT INTO messages (session, seq, id, changed, role, status, reply_to, body)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+INSERT INTO messages (session, seq, id, changed, role, status, reply_to, body, document)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
 ON CONFLICT (session, seq) DO UPDATE SET
-    changed = ?4, role = ?5, status = ?6, reply_to = ?7, body = ?8;
+    changed = ?4, role = ?5, status = ?6, reply_to = ?7, body = ?8, document = ?9;
 
 -- name: put_tail
--- Keep the events of one commit.
+-- Keep the events of one commit, packed.
 INSERT INTO tail (session, last, first, events) VALUES (?, ?, ?, ?);
 
 -- name: delete_message
@@ -134,50 +134,36 @@ SELECT session, max(last) FROM tail GROUP BY session;
 -- Forget a session's events up to a seq.
 DELETE FROM tail WHERE session = ? AND last <= ?;
 
--- name: unindexed
--- Sessions with changes that the search does not know yet.
-SELECT id FROM sessions WHERE indexed < seq;
+-- name: last_document
+-- The newest number for the index that a message has.
+SELECT coalesce(max(document), 0) FROM messages;
 
 -- name: indexed
--- Up to which change a session is in the index.
-SELECT indexed FROM sessions WHERE id = ?;
+-- The newest number that is in the index.
+SELECT rowid FROM search ORDER BY rowid DESC LIMIT 1;
 
--- name: document
--- A message's place in the index.
-INSERT INTO documents (session, message) VALUES (?, ?)
-ON CONFLICT (session, message) DO UPDATE SET message = message RETURNING id;
+-- name: unindexed
+-- Messages after a number of the index.
+SELECT document, body FROM messages WHERE document > ? ORDER BY document LIMIT ?;
 
 -- name: put_text
 -- Make a message's text findable.
-INSERT OR REPLACE INTO search (rowid, content) VALUES (?, ?);
-
--- name: put_indexed
--- Remember up to which change a session is in the index.
-UPDATE sessions SET indexed = ? WHERE id = ?;
+INSERT INTO search (rowid, content) VALUES (?, ?);
 
 -- name: delete_text
 -- Forget the text of one message.
-DELETE FROM search WHERE rowid = (SELECT id FROM documents WHERE session = ? AND message = ?);
-
--- name: delete_document
--- Forget one message's place in the index.
-DELETE FROM documents WHERE session = ? AND message = ?;
+DELETE FROM search WHERE rowid = (SELECT document FROM messages WHERE session = ? AND id = ?);
 
 -- name: drop_texts
 -- Forget the texts of a session.
-DELETE FROM search WHERE rowid IN (SELECT id FROM documents WHERE session = ?);
-
--- name: drop_documents
--- Forget the places of a session in the index.
-DELETE FROM documents WHERE session = ?;
+DELETE FROM search WHERE rowid IN (SELECT document FROM messages WHERE session = ?);
 
 -- name: search
 -- Messages that have all words, the best first; what was found stands between control characters.
 SELECT s.id, s.title, m.body, snippet(search, 0, char(2), char(3), '…', 24)
 FROM search
-JOIN documents d ON d.id = search.rowid
-JOIN messages m ON m.session = d.session AND m.id = d.message
-JOIN sessions s ON s.id = d.session
+JOIN messages m ON m.document = search.rowid
+JOIN sessions s ON s.id = m.session
 WHERE search MATCH ? ORDER BY rank LIMIT ?;
 
 -- name: exported

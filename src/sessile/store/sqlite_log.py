@@ -17,8 +17,8 @@ import apsw
 
 log = logging.getLogger(__name__)
 
-CHECKPOINT = 4_000  # pages in the log from which on it is moved into the database
-FULL = 32_000  # pages from which on writers wait until the log is moved
+CHECKPOINT = 1_000  # pages in the log from which on it is moved into the database
+FULL = 16_000  # pages from which on writers wait until the log is moved
 QUICK = 0.001  # seconds: a disk that syncs in less is not worth the way to a thread and back
 
 

@@ -28,12 +28,6 @@ class SearchIndex:
         self._database = database
         self._execute: Callable[..., Any] = database.execute
         self._read_long = read_long
-        self._behind: set[str] | None = None  # sessions with what it does not know; None: not read
-
-    def changed(self, session: str) -> None:
-        """A session has messages that the index does not know."""
-        if self._behind is not None:
-            self._behind.add(session)
 
     async def find(self, words: Sequence[str], limit: int) -> list[Hit]:
         """Messages that have every word, each as a word or its beginning; the best first."""
@@ -43,50 +37,28 @@ class SearchIndex:
         return [_hit(*values) for values in found]
 
     async def catch_up(self, breath: float = BREATH) -> None:
-        """Put into it what is there at this moment.
-
-        What is written meanwhile waits for the next time: by then there is more of each session,
-        and that costs hardly more.
-        """
-        if self._behind is None:
-            self._behind = set()
-            unindexed = await self._read_long(_Q["unindexed"], ())
-            self._behind.update([session for (session,) in unindexed])
-        sessions = sorted(self._behind, reverse=True)  # in their order: neighbours share pages
-        while sessions:
+        """Put into it what is there at this moment."""
+        with unavailable():
+            until = self._execute(_Q["last_document"]).get
+        indexed = 0
+        while indexed < until:
             with unavailable():
-                done = self._take_some(sessions)
-            for _ in done:
-                sessions.pop()
-            self._behind.difference_update(done)
+                indexed = self._take_some() or until
             await asyncio.sleep(breath)  # others wait for the loop
 
-    def _take_some(self, sessions: list[str]) -> list[str]:
-        """Index messages of the last sessions, in one transaction; those that are indexed whole."""
-        done: list[str] = []
-        room = INDEXED
-        with transaction(self._database):
-            while room > 0 and len(done) < len(sessions):
-                session = sessions[-1 - len(done)]
-                count = self._take(session, room)
-                if count < room:
-                    done.append(session)
-                room -= max(count, 1)
-        return done
-
-    def _take(self, session: str, most: int) -> int:
-        """Index so many messages of a session at the most; how many there were."""
-        known = self._execute(_Q["indexed"], (session,)).fetchone()
-        if known is None:
+    def _take_some(self) -> int:
+        """Index the next messages, in one transaction; the number of the last, 0 if all are."""
+        indexed = self._execute(_Q["indexed"]).get or 0
+        rows = self._execute(_Q["unindexed"], (indexed, INDEXED)).fetchall()
+        if not rows:
             return 0
-        rows = self._execute(_Q["changed"], (session, known[0], most)).fetchall()
-        for _, _, body in rows:
-            message = decode_message(body)
-            (document,) = self._execute(_Q["document"], (session, message.id)).fetchone()
-            self._execute(_Q["put_text"], (document, message.content))
-        if rows:
-            self._execute(_Q["put_indexed"], (rows[-1][1], session))
-        return len(rows)
+        with transaction(self._database):
+            self._database.executemany(
+                _Q["put_text"],
+                [(document, decode_message(body).content) for document, body in rows],
+            )
+        last: int = rows[-1][0]
+        return last
 
 
 def _hit(session: str, title: str, body: bytes, marked: str) -> Hit:
