@@ -10,6 +10,7 @@ import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, Self
+from urllib.parse import urlencode
 
 from msgspec.json import encode
 
@@ -47,17 +48,32 @@ def get(path: str) -> bytes:
 
 
 def post(path: str, body: object, method: bytes = b"POST") -> bytes:
-    data = encode(body)
+    return _with_body(path, encode(body), b"application/json", method)
+
+
+def form(path: str, **fields: str) -> bytes:
+    """A POST of a form."""
+    return _with_body(path, urlencode(fields).encode(), b"application/x-www-form-urlencoded")
+
+
+def _with_body(path: str, data: bytes, media: bytes, method: bytes = b"POST") -> bytes:
     return (
-        b"%s %s HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
-        b"Content-Length: %d\r\n\r\n%s" % (method, path.encode(), len(data), data)
+        b"%s %s HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: %s\r\n"
+        b"Content-Length: %d\r\n\r\n%s" % (method, path.encode(), media, len(data), data)
     )
 
 
-class Connection:
-    """One client: a request, its whole answer, the next request."""
+DONE = b'data: {"type":"done"}'
 
-    def __init__(self, port: int) -> None:
+
+class Connection:
+    """One client: a request, its whole answer, the next request.
+
+    A stream must have ``done`` in its last bytes, or it was cut off.
+    """
+
+    def __init__(self, port: int, done: bytes = DONE) -> None:
+        self._done = done
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=GRACE)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.began = 0.0
@@ -93,7 +109,7 @@ class Connection:
         self._end = data[-64:]
         if not self._end.endswith(b"\r\n0\r\n\r\n"):
             return False
-        if self._stream and b'data: {"type":"done"}' not in self._end:
+        if self._stream and self._done not in self._end:
             raise Wrong(f"a stream ended without done: {self._end!r}")
         return True
 
@@ -144,6 +160,7 @@ def closed_loop(
     requests: Iterator[bytes],
     clients: int,
     seconds: float = float("inf"),
+    done: bytes = DONE,
 ) -> Load:
     """So many clients, each of which asks, waits for the whole answer and asks again.
 
@@ -152,7 +169,7 @@ def closed_loop(
     waiting = select.epoll()
     connections: dict[int, Connection] = {}
     for _ in range(clients):
-        connection = Connection(port)
+        connection = Connection(port, done)
         connections[connection.socket.fileno()] = connection
         waiting.register(connection.socket, select.EPOLLIN)
     times: list[float] = []

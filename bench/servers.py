@@ -19,6 +19,7 @@ from bench.load import Connection, get
 from tests.serving import Process
 
 REFERENCE = Path(__file__).parent / "reference"
+PEERS = Path(__file__).parent / "peers"
 PATIENCE = 30.0  # seconds that a server has to start
 
 
@@ -60,10 +61,10 @@ class Sessile(Server):
 
     name = "Sessile"
 
-    def __init__(self, folder: Path, *flags: str) -> None:
+    def __init__(self, folder: Path, *flags: str, **environment: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         begin = time.perf_counter()
-        self._process = Process(folder, "--queue-limit", "1000", *flags)
+        self._process = Process(folder, "--queue-limit", "1000", *flags, **environment)
         self.pid, self.port = self._process.pid, urlsplit(self._process.url).port or 0
         self.ask(get("/healthz"))
         self.started = time.perf_counter() - begin
@@ -75,12 +76,19 @@ class Sessile(Server):
 class Child(Server):
     """A process that is started by a command."""
 
-    def __init__(self, command: Sequence[str | Path], folder: Path, ready: str) -> None:
+    def __init__(
+        self, command: Sequence[str | Path], folder: Path, ready: str, **environment: str
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         begin = time.perf_counter()
         with (folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
-                command, cwd=folder, stdout=subprocess.PIPE, stderr=log, text=True
+                command,
+                cwd=folder,
+                env=os.environ | environment,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
             )
         self.pid = self._process.pid
         self.port = self._read_port()
@@ -131,6 +139,25 @@ class Reference(Child):
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         return int(line.partition('"port":')[2].rstrip("}\n "))
+
+
+class Peer(Child):
+    """Another Python server, with its own SQLite, in an environment of its own."""
+
+    def __init__(self, name: str, script: str, folder: Path) -> None:
+        self.name = name
+        python = _environment() / "bin" / "python"
+        super().__init__([python, PEERS / script], folder, "/docs", PYTHONPATH=str(PEERS))
+
+
+def _environment() -> Path:
+    place = PEERS / ".venv"
+    if not place.exists():
+        uv: list[str | Path] = ["uv", "--quiet"]
+        subprocess.run([*uv, "venv", "--python", sys.executable, place], check=True)
+        install = [*uv, "pip", "install", "--python", place, "--requirement"]
+        subprocess.run([*install, PEERS / "requirements.txt"], check=True)
+    return place
 
 
 def _binary(pattern: str) -> Path:

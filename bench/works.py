@@ -10,9 +10,19 @@ from typing import Any, NamedTuple
 from msgspec import Struct
 from websockets.sync.client import connect
 
-from bench.load import Fanout, Load, body_of, closed_loop, fan_out, get, open_socket, post
+from bench.load import (
+    Fanout,
+    Load,
+    body_of,
+    closed_loop,
+    fan_out,
+    form,
+    get,
+    open_socket,
+    post,
+)
 from bench.seed import seed
-from bench.servers import Raw, Reference, Server, Sessile
+from bench.servers import Peer, Raw, Reference, Server, Sessile
 
 ONE_WORD = "x" * 40
 TWENTY_WORDS = " ".join(f"word{index}" for index in range(20))
@@ -206,6 +216,39 @@ class Bench:
                     rates = [fanout.posts / fanout.seconds for fanout in found]
                     self._add(Figure("fan-out, POSTs that reached all", case, name, "/s", rates))
 
+    def peers(self) -> None:
+        """Whole turns of other Python servers, with an agent that echoes and their own SQLite."""
+        sessions, text = 100, TWENTY_WORDS
+        adk = {"app_name": "echo", "user_id": "u", "streaming": True}
+        message = {"role": "user", "parts": [{"text": text}]}
+        with (
+            self._sessile() as sessile,
+            Peer("ChatKit", "chatkit_server.py", self._place("chatkit")) as chatkit,
+            Peer("Agno", "agno_server.py", self._place("agno")) as agno,
+            Peer("ADK", "adk_server.py", self._place("adk")) as google,
+        ):
+            asked = {
+                sessile: [post(f"/chat/p{i}", {"content": text}) for i in range(sessions)],
+                chatkit: [post(f"/chat/p{i}", {"content": text}) for i in range(sessions)],
+                agno: [
+                    form("/agents/echo/runs", message=text, stream="true", session_id=f"p{i}")
+                    for i in range(sessions)
+                ],
+                google: [
+                    post("/run_sse", adk | {"session_id": f"p{i}", "new_message": message})
+                    for i in range(sessions)
+                ],
+            }
+            for server, requests in asked.items():
+                closed_loop(server.port, iter(requests), 4, done=b"")
+
+            def measure(server: Server) -> tuple[float, dict[str, float]]:
+                endless = itertools.cycle(asked[server])
+                return told(closed_loop(server.port, endless, 16, self.sizes.seconds, b""))
+
+            case = f"16 at once, {sessions} sessions"
+            self.compare("turns, 20 tokens, beside peers", case, list(asked), measure, "/s")
+
     def long_answers(self) -> None:
         """Answers of many tokens."""
         with self._sessile() as sessile, Raw() as raw:
@@ -297,4 +340,5 @@ WORKS: dict[str, Callable[[Bench], None]] = {
     "fan-out": Bench.fan_out,
     "long-answers": Bench.long_answers,
     "memory": Bench.memory,
+    "peers": Bench.peers,
 }

@@ -5,7 +5,7 @@ from pathlib import Path
 from common import serve
 from google.adk.cli.fast_api import get_fast_api_app
 
-AGENT = '''
+AGENT = """
 from google.adk.agents import BaseAgent
 from google.adk.events import Event
 from google.genai.types import Content, Part
@@ -23,7 +23,7 @@ class Echo(BaseAgent):
 
 
 root_agent = Echo(name="echo")
-'''
+"""
 
 folder = Path("agents/echo")
 folder.mkdir(parents=True)

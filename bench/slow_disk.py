@@ -1,0 +1,110 @@
+"""Whether other sessions' streams stutter on a slow disk, on which every sync takes 10 ms longer.
+
+    uv run just slow-disk [--quick]
+
+One session streams an event every 5 ms, and a WebSocket takes the time from the agent's ``yield``
+to the frame, while 64 clients write to other sessions as fast as they are answered.
+"""
+
+import argparse
+import json
+import multiprocessing
+import subprocess
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from websockets.sync.client import connect
+
+from bench.load import Connection, closed_loop, post
+from bench.servers import Sessile
+from bench.works import ONE_WORD, requests
+
+SHIM = Path(__file__).parent / "slow_sync.c"
+WRITERS = 64
+AGENT = """
+import asyncio, time
+async def reply(turn):
+    if turn.content != "stream":
+        yield turn.content
+        return
+    while True:
+        yield f"@{time.monotonic_ns()}@"
+        await asyncio.sleep(0.005)
+"""
+
+
+def shim(folder: Path) -> Path:
+    """Build what makes syncs slow; for ``LD_PRELOAD``."""
+    library = folder / "slow_sync.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-O2", "-o", library, SHIM, "-ldl"], check=True)
+    return library
+
+
+def delays(port: int, seconds: float) -> list[float]:
+    """Milliseconds from a ``yield`` to its frame, sorted."""
+    asking = threading.Thread(target=_ask, args=(port,))
+    found: list[float] = []
+    with connect(f"ws://127.0.0.1:{port}/sessions/stream/websocket", compression=None) as socket:
+        asking.start()
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            event = json.loads(socket.recv())
+            if event["type"] == "delta":
+                said = int(event["text"].split("@")[1])
+                found.append((time.monotonic_ns() - said) / 1e6)
+        socket.send('{"type":"stop"}')
+        asking.join()
+    return sorted(found)
+
+
+def _ask(port: int) -> None:
+    with Connection(port) as connection:
+        connection.ask(post("/chat/stream", {"content": "stream"}))
+
+
+def _write(port: int, seconds: float, rates: "multiprocessing.Queue[float]") -> None:
+    rates.put(closed_loop(port, requests("slow", 200, ONE_WORD), WRITERS, seconds).rate)
+
+
+def measure(folder: Path, sync_ms: int, writers: bool, seconds: float) -> tuple[list[float], float]:
+    """The delays of one run, and the turns a second of the writers beside it."""
+    folder.mkdir()
+    (folder / "agent.py").write_text(AGENT)
+    slow = {"LD_PRELOAD": str(shim(folder)), "SLOW_SYNC_MS": str(sync_ms)}
+    with Sessile(folder, "agent:reply", **slow) as server:
+        rates: multiprocessing.Queue[float] = multiprocessing.Queue()
+        writing = multiprocessing.Process(target=_write, args=(server.port, seconds + 1, rates))
+        if writers:
+            writing.start()
+            time.sleep(0.5)
+        found = delays(server.port, seconds)
+        rate = rates.get() if writers else 0.0
+        if writers:
+            writing.join()
+    return found, rate
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="a second of each")
+    seconds = 1.0 if parser.parse_args().quick else 10.0
+    print("| a sync takes | writers | p50 | p99 | longest | turns/s of the writers |")
+    print("|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as name:
+        for sync_ms in (0, 10):
+            for writers in (False, True):
+                place = Path(name) / f"{sync_ms}-{writers}"
+                found, rate = measure(place, sync_ms, writers, seconds)
+                p50, p99 = (found[int(len(found) * part)] for part in (0.5, 0.99))
+                disk = f"{sync_ms} ms longer" if sync_ms else "as it does"
+                shown = (
+                    f"{WRITERS} | {p50:.1f} ms | {p99:.1f} ms | {found[-1]:.1f} ms | {rate:,.0f}"
+                )
+                alone = f"none | {p50:.1f} ms | {p99:.1f} ms | {found[-1]:.1f} ms | –"
+                print(f"| {disk} | {shown if writers else alone} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
