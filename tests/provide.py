@@ -8,15 +8,22 @@ import shutil
 import subprocess
 import sys
 
-# command -> the package that has it
-NEEDED = {"bash": "bash", "curl": "curl", "git": "git", "mount": "mount", "unshare": "util-linux"}
+# command -> the packages that it needs
+NEEDED = {
+    "bash": "bash",
+    "cc": "gcc libc6-dev",
+    "curl": "curl",
+    "git": "git",
+    "mount": "mount",
+    "unshare": "util-linux",
+}
 
 
 def main() -> None:
     missing = {command for command in NEEDED if shutil.which(command) is None}
     if not missing:
         return
-    packages = sorted({NEEDED[command] for command in missing})
+    packages = sorted({package for command in missing for package in NEEDED[command].split()})
     if shutil.which("apt-get") is None:
         sys.exit(f"the tests need {', '.join(sorted(missing))}: install them first")
     sudo = [] if os.geteuid() == 0 else ["sudo"]

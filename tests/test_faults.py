@@ -10,7 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.serving import Client, Process, clean_environment, events, frames, kinds, text
+from bench.slow_disk import shim as build_shim
+from tests.serving import (
+    Client,
+    Process,
+    clean_environment,
+    events,
+    frames,
+    kinds,
+    process,
+    text,
+)
 
 # A file system of its own for the server alone, which goes with it: nothing is left behind.
 ON_A_SMALL_DISK = 'mount -t tmpfs -o size=3m none "$1" && cd "$1" && shift && exec "$@"'
@@ -32,6 +42,38 @@ def small_disk(tmp_path: Path) -> Generator[Process, None, None]:
     disk.mkdir()
     with Process(tmp_path, within=in_a_mount_namespace(ON_A_SMALL_DISK, disk)) as server:
         yield server
+
+
+async def test_a_sync_that_fails_acknowledges_nothing_and_is_got_over(tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    shim = {"LD_PRELOAD": str(build_shim(tmp_path)), "FAIL_SYNC": str(broken)}
+    async with process(tmp_path, **shim) as (server, chat):
+        await chat.send("s", "before")
+        broken.touch()
+        for _ in range(3):
+            response = await chat.http.post("/chat/s", json={"content": "lost", "id": "lost"})
+            assert (response.status_code, response.json()["code"]) == (503, "store_unavailable")
+        assert (await chat.http.get("/healthz")).status_code == 200
+        broken.unlink()
+        assert kinds(await chat.send("s", "again"))[0] == "ack"
+        assert kinds(await chat.send("s", "lost", id="lost"))[0] == "ack"
+        known = [message["content"] for message in await chat.messages("s")]
+        server.kill()
+    async with process(tmp_path) as (_, chat):
+        assert [message["content"] for message in await chat.messages("s")] == known
+        # What was not acknowledged was answered by nobody: it is as after a crash.
+        assert [known.count(text) for text in ("before", "again", "lost")] == [2, 2, 1]
+
+
+async def test_on_a_slow_disk_everything_is_as_on_a_quick_one(tmp_path: Path) -> None:
+    shim = {"LD_PRELOAD": str(build_shim(tmp_path)), "SLOW_SYNC_MS": "5"}
+    async with process(tmp_path, **shim) as (server, chat):
+        await asyncio.gather(*(chat.send(f"s{n % 4}", f"{n}", id=f"m{n}") for n in range(40)))
+        before = {n: await chat.messages(f"s{n}") for n in range(4)}
+        assert [len(messages) for messages in before.values()] == [20] * 4
+        server.kill()
+    async with process(tmp_path) as (_, chat):
+        assert {n: await chat.messages(f"s{n}") for n in range(4)} == before
 
 
 def put_ballast(server: Process, folder: Path, size: int) -> Path:

@@ -1,7 +1,9 @@
 """Every adapter passes the suite of its port."""
 
+import asyncio
 import os
 import re
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -88,6 +90,43 @@ class TestSQLiteStore(StoreSuite):
         text = (Path(sql.__file__).parent / "sqlite.sql").read_text()
         for name in queries:
             assert f"-- name: {name}\n-- " in text
+
+    async def test_writers_that_met_a_full_log_go_on_when_it_was_moved(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sqlite_log, "CHECKPOINT", 4)
+        may_end = threading.Event()
+        move = sqlite_log.Log._move
+
+        def slow_move(log: sqlite_log.Log) -> tuple[int, int]:
+            moved = move(log)
+            assert may_end.wait(20)
+            return moved
+
+        monkeypatch.setattr(sqlite_log.Log, "_move", slow_move)
+        store = SQLiteStore(tmp_path / "sessile.db")
+        await store.open()
+        writers = [Writer(store, f"s{index}") for index in range(40)]
+
+        async def write(writer: Writer) -> None:
+            for number in range(20):
+                change = writer.change()
+                writer.say(change, f"m{number}")
+                await writer.commit(change)
+
+        writing = [asyncio.create_task(write(writer)) for writer in writers]
+        async with asyncio.timeout(20):
+            while not store._log.full:
+                await asyncio.sleep(0)
+            for _ in range(20):
+                await asyncio.sleep(0)
+            assert not all(task.done() for task in writing)
+            # What is written beside them begins the log anew, so that it is full no more.
+            await store.tend()
+            may_end.set()
+            await asyncio.gather(*writing)
+        assert len(await store.newest("s39", 100, None)) == 20
+        await store.close()
 
 
 class TestSQLiteStoreOnASlowDisk(StoreSuite):

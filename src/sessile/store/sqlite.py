@@ -11,6 +11,7 @@ import asyncio
 import fcntl
 import logging
 import os
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from sessile.types import Frame, Message, decode_message, decode_metadata, encod
 
 log = logging.getLogger(__name__)
 
+TOLD = 8  # changes whose sync is told at once
 ALL = 2**63 - 1
 
 _Q = sql.queries("sqlite.sql")
@@ -49,7 +51,7 @@ class SQLiteStore:
         self._lock_path = f"{self._path}-lock"
         self._waiting: list[Change] = []
         self._flush_asked = False
-        self._syncing: list[Change] = []  # committed, but not synced yet
+        self._syncing: deque[Change] = deque()  # committed, but not synced or not told yet
         self._held: set[str] = set()  # the sessions of these
         self._synced: asyncio.Future[None] | None = None
         self._activity = self._document = 0  # the newest of these numbers
@@ -125,7 +127,7 @@ class SQLiteStore:
     async def close(self) -> None:
         while self._waiting or self._syncing:
             self._flush()
-            await self._all_synced()
+            await self._all_told()
         async with self._reading:
             self._reader.close()
         self._log.close()
@@ -151,7 +153,7 @@ class SQLiteStore:
             return
         for change in changes:
             change.taken = True
-        durable: list[Change] = []
+        durable: deque[Change] = deque()
         for change, error in self._committed(changes):
             if error is None and change.durable:
                 durable.append(change)
@@ -195,21 +197,39 @@ class SQLiteStore:
         return None
 
     def _sync_ended(self, error: Exception | None) -> None:
-        changes, self._syncing, self._held = self._syncing, [], set()
+        self._tell_some(None if error is None else as_unavailable(error))
+
+    def _tell_some(self, error: Exception | None) -> None:
+        """Tell what became of the sync, to a few at a time: each has work to do then, and between
+        these bursts the events of running turns pass."""
+        for _ in range(min(TOLD, len(self._syncing))):
+            change = self._syncing.popleft()
+            self._held.discard(change.row.id)
+            _tell(change, error)
+        if self._syncing:
+            self._loop.call_soon(self._tell_some, error)
+            return
         waited, self._synced = self._synced, None
-        told = None if error is None else as_unavailable(error)
-        for change in changes:
-            _tell(change, told)
         if waited is not None:
             waited.set_result(None)
         if self._waiting:
             self._flush()
 
-    async def _all_synced(self) -> None:
+    async def _all_told(self) -> None:
         while self._syncing:
             if self._synced is None:
                 self._synced = self._loop.create_future()
             await asyncio.shield(self._synced)
+
+    async def _all_synced(self) -> None:
+        """Wait until everything that is committed is durable; raises if it cannot be made so."""
+        await self._all_told()
+        if self._log.in_doubt:
+            proved: asyncio.Future[Exception | None] = self._loop.create_future()
+            self._log.sync(lambda error: None if proved.done() else proved.set_result(error))
+            error = await proved
+            if error is not None:
+                raise as_unavailable(error)
 
     def _apply(self, change: Change) -> None:
         row, execute = change.row, self._execute
@@ -290,7 +310,7 @@ class SQLiteStore:
     # Nothing is read that the loss of power could take back: what is being synced is waited for.
 
     async def row(self, session: str) -> Row | None:
-        if session in self._held:
+        if session in self._held or self._log.in_doubt:
             await self._all_synced()
         with unavailable():
             values = self._execute(_Q["session"], (session,)).fetchone()
@@ -362,7 +382,7 @@ class SQLiteStore:
 
     async def _read(self, query: str, values: tuple[Any, ...]) -> list[Any]:
         """All rows of a query whose first value is the session that it reads."""
-        if values[0] in self._held:
+        if values[0] in self._held or self._log.in_doubt:
             await self._all_synced()
         try:
             rows: list[Any] = self._execute(query, values).fetchall()

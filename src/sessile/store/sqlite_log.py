@@ -18,7 +18,8 @@ import apsw
 log = logging.getLogger(__name__)
 
 CHECKPOINT = 1_000  # pages in the log from which on it is moved into the database
-FULL = 16_000  # pages from which on writers wait until the log is moved
+SELDOM = 16  # times as many on a slow disk: SQLite syncs inline when it begins the log anew
+FULL = 4  # times these pages from which on writers wait until the log is moved
 QUICK = 0.001  # seconds: a disk that syncs in less is not worth the way to a thread and back
 
 
@@ -42,14 +43,23 @@ class Log:
         self._threads = ThreadPoolExecutor(2, "sessile-disk")
         self._pages = 0
         self._moving = False
-        self._limit = FULL
+        self._held_up = 0  # pages in the log when it could not be moved whole though it was full
         self._usual = 0.0  # seconds that a sync takes
-        self._in_doubt = False
+        self.in_doubt = False  # a sync failed: what is committed may not be durable
 
     @property
     def full(self) -> bool:
         """Writers shall wait: pages come faster than they are moved into the database."""
-        return self._moving and self._pages >= self._limit
+        # A reader may hold the log: it grows on for a while then, rather than that writers wait.
+        return self._moving and self._pages >= max(FULL * self._mark, 2 * self._held_up)
+
+    @property
+    def _slow(self) -> bool:
+        return self._usual >= QUICK
+
+    @property
+    def _mark(self) -> int:
+        return CHECKPOINT * (SELDOM if self._slow else 1)
 
     def close(self) -> None:
         self._threads.shutdown()
@@ -61,14 +71,14 @@ class Log:
     def sync(self, done: Callable[[OSError | apsw.Error | None], None]) -> None:
         """Make everything that is committed survive the loss of power, then call ``done`` with
         None or the error: at once if the disk is quick, and else later, from the loop."""
-        if self._usual < QUICK and not self._in_doubt:
+        if not self._slow and not self.in_doubt:
             done(self._synced(self._sync()))
             return
 
         def tell(future: "Future[OSError | apsw.Error | float]") -> None:
             self._loop.call_soon_threadsafe(lambda: done(self._synced(future.result())))
 
-        work = self._move_all if self._in_doubt else self._sync
+        work = self._move_all if self.in_doubt else self._sync
         self._threads.submit(work).add_done_callback(tell)
 
     def _sync(self) -> OSError | apsw.Error | float:
@@ -92,7 +102,7 @@ class Log:
         return time.perf_counter() - begin
 
     def _synced(self, outcome: OSError | apsw.Error | float) -> OSError | apsw.Error | None:
-        self._in_doubt = not isinstance(outcome, float)
+        self.in_doubt = not isinstance(outcome, float)
         if isinstance(outcome, float):
             self._usual += (outcome - self._usual) / 8
             return None
@@ -102,7 +112,7 @@ class Log:
 
     def _committed(self, connection: apsw.Connection, database: str, pages: int) -> int:
         self._pages = pages
-        if pages >= CHECKPOINT and not self._moving:
+        if pages >= self._mark and not self._moving:
             self._moving = True
             self._threads.submit(self._move).add_done_callback(
                 lambda future: self._loop.call_soon_threadsafe(self._moved, future.result())
@@ -117,8 +127,10 @@ class Log:
             return (self._pages, 0)
 
     def _moved(self, progress: tuple[int, int]) -> None:
-        self._moving = False
         pages, moved = progress
-        # A reader may hold it: then it grows on for a while, rather than that writers wait.
-        self._limit = max(FULL, 2 * pages if moved < pages else 0)
+        if moved == pages:
+            self._held_up = 0
+        elif self.full:
+            self._held_up = pages
+        self._moving = False
         self._on_room()
