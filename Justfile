@@ -23,6 +23,14 @@ test *arguments:
     uv run python -m tests.provide
     uv run pytest "$@"
 
+# Measure beside the original design and the ceiling, into docs/performance.md; `--quick` shows that it runs
+bench *arguments:
+    uv run python -m bench "$@"
+
+# Measure whether streams stutter on a slow disk (docs/performance.md)
+slow-disk *arguments:
+    uv run python -m bench.slow_disk "$@"
+
 # Measure what must not grow: cost in long sessions, memory with many (docs/performance.md)
 scale *arguments:
     uv run python -m bench.scale "$@"

@@ -1,6 +1,6 @@
 """Measures Sessile beside the original design and beside its ceiling.
 
-    uv run just bench [--quick] [--only WORK …] [--rounds N] [--output FOLDER]
+    uv run just bench [--quick] [--only WORK …] [--peers] [--rounds N] [--output FOLDER]
 
 Servers of its own on temporary files; each round every server in turn, the others standing still.
 Writes the figures (``performance.json``), the tables (into ``performance.md``) and the chart
@@ -12,6 +12,8 @@ import resource
 import tempfile
 from pathlib import Path
 
+from bench.load import sync_time
+from bench.report import report, write
 from bench.works import QUICK, WORKS, Bench, Sizes
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -23,6 +25,7 @@ def main() -> None:
         "--quick", action="store_true", help="a little of each, to see that it runs"
     )
     parser.add_argument("--only", nargs="+", choices=WORKS, default=list(WORKS), metavar="WORK")
+    parser.add_argument("--peers", action="store_true", help="other Python servers too")
     parser.add_argument("--rounds", type=int, help="how often each is measured")
     parser.add_argument("--output", type=Path, default=DOCS, metavar="FOLDER")
     given = parser.parse_args()
@@ -32,9 +35,13 @@ def main() -> None:
     if given.rounds:
         sizes = sizes._replace(rounds=given.rounds)
     with tempfile.TemporaryDirectory() as folder:
+        sync_ms = sync_time(folder)
         bench = Bench(Path(folder), sizes)
         for work in given.only:
             WORKS[work](bench)
+        if given.peers:
+            bench.peers()
+    write(report(bench.figures, sizes.rounds, sync_ms), given.output)
 
 
 if __name__ == "__main__":

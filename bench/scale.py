@@ -14,7 +14,7 @@ import resource
 import statistics
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -22,23 +22,12 @@ from urllib.parse import urlsplit
 from websockets.asyncio.client import connect
 from websockets.sync.client import connect as connect_now
 
-from sessile import Message, TextPart
-from sessile.agents.echo import EchoAgent
-from sessile.bus.memory import MemoryBus
-from sessile.registry import Registry
-from sessile.store.sqlite import SQLiteStore
+from bench.load import timed
+from bench.seed import WORDS, seed
+from bench.servers import resident
 from tests.serving import Process
 
 SIZES = (10, 10_000, 1_000_000)
-WORDS = "one two three four five six seven eight nine ten"
-
-
-def resident(pid: int) -> float:
-    """MiB of memory that a process holds."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) / 1024
-    raise ProcessLookupError(pid)
 
 
 def quantiles(times: list[float]) -> str:
@@ -68,36 +57,6 @@ class Client:
 # Cost in long sessions --------------------------------------------------------------------------
 
 
-async def seed(path: Path, sizes: tuple[int, ...]) -> None:
-    """A session of each size, half questions and half answers."""
-    store = SQLiteStore(path)
-    await store.open()
-    registry = Registry(store, MemoryBus(), EchoAgent())
-    await registry.open()
-
-    async def chunks(size: int) -> AsyncGenerator[list[Message], None]:
-        for start in range(0, size, 2_000):
-            yield [
-                Message(
-                    f"m{index}",
-                    "assistant" if index % 2 else "user",
-                    WORDS,
-                    [TextPart(WORDS)],
-                    1_700_000_000 + index,
-                    0,
-                    "complete",
-                )
-                for index in range(start, min(size, start + 2_000))
-            ]
-
-    for size in sizes:
-        async with registry.use(f"s{size}") as session:
-            await session.adopt(chunks(size), f"{size} messages", {})
-    await store.search(["nothing"], 1)  # brings the index up to date
-    await registry.close()
-    await store.close()
-
-
 def reconnect(url: str, session: str, after: int) -> None:
     target = f"{url.replace('http', 'ws')}/sessions/{session}/websocket?after={after}"
     with connect_now(target, compression=None) as socket:
@@ -105,17 +64,8 @@ def reconnect(url: str, session: str, after: int) -> None:
             socket.recv()
 
 
-def timed(work: Callable[[], object], times: int) -> list[float]:
-    found = []
-    for _ in range(times):
-        begin = time.perf_counter()
-        work()
-        found.append(time.perf_counter() - begin)
-    return found
-
-
 def cost_in_long_sessions(folder: Path, sizes: tuple[int, ...], rounds: int) -> None:
-    asyncio.run(seed(folder / "sessile.db", sizes))
+    seed(folder / "sessile.db", sizes)
     taken: dict[tuple[str, int], list[float]] = {}
     with Process(folder) as server:
         client = Client(server.url)
