@@ -159,7 +159,7 @@ def test_every_other_command_of_the_docs_is_one_that_exists() -> None:
     flags = shell(f"{sys.executable} -m sessile serve --help", ROOT).stdout
     for page in PAGES:
         for line in "".join(blocks(page, "sh")).splitlines():
-            if recipe := re.search(r"uv run just (\w+)", line):
+            if recipe := re.search(r"uv run just ([\w-]+)", line):
                 assert recipe[1] in recipes
             elif "sessile serve" in line:
                 for flag in re.findall(r"--[a-z-]+", line):

@@ -128,6 +128,7 @@ class SQLiteStore:
         while self._waiting or self._syncing:
             self._flush()
             await self._all_told()
+            await asyncio.sleep(0)  # a full log is moved meanwhile
         async with self._reading:
             self._reader.close()
         self._log.close()
@@ -142,6 +143,9 @@ class SQLiteStore:
 
     def write(self, change: Change) -> None:
         self._waiting.append(change)
+        self._flush_soon()
+
+    def _flush_soon(self) -> None:
         if not self._flush_asked:
             self._flush_asked = True
             self._loop.call_soon(self._flush)
@@ -213,7 +217,7 @@ class SQLiteStore:
         if waited is not None:
             waited.set_result(None)
         if self._waiting:
-            self._flush()
+            self._flush_soon()
 
     async def _all_told(self) -> None:
         while self._syncing:
@@ -307,7 +311,7 @@ class SQLiteStore:
 
     # Reading ------------------------------------------------------------------------------------
     #
-    # Nothing is read that the loss of power could take back: what is being synced is waited for.
+    # Nothing of a session is read that the loss of power could take back: its sync is waited for.
 
     async def row(self, session: str) -> Row | None:
         if session in self._held or self._log.in_doubt:
