@@ -17,6 +17,7 @@ from sessile.store import sql, sqlite_log
 from sessile.store.base import Store
 from sessile.store.sqlite import SQLiteStore
 from sessile.testing import BusSuite, StoreSuite, Writer
+from sessile.types import DeltaEvent, Frame, Message, Part, TextPart, encode
 
 
 class TestSQLiteStore(StoreSuite):
@@ -57,6 +58,34 @@ class TestSQLiteStore(StoreSuite):
         database.close()
         with pytest.raises(SettingsError, match="newer Sessile"):
             await SQLiteStore(tmp_path / "sessile.db").open()
+
+    async def test_a_file_of_an_older_schema_is_brought_up_to_date(self, tmp_path: Path) -> None:
+        path = str(tmp_path / "sessile.db")
+        parts: list[Part] = [TextPart("old words")]
+        message = Message("m1", "user", "old words", parts, 1, 1, "complete")
+        events = [Frame.of_message(message, encode(message), 1)]
+        events.append(Frame.of(DeltaEvent(2, "a", 0, "text", 0, "two\nlines"), 2))
+        database = apsw.Connection(path)
+        for script in sql.migrations("sqlite")[:2]:
+            database.execute(script)
+        database.execute("PRAGMA user_version = 2")
+        database.execute(
+            "INSERT INTO sessions VALUES ('s', 'Title', 2, 1, 0, 1, 1, 1, 0, '{}', NULL, 0)"
+        )
+        database.execute(
+            "INSERT INTO messages VALUES ('s', 1, 'm1', 1, 'user', 'complete', NULL, ?)",
+            (encode(message),),
+        )
+        lines = b"\n".join(frame.data for frame in events)
+        database.execute("INSERT INTO tail VALUES ('s', 2, 1, ?)", (lines,))
+        database.close()
+        store = SQLiteStore(path)
+        await store.open()
+        assert [frame.data for frame in await store.events("s", 0) or []] == [
+            frame.data for frame in events
+        ]
+        assert [hit.message for hit in await store.search(["old"], 5)] == [message]
+        await store.close()
 
     async def test_a_file_that_is_no_database_is_left_alone(self, tmp_path: Path) -> None:
         path = tmp_path / "sessile.db"
