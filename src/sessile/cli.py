@@ -211,7 +211,7 @@ def _collect_rarely() -> None:
     requests that are being answered, or over all the sessions that are awake."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
+    gc.set_threshold(20_000, 5, 5)
 
 
 def _banner(app: Sessile, listener: socket.socket, settings: Settings) -> str:
