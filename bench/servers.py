@@ -116,10 +116,10 @@ class Child(Server):
 class Raw(Child):
     """The ceiling: the same HTTP server, without Sessile."""
 
-    def __init__(self, name: str = "ceiling") -> None:
+    def __init__(self, folder: Path, name: str = "ceiling") -> None:
         self.name = name
-        # From the root of the clone, where the module is found.
-        super().__init__([sys.executable, "-m", "bench.raw"], REFERENCE.parent.parent, "/")
+        root = str(REFERENCE.parent.parent)  # of the clone, where the module is found
+        super().__init__([sys.executable, "-m", "bench.raw"], folder, "/", PYTHONPATH=root)
 
 
 class Reference(Child):
@@ -129,8 +129,8 @@ class Reference(Child):
 
     def __init__(self, folder: Path) -> None:
         (folder / "data").mkdir(parents=True, exist_ok=True)
-        for built in ("config.capnp", "worker.bundle.js"):
-            shutil.copy(_built() / built, folder)
+        shutil.copy(REFERENCE / "config.capnp", folder)
+        _build(folder / "worker.bundle.js")
         workerd = _binary("@cloudflare/workerd-linux-*/bin/workerd")
         super().__init__([workerd, "serve", folder / "config.capnp", "--control-fd=1"], folder, "/")
 
@@ -164,15 +164,12 @@ def _binary(pattern: str) -> Path:
     return next((REFERENCE / "node_modules").glob(pattern))
 
 
-def _built() -> Path:
+def _build(bundle: Path) -> None:
     if not (REFERENCE / "node_modules").exists():
         # Their binaries come in packages of their own: no script of a package need run.
         flags = ["--ignore-scripts", "--no-package-lock", "--no-audit", "--no-fund", "--silent"]
         if npm(["install", *flags], cwd=REFERENCE):
             raise RuntimeError("npm could not install the reference")
-    bundle = REFERENCE / "node_modules" / ".bundle"
-    bundle.mkdir(exist_ok=True)
-    shutil.copy(REFERENCE / "config.capnp", bundle)
     subprocess.run(
         [
             _binary("@esbuild/linux-*/bin/esbuild"),
@@ -182,12 +179,11 @@ def _built() -> Path:
             "--target=es2022",
             "--minify",
             "--external:cloudflare:workers",
-            f"--outfile={bundle / 'worker.bundle.js'}",
+            f"--outfile={bundle}",
             "--log-level=warning",
         ],
         check=True,
     )
-    return bundle
 
 
 def resident(pid: int) -> float:

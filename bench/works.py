@@ -119,13 +119,16 @@ class Bench:
     def _reference(self) -> Reference:
         return Reference(self._place("reference"))
 
+    def _raw(self, name: str = "ceiling") -> Raw:
+        return Raw(self._place("ceiling"), name)
+
     # Works --------------------------------------------------------------------------------------
 
     def turns(self) -> None:
         """Whole turns, from the POST to the end of its stream."""
         sizes = self.sizes
-        with self._reference() as reference, self._sessile() as sessile, Raw() as raw:
-            whole = Raw(name="ceiling, one write")
+        with self._reference() as reference, self._sessile() as sessile, self._raw() as raw:
+            whole = self._raw("ceiling, one write")
             with whole:
                 for events, content in ((2, ONE_WORD), (20, TWENTY_WORDS)):
                     stream = recorded(sessile, content)
@@ -156,7 +159,7 @@ class Bench:
     def new_sessions(self) -> None:
         """The first message of sessions that did not exist."""
         fresh = itertools.count()
-        with self._reference() as reference, self._sessile() as sessile, Raw() as raw:
+        with self._reference() as reference, self._sessile() as sessile, self._raw() as raw:
             tell(raw, stream=recorded(sessile, ONE_WORD))
 
             def measure(server: Server) -> tuple[float, dict[str, float]]:
@@ -171,7 +174,7 @@ class Bench:
         place = self._place("sessile")
         place.mkdir()
         seed(place / "sessile.db", self.sizes.pages)
-        with self._reference() as reference, Sessile(place) as sessile, Raw() as raw:
+        with self._reference() as reference, Sessile(place) as sessile, self._raw() as raw:
             for size in self.sizes.pages:
                 reference.ask(post(f"/seed/s{size}?count={size}", {}))
                 page = f"/chat/s{size}/messages"
@@ -190,7 +193,7 @@ class Bench:
 
     def fan_out(self) -> None:
         """What is posted to a session, delivered to everybody who watches it."""
-        with self._reference() as reference, self._sessile() as sessile, Raw() as raw:
+        with self._reference() as reference, self._sessile() as sessile, self._raw() as raw:
             frames = recorded_frames(sessile, ONE_WORD)
             tell(raw, stream=recorded(sessile, ONE_WORD), frames=frames)
             fresh = itertools.count()
@@ -251,7 +254,7 @@ class Bench:
 
     def long_answers(self) -> None:
         """Answers of many tokens."""
-        with self._sessile() as sessile, Raw() as raw:
+        with self._sessile() as sessile, self._raw() as raw:
             tell(raw, stream=recorded(sessile, LONG))
 
             def measure(server: Server) -> tuple[float, dict[str, float]]:

@@ -142,15 +142,16 @@ class Watcher:
                 return frames
             self.cursor = self._reset.until
             self._reset = None
-        recent = self._feed.after(self.cursor)
-        if recent is None:
-            recent = await self._feed.store.events(self._feed.session, self.cursor)
-        if recent is None:
+        recent = self.recent()
+        if recent is not None:
+            return recent
+        stored = await self._feed.store.events(self._feed.session, self.cursor)
+        if stored is None:
             self._reset = await _Reset.begin(self._feed, self.cursor)
             return [Frame.of(ResetEvent(self._reset.until), 0)]
-        if recent:
-            self.cursor = recent[-1].seq
-        return recent
+        if stored:
+            self.cursor = stored[-1].seq
+        return stored
 
 
 class _Reset:

@@ -81,9 +81,8 @@ class Journal:
     def extend(self, event: DeltaEvent | PartEvent) -> None:
         """Write an event of the running turn, which gets the next number."""
         change = self.change(durable=False)
-        seq = event.seq = self.row.seq + 1
-        self.row.seq = seq
-        change.frames.append(Frame.of(event, seq))
+        event.seq = self.next_seq
+        self._append(change, Frame.of(event, event.seq))
 
     def put_new(self, message: Message) -> None:
         """Write a message that has the next number, and its event."""

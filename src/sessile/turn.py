@@ -131,16 +131,14 @@ class Run:
         if not text:
             return
         text = clean(text)
-        answer = self.answer
-        part, offset = answer.write(kind, text)
-        event = DeltaEvent(0, answer.id, part, kind, offset, text)
-        self._ledger.record(event)
-        if not answer.seq:
-            answer.seq = event.seq
+        part, offset = self.answer.write(kind, text)
+        self._record(DeltaEvent(0, self.answer.id, part, kind, offset, text))
 
     def _put(self, part: Part) -> None:
         part = _own(part)
-        event = PartEvent(0, self.answer.id, self.answer.put(part), part)
+        self._record(PartEvent(0, self.answer.id, self.answer.put(part), part))
+
+    def _record(self, event: DeltaEvent | PartEvent) -> None:
         self._ledger.record(event)
         if not self.answer.seq:
             self.answer.seq = event.seq

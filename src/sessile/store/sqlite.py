@@ -314,11 +314,8 @@ class SQLiteStore:
     # Nothing of a session is read that the loss of power could take back: its sync is waited for.
 
     async def row(self, session: str) -> Row | None:
-        if session in self._held or self._log.in_doubt:
-            await self._all_synced()
-        with unavailable():
-            values = self._execute(_Q["session"], (session,)).fetchone()
-        return row_of(values) if values else None
+        found = await self._read(_Q["session"], (session,))
+        return row_of(found[0]) if found else None
 
     async def rows(
         self, limit: int, before: str | None, query: str | None, archived: bool | None

@@ -11,7 +11,7 @@ from sessile.store import sql
 from sessile.store.base import Row
 from sessile.store.sqlite import SQLiteStore, row_of
 from sessile.store.sqlite_transaction import transaction, unavailable
-from sessile.types import Message, decode_message
+from sessile.types import Message, decode_message, encode
 
 _Q = sql.queries("sqlite.sql")
 
@@ -42,7 +42,7 @@ def _put(store: SQLiteStore, session: str, body: bytes) -> None:
     message = decode_message(body)
     if message.status == "streaming":
         message.status = "interrupted"
-        body = msgspec.json.encode(message)
+        body = encode(message)
     store.put_message(session, message, body, message.seq)
 
 
