@@ -3,7 +3,7 @@
 What is here is what one needs to write an agent and to put Sessile into an application.
 """
 
-from sessile.agents.base import Agent, Output, Turn
+from sessile.agents.base import Agent, Decision, Output, Turn
 from sessile.errors import AgentError, SessileError
 from sessile.server import Sessile, create_app
 from sessile.session import Draft, Session
@@ -25,6 +25,7 @@ __all__ = [
     "Agent",
     "AgentError",
     "DataPart",
+    "Decision",
     "Draft",
     "FilePart",
     "Message",

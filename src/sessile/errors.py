@@ -9,12 +9,14 @@
     ├── OriginNotAllowed              403 origin_not_allowed
     ├── NotFound                      404 not_found
     │   ├── SessionNotFound           404 session_not_found
-    │   └── MessageNotFound           404 message_not_found
+    │   ├── MessageNotFound           404 message_not_found
+    │   └── ApprovalNotFound          404 approval_not_found
     ├── MethodNotAllowed              405 method_not_allowed
     ├── Conflict                      409 conflict
     │   ├── SessionExists             409 session_exists
     │   ├── MessageConflict           409 message_conflict
-    │   └── TurnInProgress            409 turn_in_progress
+    │   ├── TurnInProgress            409 turn_in_progress
+    │   └── ApprovalAnswered          409 approval_answered
     ├── BodyTooLarge                  413 body_too_large
     ├── UpgradeRequired               426 upgrade_required
     ├── QueueFull                     429 queue_full
@@ -99,6 +101,12 @@ class MessageNotFound(NotFound):
     code = "message_not_found"
 
 
+class ApprovalNotFound(NotFound):
+    """There is no such question in this session."""
+
+    code = "approval_not_found"
+
+
 class MethodNotAllowed(SessileError):
     """This address does not take that method."""
 
@@ -129,6 +137,12 @@ class TurnInProgress(Conflict):
     """The session is answering; stop it or wait for the end of its answer."""
 
     code = "turn_in_progress"
+
+
+class ApprovalAnswered(Conflict):
+    """That question was answered already, or is no longer asked."""
+
+    code = "approval_answered"
 
 
 class BodyTooLarge(SessileError):

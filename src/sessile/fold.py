@@ -119,6 +119,12 @@ class Answer:
         self._set(index, part)
         return index
 
+    def call(self, id: str) -> ToolCallPart | None:
+        """A tool call as it stands."""
+        index = self._calls.get(id)
+        part = None if index is None else self._parts[index]
+        return part if isinstance(part, ToolCallPart) else None
+
     def apply(self, event: DeltaEvent | PartEvent) -> None:
         """Take an event of this message.
 

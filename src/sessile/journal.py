@@ -19,6 +19,7 @@ from sessile.types import (
     Event,
     Frame,
     Message,
+    Metadata,
     PartEvent,
     Session,
     SessionEvent,
@@ -131,6 +132,12 @@ class Journal:
             gone.add(message.id)
         self.touch()
         return gone
+
+    def merge(self, metadata: Metadata) -> None:
+        """Merge into the session's metadata (RFC 7396: None removes a name)."""
+        self.change()
+        merged = self.row.metadata | metadata
+        self.row.metadata = {name: value for name, value in merged.items() if value is not None}
 
     def put_session(self) -> None:
         """Write that the session itself changed."""

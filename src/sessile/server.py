@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from sessile.agents.base import Agent, Turn
 from sessile.agents.echo import EchoAgent
 from sessile.agents.function import FunctionAgent
+from sessile.approvals import Policy
 from sessile.bus.base import Bus
 from sessile.bus.memory import MemoryBus
 from sessile.errors import SettingsError
@@ -168,7 +169,8 @@ def _store(settings: Settings) -> Store:
 
 def _session_limits(settings: Settings) -> SessionLimits:
     retries = RETRIES if settings.on_crash == "retry" else 0
-    return SessionLimits(settings.queue_limit, retries)
+    policy = Policy(settings.approve, settings.approve_timeout)
+    return SessionLimits(settings.queue_limit, retries, policy)
 
 
 def _bus(settings: Settings) -> Bus:

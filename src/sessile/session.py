@@ -12,9 +12,12 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import UNSET, Struct
 
-from sessile.agents.base import Agent
+from sessile.agents.base import Agent, Decision
+from sessile.approvals import ALWAYS, Policy, state_of
 from sessile.bus.base import Bus
 from sessile.errors import (
+    ApprovalAnswered,
+    ApprovalNotFound,
     InvalidRequest,
     MessageConflict,
     MessageNotFound,
@@ -30,6 +33,7 @@ from sessile.journal import Journal, value_of
 from sessile.store.base import Row, Store
 from sessile.turns import Turns, Waiting
 from sessile.types import (
+    Approval,
     BroadcastEvent,
     Frame,
     Message,
@@ -74,10 +78,12 @@ class Sent(NamedTuple):
 
 class Limits(NamedTuple):
     """``queue``: the most messages that wait in a session. ``retries``: how often a turn that a
-    crash cut off is begun again; 0 settles it as interrupted."""
+    crash cut off is begun again; 0 settles it as interrupted. ``approval``: who answers what an
+    agent asks."""
 
     queue: int = 100
     retries: int = 0
+    approval: Policy = Policy()
 
 
 class Session:
@@ -105,7 +111,7 @@ class Session:
         self._on_change = on_change
         self._lock = asyncio.Lock()
         self._journal = Journal(row, store, bus, self._written)
-        self._turns = Turns(self._journal, store, agent, limits.retries)
+        self._turns = Turns(self._journal, store, agent, limits.retries, limits.approval)
         self._pages = self._turns.pages
 
     async def wake(self) -> None:
@@ -274,6 +280,32 @@ class Session:
         await self._turns.ended(run)
         return run.ended_as == "stopped"
 
+    async def approve(self, approval_id: str, decision: Decision) -> Approval:
+        """Answer what an agent asks; returns when the answer is stored.
+
+        Raises :class:`~sessile.errors.ApprovalNotFound` and
+        :class:`~sessile.errors.ApprovalAnswered`, also for a question of a turn that is over.
+        """
+        run = self._turns.run
+        always = None if run is None else run.decide(approval_id, decision)
+        if always is None:
+            await self._journal.recorded()
+            raise await self._asked_before(approval_id)
+        if always:
+            known = self.row.metadata.get(ALWAYS)
+            names = known if isinstance(known, list) else []
+            self._journal.merge({ALWAYS: [*names, always]})
+            self._journal.put_session()
+        await self._journal.stored()
+        return Approval(approval_id, decision.state)
+
+    async def _asked_before(self, approval_id: str) -> ApprovalAnswered | ApprovalNotFound:
+        message = await self._journal.find(approval_id.rpartition(".")[0])
+        parts = () if message is None else message.parts
+        if any(state_of(part, approval_id) for part in parts):
+            return ApprovalAnswered()
+        return ApprovalNotFound()
+
     async def delete_message(self, message_id: str) -> None:
         """Delete a message; one that waits for its turn is thereby withdrawn.
 
@@ -311,8 +343,7 @@ class Session:
         if archived is not None:
             self.row.archived = archived
         if metadata is not None:
-            merged = self.row.metadata | metadata
-            self.row.metadata = {name: value for name, value in merged.items() if value is not None}
+            self._journal.merge(metadata)
         self._journal.put_session()
         return await self.read()
 

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Literal
 
 from sessile.errors import SettingsError
 
@@ -36,6 +36,12 @@ class Settings:
     on_crash: str = _setting(
         "mark", "what becomes of an answer that a crash cut off: mark or retry", "POLICY"
     )
+    approve: Literal["ask", "allow", "deny"] = _setting(
+        "ask", "who gives an agent leave: ask people, allow all, or deny all", "POLICY"
+    )
+    approve_timeout: float = _setting(
+        86400.0, "seconds after which a question that nobody answers is refused", "SECONDS"
+    )
     system_prompt: str = _setting("", "what openai:MODEL is told before the history", "TEXT")
     history_messages: int = _setting(50, "the most messages an agent is shown", "COUNT")
     history_characters: int = _setting(
@@ -53,6 +59,7 @@ class Settings:
             ("history_messages", 0, 1_000_000),
             ("history_characters", 0, 1 << 40),
             ("echo_delay", 0, 3600),
+            ("approve_timeout", 0.001, 366 * 86400),
         ):
             value = getattr(self, name)
             if not least <= value <= most:
@@ -62,6 +69,8 @@ class Settings:
             raise SettingsError(
                 f"--log-level must be debug, info, warning or error, not {self.log_level}"
             )
+        if self.approve not in ("ask", "allow", "deny"):
+            raise SettingsError(f"--approve must be ask, allow or deny, not {self.approve}")
         if self.on_crash not in ("mark", "retry"):
             raise SettingsError(f"--on-crash must be mark or retry, not {self.on_crash}")
 

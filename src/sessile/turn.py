@@ -9,18 +9,22 @@ from typing import Literal, Protocol, TypeAlias
 
 import msgspec
 
-from sessile.agents.base import Agent, Output, Turn
+from sessile.agents.base import Agent, Decision, Output, Turn
+from sessile.approvals import ALWAYS, Approvals, Policy
 from sessile.errors import AgentError, SessileError
 from sessile.fold import Answer, Kind
 from sessile.store.base import Running
 from sessile.types import (
     DeltaEvent,
     ErrorEvent,
+    Message,
     MessageStatus,
+    Metadata,
     Part,
     PartEvent,
     ReasoningPart,
     TextPart,
+    ToolCallPart,
     clean,
     decode_metadata,
     decode_part,
@@ -42,6 +46,16 @@ CANCEL_GRACE = 2.0
 class Ledger(Protocol):
     """What a turn needs of its session."""
 
+    @property
+    def metadata(self) -> Metadata:
+        """The session's metadata."""
+
+    async def history(self, question: Message, messages: int) -> list[Message]:
+        """The newest messages before a question, each answer behind its own."""
+
+    async def remember(self, metadata: Metadata) -> None:
+        """Merge into the session's metadata; returns when it is stored."""
+
     def record(self, event: DeltaEvent | PartEvent) -> None:
         """Give an event of a running turn the next number, store it, and then publish it."""
 
@@ -53,17 +67,27 @@ class Ledger(Protocol):
 
 
 class Run:
-    """A turn that is being answered in this process."""
+    """A turn that is being answered in this process; the host of what its agent sees of it."""
 
     def __init__(
-        self, agent: Agent, turn: Turn, running: Running, answer: Answer, ledger: Ledger
+        self,
+        session: str,
+        question: Message,
+        running: Running,
+        answer: Answer,
+        agent: Agent,
+        ledger: Ledger,
+        policy: Policy,
     ) -> None:
         self.running = running
         self.answer = answer
-        self.turn = turn
+        self.turn = Turn(session, question, answer.id, self, dict(ledger.metadata))
         self.ended_as: MessageStatus | None = None
+        self._question = question
         self._agent = agent
         self._ledger = ledger
+        self._policy = policy
+        self._approvals: Approvals | None = None  # most turns ask nothing
         self._ending: Ending | None = None
         self._settled = False
         self._task: asyncio.Task[None] | None = None
@@ -88,6 +112,33 @@ class Run:
         self._settled = True
         if self._task is not None:
             self._task.cancel()
+
+    # What the agent may ask of its session --------------------------------------------------------
+
+    async def history(self, messages: int) -> list[Message]:
+        return await self._ledger.history(self._question, messages)
+
+    async def ask(self, call: ToolCallPart, key: str) -> Decision:
+        if self._approvals is None:
+            self._approvals = Approvals(
+                self.answer.id, self._policy, self.answer.call, self._put_if_open
+            )
+        always = self._ledger.metadata.get(ALWAYS)
+        allowed = bool(key) and isinstance(always, list) and key in always
+        decision = await self._approvals.ask(call, key, allowed)
+        await self._ledger.recorded()
+        return decision
+
+    async def remember(self, metadata: Metadata) -> None:
+        await self._ledger.remember(metadata)
+
+    def decide(self, approval_id: str, decision: Decision) -> str | None:
+        """Answer a question of this turn; what :meth:`Approvals.answer` says."""
+        if self._approvals is None or self._settled or self._ending:
+            return None
+        return self._approvals.answer(approval_id, decision)
+
+    # Running it ---------------------------------------------------------------------------------
 
     async def _drive(self) -> None:
         try:
@@ -136,7 +187,15 @@ class Run:
 
     def _put(self, part: Part) -> None:
         part = _own(part)
+        if isinstance(part, ToolCallPart) and part.approval is msgspec.UNSET:
+            known = self.answer.call(part.tool_call_id)
+            if known is not None:
+                part.approval = known.approval
         self._record(PartEvent(0, self.answer.id, self.answer.put(part), part))
+
+    def _put_if_open(self, part: Part) -> None:
+        if not (self._settled or self._ending):
+            self._put(part)
 
     def _record(self, event: DeltaEvent | PartEvent) -> None:
         self._ledger.record(event)

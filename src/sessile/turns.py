@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from sessile.agents.base import Agent, Turn
+from sessile.agents.base import Agent
+from sessile.approvals import Policy
 from sessile.fold import Answer, GapError, fold_answer
 from sessile.journal import Journal
 from sessile.pages import Pages
@@ -18,6 +19,7 @@ from sessile.types import (
     ErrorEvent,
     Message,
     MessageStatus,
+    Metadata,
     PartEvent,
     StatusEvent,
     new_id,
@@ -38,10 +40,13 @@ class Turns:
     """One turn at a time, first come first served. It is also the ledger of the turn that runs.
 
     While ``held``, or when ``draining``, no turn begins. ``retries`` is how often a turn that a
-    crash cut off is begun again; with 0 it is settled as interrupted.
+    crash cut off is begun again; with 0 it is settled as interrupted. ``policy`` says who answers
+    what an agent asks.
     """
 
-    def __init__(self, journal: Journal, store: Store, agent: Agent, retries: int) -> None:
+    def __init__(
+        self, journal: Journal, store: Store, agent: Agent, retries: int, policy: Policy
+    ) -> None:
         self.queue: deque[Waiting] = deque()
         self.run: Run | None = None
         self.held = False
@@ -51,6 +56,7 @@ class Turns:
         self._store = store
         self._agent = agent
         self._retries = retries
+        self._policy = policy
         self._ended: list[asyncio.Future[None]] = []
 
     @property
@@ -153,15 +159,8 @@ class Turns:
         )
 
     def _start(self, message: Message, running: Running, answer: Answer) -> None:
-        row = self._journal.row
-        turn = Turn(
-            row.id,
-            message,
-            running.answer,
-            lambda limit: self.pages.before(message, limit, len(self.queue)),
-            session_metadata=dict(row.metadata),
-        )
-        run = self.run = Run(self._agent, turn, running, answer, self)
+        session = self._journal.row.id
+        run = self.run = Run(session, message, running, answer, self._agent, self, self._policy)
         # The agent must not act upon a message that a crash could still take back.
         self._journal.then(lambda error: None if error else run.start())
 
@@ -206,6 +205,18 @@ class Turns:
                 future.set_result(None)
 
     # The ledger of the turn that runs -------------------------------------------------------------
+
+    @property
+    def metadata(self) -> Metadata:
+        return self._journal.row.metadata
+
+    async def history(self, question: Message, messages: int) -> list[Message]:
+        return await self.pages.before(question, messages, len(self.queue))
+
+    async def remember(self, metadata: Metadata) -> None:
+        self._journal.merge(metadata)
+        self._journal.put_session()
+        await self._journal.stored()
 
     def record(self, event: DeltaEvent | PartEvent) -> None:
         self._journal.extend(event)

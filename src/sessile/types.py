@@ -18,6 +18,7 @@ MessageStatus: TypeAlias = Literal[
 ]
 SessionStatus: TypeAlias = Literal["idle", "queued", "running"]
 ToolState: TypeAlias = Literal["pending", "running", "complete", "error"]
+ApprovalState: TypeAlias = Literal["asked", "approved", "denied", "expired"]
 WhileBusy: TypeAlias = Literal["queue", "interrupt", "reject"]
 Metadata: TypeAlias = dict[str, Any]
 
@@ -41,7 +42,7 @@ class Approval(Struct, rename="camel"):
     """Whether a tool call has leave to run."""
 
     id: str
-    state: Literal["asked", "approved", "denied", "expired"]
+    state: ApprovalState
 
 
 class ToolCallPart(Struct, tag="tool-call", rename="camel", omit_defaults=True):

@@ -8,17 +8,44 @@ An agent is asked for a reply to one turn and yields what it has as it has it:
 - ``DataPart``: a value; yielded again with the same ``name`` it replaces itself;
 - ``FilePart``, ``SourcePart``, ``ToolResultPart``: one more part.
 
+An agent asks leave for a tool call with :meth:`Turn.ask`.
+
 What was yielded is stored and then shown. A stop cancels the generator: it may clean up, for two
 seconds at most, and what it still yields is dropped. An error ends the answer with what it has;
 the text of an :class:`~sessile.errors.AgentError` is shown to the clients.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import Protocol, TypeAlias, runtime_checkable
+from collections.abc import AsyncGenerator
+from typing import Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
-from sessile.types import Message, Metadata, Part
+from sessile.types import Message, Metadata, Part, ToolCallPart
 
 Output: TypeAlias = str | Part
+
+
+class Decision(NamedTuple):
+    """What became of a question. ``message`` and ``always`` are as the person gave them."""
+
+    state: Literal["approved", "denied", "expired"]
+    message: str = ""
+    always: bool = False
+
+    @property
+    def approved(self) -> bool:
+        return self.state == "approved"
+
+
+class Host(Protocol):
+    """What a turn has behind it; the session, where it is real."""
+
+    async def history(self, messages: int) -> list[Message]:
+        """The newest messages before the turn's own, oldest first."""
+
+    async def ask(self, call: ToolCallPart, key: str) -> Decision:
+        """Show a tool call with a question, and wait for what becomes of it."""
+
+    async def remember(self, metadata: Metadata) -> None:
+        """Merge into the session's metadata; returns when it is stored."""
 
 
 class Turn:
@@ -34,16 +61,15 @@ class Turn:
         session_id: str,
         message: Message,
         answer_id: str,
-        history: Callable[[int], Awaitable[list[Message]]],
-        metadata: Metadata | None = None,
+        host: Host,
         session_metadata: Metadata | None = None,
     ) -> None:
         self.session_id = session_id
         self.message = message
         self.answer_id = answer_id
-        self.metadata: Metadata = {} if metadata is None else metadata
+        self.metadata: Metadata = {}
         self.session_metadata: Metadata = session_metadata or {}
-        self._history = history
+        self._host = host
 
     @property
     def content(self) -> str:
@@ -56,7 +82,7 @@ class Turn:
         At most ``messages`` of them, and no more than fit whole into ``characters`` of content,
         counted from the newest: so a turn costs the same in a long session.
         """
-        newest = await self._history(messages)
+        newest = await self._host.history(messages)
         if characters is None:
             return newest
         kept: list[Message] = []
@@ -66,6 +92,26 @@ class Turn:
                 break
             kept.append(message)
         return kept[::-1]
+
+    async def ask(self, call: ToolCallPart, key: str | None = None) -> Decision:
+        """Ask people for leave to run a tool, and wait for their answer.
+
+        The call is shown (there is no need to yield it before) with the question as its
+        ``approval``, which stays with the call when it is yielded again. Without leave the call is
+        shown as an error. A policy of the server may answer instead of people; a question that
+        nobody answers in time is ``expired``. Who answers "always" is not asked again in this
+        session for the same ``key``: the tool's name, or nothing with ``""``.
+        """
+        return await self._host.ask(call, call.tool_name if key is None else key)
+
+    async def remember(self, metadata: Metadata) -> None:
+        """Merge into the session's metadata, such as where an agent keeps its side of it.
+
+        None removes a name. Returns when it is stored.
+        """
+        await self._host.remember(metadata)
+        merged = self.session_metadata | metadata
+        self.session_metadata = {k: v for k, v in merged.items() if v is not None}
 
 
 @runtime_checkable

@@ -14,7 +14,7 @@ class EchoAgent:
     """Yields the user's text word by word (a word and the blanks after it).
 
     ``delay`` is in seconds, between words. ``[[tool]]`` in the text shows a tool call first;
-    ``[[fail]]`` raises after half of the words.
+    ``[[ask]]`` asks leave before that tool call; ``[[fail]]`` raises after half of the words.
     """
 
     name = "echo"
@@ -28,8 +28,8 @@ class EchoAgent:
 
     async def reply(self, turn: Turn) -> AsyncGenerator[Output, None]:
         text = turn.content
-        if "[[tool]]" in text:
-            async for call in self._tool(text):
+        if "[[tool]]" in text or "[[ask]]" in text:
+            async for call in self._tool(turn):
                 yield call
         words = _WORDS.findall(text)
         fails_at = len(words) // 2 if "[[fail]]" in text else -1
@@ -40,9 +40,13 @@ class EchoAgent:
                 await asyncio.sleep(self._delay)
             yield word
 
-    async def _tool(self, text: str) -> AsyncGenerator[ToolCallPart, None]:
+    async def _tool(self, turn: Turn) -> AsyncGenerator[ToolCallPart, None]:
+        text = turn.content
         call_id, given = new_id(), {"text": text}
-        yield ToolCallPart(call_id, "echo", given, "pending")
+        call = ToolCallPart(call_id, "echo", given, "pending")
+        yield call
+        if "[[ask]]" in text and not (await turn.ask(call)).approved:
+            return
         await asyncio.sleep(self._delay)
         yield ToolCallPart(call_id, "echo", given, "running")
         await asyncio.sleep(self._delay)

@@ -11,9 +11,11 @@ from sessile.http.context import Context
 from sessile.http.parsing import (
     PAGE_DEFAULT,
     PAGE_MOST,
+    ApproveBody,
     RegenerateBody,
     SendBody,
     cursor,
+    decision_of,
     draft_of,
     number,
     parameter,
@@ -52,6 +54,13 @@ class ChatRoutes:
     async def stop(self, request: Request) -> Response:
         async with self._context.registry.use(session_id(request)) as session:
             return JSONResponse({"stopped": await session.stop()})
+
+    async def approve(self, request: Request) -> Response:
+        id = session_id(request)
+        decision = decision_of(await parse_body(request, ApproveBody, self._context.limits))
+        async with self._context.registry.use(id) as session:
+            approval = await session.approve(request.path_params["approval_id"], decision)
+        return JSONResponse(approval)
 
     async def messages(self, request: Request) -> Response:
         id = session_id(request)

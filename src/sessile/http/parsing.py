@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Struct
 from starlette.requests import ClientDisconnect, Request
 
+from sessile.agents.base import Decision
 from sessile.errors import (
     BodyTooLarge,
     ContentRequired,
@@ -57,6 +58,21 @@ class RegenerateBody(Struct, rename="camel"):
     """Which answer to make anew; the last by default."""
 
     message_id: str | None = None
+
+
+class ApproveBody(Struct):
+    """What somebody decided about a question of an agent."""
+
+    approve: bool
+    always: bool = False
+    message: str = ""
+
+
+class ApproveCommand(ApproveBody, rename="camel"):
+    """The same over WebSocket, with the question's id as ``approvalId`` or ``id``."""
+
+    approval_id: str | None = None
+    id: str | None = None
 
 
 class PartsBody(Struct):
@@ -127,6 +143,11 @@ def draft_of(body: MessageBody, role: Role = "user", key: str | None = None) -> 
     if id is not None:
         check_message_id(id)
     return Draft(_parts(body), role, id, body.metadata)
+
+
+def decision_of(body: ApproveBody) -> Decision:
+    """What a body decides about a question."""
+    return Decision("approved" if body.approve else "denied", body.message, body.always)
 
 
 def _parts(body: MessageBody) -> list[Part]:

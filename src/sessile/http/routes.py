@@ -8,6 +8,8 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route, Router, WebSocketRoute
 
 from sessile.errors import (
+    ApprovalAnswered,
+    ApprovalNotFound,
     BodyTooLarge,
     ContentRequired,
     HostNotAllowed,
@@ -34,6 +36,7 @@ from sessile.http.openapi import DocsRoutes, Operation, Parameter
 from sessile.http.parsing import (
     PAGE_DEFAULT,
     PAGE_MOST,
+    ApproveBody,
     CreateBody,
     ForkBody,
     PartsBody,
@@ -46,7 +49,7 @@ from sessile.http.responses import JSONResponse, error_response
 from sessile.http.search import DEFAULT, MOST, Found, SearchRoute
 from sessile.http.sessions import SessionRoutes
 from sessile.http.websocket import SocketRoute
-from sessile.types import Message, Session
+from sessile.types import Approval, Message, Session
 
 CHAT = "/chat/{session_id}"
 SESSION = "/sessions/{session_id}"
@@ -149,6 +152,15 @@ def _chat(context: Context) -> list[Operation]:
             _EVENTS,
             body=RegenerateBody,
             errors=[*_WRITE, SessionNotFound, MessageNotFound, TurnInProgress],
+        ),
+        Operation(
+            "POST",
+            CHAT + "/approvals/{approval_id}",
+            chat.approve,
+            "Answer an agent that asks leave for a tool call.",
+            Approval,
+            body=ApproveBody,
+            errors=[*_WRITE, ApprovalNotFound, ApprovalAnswered],
         ),
         Operation(
             "GET",

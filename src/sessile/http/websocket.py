@@ -1,4 +1,4 @@
-"""A session over WebSocket: its events out, messages and stops in."""
+"""A session over WebSocket: its events out, messages, stops and approvals in."""
 
 import asyncio
 from typing import Any
@@ -12,9 +12,11 @@ from sessile.feed import is_end
 from sessile.http.context import Context
 from sessile.http.frames import FRAMES, framed, takes_frames
 from sessile.http.parsing import (
+    ApproveCommand,
     SendBody,
     check_session_id,
     cursor,
+    decision_of,
     draft_of,
     parse,
 )
@@ -162,8 +164,17 @@ class _Socket:
         elif command == "stop":
             async with self._context.registry.use(self._id) as session:
                 await session.stop()
+        elif command == "approve":
+            answer = parse(data, ApproveCommand, depth)
+            approval = answer.approval_id or answer.id
+            if not approval:
+                raise InvalidRequest("`approve` needs the `approvalId` that it answers.")
+            async with self._context.registry.use(self._id) as session:
+                await session.approve(approval, decision_of(answer))
         else:
-            raise InvalidRequest(f"A client sends `send`, `stop` or `ping`, not `{command}`.")
+            raise InvalidRequest(
+                f"A client sends `send`, `stop`, `approve` or `ping`, not `{command}`."
+            )
 
     async def _send_value(self, value: Any) -> None:
         await self._send({"type": "websocket.send", "text": encode(value).decode()})

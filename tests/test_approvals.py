@@ -1,0 +1,248 @@
+"""Agents that ask leave: what is shown, who answers, and what becomes of a question."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sessile import ToolCallPart, Turn
+from tests.serving import Client, Event, frames, kinds, process, serving
+
+
+async def question(socket: Any) -> dict[str, Any]:
+    """The tool call of the next question that a socket is shown."""
+    while True:
+        seen = (await frames(socket, until="part"))[-1]
+        part: dict[str, Any] = seen["part"]
+        if part.get("approval", {}).get("state") == "asked":
+            return part
+
+
+async def answer(chat: Client, approval: str, approve: bool, **more: Any) -> tuple[int, Any]:
+    response = await chat.http.post(
+        f"/chat/s/approvals/{approval}", json={"approve": approve, **more}
+    )
+    return response.status_code, response.json()
+
+
+async def asked(
+    chat: Client, approve: bool, content: str = "[[ask]] please", **more: Any
+) -> list[Event]:
+    """Send, answer the question over HTTP, and return the whole stream."""
+    async with chat.socket("s") as socket:
+        sending = asyncio.create_task(chat.send("s", content))
+        part = await question(socket)
+        status, said = await answer(chat, part["approval"]["id"], approve, **more)
+        state = "approved" if approve else "denied"
+        assert (status, said) == (200, {"id": part["approval"]["id"], "state": state})
+        return await sending
+
+
+def states(found: list[Event]) -> list[tuple[str, str | None]]:
+    """(state, approval) of the tool call, event by event."""
+    return [
+        (event.data["part"]["state"], event.data["part"].get("approval", {}).get("state"))
+        for event in found
+        if event.data["type"] == "part"
+    ]
+
+
+@pytest.mark.parametrize("content", ["[[ask]] please", "[[tool]] [[ask]] please"])
+async def test_with_leave_the_tool_runs(chat: Client, content: str) -> None:
+    events = await asked(chat, True, content)
+    assert states(events) == [
+        ("pending", None),
+        ("pending", "asked"),
+        ("pending", "approved"),
+        ("running", "approved"),
+        ("complete", "approved"),
+    ]
+    call, text = events[-2].data["parts"]
+    assert (call["toolName"], call["toolInput"], call["toolOutput"]) == (
+        "echo",
+        {"text": content},
+        content,
+    )
+    assert (text["content"], events[-2].data["status"]) == (content, "complete")
+    assert (await chat.messages("s"))[-1]["parts"] == [call, text]
+
+
+async def test_without_leave_it_is_an_error_and_the_text_follows(chat: Client) -> None:
+    events = await asked(chat, False, message="not on a Friday")
+    assert states(events) == [("pending", None), ("pending", "asked"), ("error", "denied")]
+    call, text = events[-2].data["parts"]
+    assert call["error"] == "not on a Friday"
+    assert (text["content"], events[-2].data["status"]) == ("[[ask]] please", "complete")
+    assert "refused" in (await asked(chat, False))[-2].data["parts"][0]["error"]
+
+
+@pytest.mark.parametrize("name", ["approvalId", "id"])
+async def test_any_client_answers_over_its_socket(chat: Client, name: str) -> None:
+    sending = asyncio.create_task(chat.send("s", "[[ask]]"))
+    async with chat.socket("s", "?after=0") as one, chat.socket("s", "?after=0") as two:
+        part = await question(one)
+        await two.send(
+            json.dumps({"type": "approve", name: part["approval"]["id"], "approve": True})
+        )
+        seen = await frames(one)
+        assert seen[0]["part"]["approval"]["state"] == "approved"
+        assert seen[-1]["message"]["parts"][0]["state"] == "complete"
+        for wrong, code in (
+            ({"approve": True}, "invalid_request"),
+            ({name: part["approval"]["id"]}, "invalid_request"),
+            ({name: "nothing", "approve": True}, "approval_not_found"),
+            ({name: part["approval"]["id"], "approve": True}, "approval_answered"),
+        ):
+            await two.send(json.dumps({"type": "approve", **wrong}))
+            assert (await frames(two, until="error"))[-1]["code"] == code
+    await sending
+
+
+async def test_only_the_first_answer_counts_while_the_turn_runs_and_after(chat: Client) -> None:
+    async with chat.socket("s") as socket:
+        sending = asyncio.create_task(chat.send("s", "[[ask]]"))
+        id = (await question(socket))["approval"]["id"]
+        told = await asyncio.gather(*(answer(chat, id, bool(i % 2)) for i in range(6)))
+        await sending
+    assert sorted(status for status, _ in told) == [200, 409, 409, 409, 409, 409]
+    assert (await answer(chat, id, True))[1]["code"] == "approval_answered"
+    for unknown in ("nobody", id + "1", id.rpartition(".")[0], "x.1"):
+        assert (await answer(chat, unknown, True))[0] == 404
+    assert (await chat.http.post("/chat/t/approvals/x", json={"approve": True})).json() == {
+        "error": "There is no such question in this session.",
+        "code": "approval_not_found",
+    }
+    assert (await chat.http.get("/sessions/t")).status_code == 404
+
+
+@pytest.mark.parametrize("body", ["", "{}", '{"approve":1}', '{"approve":true,"message":5}', "[]"])
+async def test_what_is_no_answer_is_refused_and_the_question_stands(
+    chat: Client, body: str
+) -> None:
+    async with chat.socket("s") as socket:
+        sending = asyncio.create_task(chat.send("s", "[[ask]]"))
+        id = (await question(socket))["approval"]["id"]
+        refused = await chat.http.post(f"/chat/s/approvals/{id}", content=body)
+        assert (refused.status_code, refused.json()["code"]) == (400, "invalid_request")
+        assert (await answer(chat, id, True))[0] == 200
+        await sending
+
+
+async def test_a_question_waits_though_nobody_watches(chat: Client) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(0.2):
+            await chat.send("s", "[[ask]]")
+    while chat.watchers():
+        await asyncio.sleep(0.001)
+    call = (await chat.messages("s"))[-1]["parts"][0]
+    assert (call["approval"]["state"], (await chat.value("s"))["status"]) == ("asked", "running")
+    assert (await answer(chat, call["approval"]["id"], True))[0] == 200
+    while (await chat.messages("s"))[-1]["status"] != "complete":
+        await asyncio.sleep(0.001)
+
+
+async def test_a_question_that_nobody_answers_expires(tmp_path: Path) -> None:
+    async with serving(tmp_path, approve_timeout=0.05) as chat:
+        events = await chat.send("s", "[[ask]] please")
+        assert states(events)[1:] == [("pending", "asked"), ("error", "expired")]
+        message = events[-2].data
+        assert (message["status"], message["content"]) == ("complete", "[[ask]] please")
+        assert (await answer(chat, message["parts"][0]["approval"]["id"], True))[0] == 409
+
+
+@pytest.mark.parametrize(
+    ("rule", "ended"), [("allow", ("complete", "approved")), ("deny", ("error", "denied"))]
+)
+async def test_a_policy_answers(tmp_path: Path, rule: str, ended: tuple[str, str]) -> None:
+    async with serving(tmp_path, approve=rule) as chat:
+        events = await chat.send("s", "[[ask]] please")
+        assert states(events)[-1] == ended
+        assert ("pending", "asked") not in states(events)
+        assert events[-2].data["content"] == "[[ask]] please"
+
+
+async def test_a_stop_ends_the_question(chat: Client) -> None:
+    async with chat.socket("s") as socket:
+        sending = asyncio.create_task(chat.send("s", "[[ask]]"))
+        id = (await question(socket))["approval"]["id"]
+        assert await chat.stop("s")
+        message = (await sending)[-2].data
+    assert message["status"] == "stopped"
+    assert message["parts"][0]["state"] == "error"
+    assert message["parts"][0]["approval"] == {"id": id, "state": "expired"}
+    assert (await answer(chat, id, True))[1]["code"] == "approval_answered"
+
+
+async def test_always_is_kept_with_the_session(tmp_path: Path) -> None:
+    async with serving(tmp_path) as chat:
+        events = await asked(chat, True, always=True)
+        assert "session" not in kinds(events)
+        assert (await chat.value("s"))["metadata"] == {"alwaysAllowed": ["echo"]}
+    async with serving(tmp_path) as chat:
+        assert states(await chat.send("s", "[[ask]]"))[1] == ("pending", "approved")
+        async with chat.socket("other") as socket:
+            sending = asyncio.create_task(chat.send("other", "[[ask]]"))
+            await question(socket)
+            assert await chat.stop("other")
+            await sending
+        await chat.http.patch("/sessions/s", json={"metadata": {"alwaysAllowed": None}})
+        assert states(await asked(chat, False))[1] == ("pending", "asked")
+
+
+async def test_kill_9_with_a_question_open_leaves_it_expired(tmp_path: Path) -> None:
+    async with process(tmp_path) as (server, chat), chat.socket("s") as socket:
+        await socket.send('{"type":"send","content":"[[ask]] please"}')
+        id = (await question(socket))["approval"]["id"]
+        server.kill()
+    async with process(tmp_path) as (_, chat):
+        message = (await chat.messages("s"))[-1]
+        assert message["status"] == "interrupted"
+        assert message["parts"][0]["state"] == "error"
+        assert message["parts"][0]["approval"] == {"id": id, "state": "expired"}
+        assert (await answer(chat, id, True))[0] == 409
+        assert (await chat.send("s", "go on"))[-2].data["status"] == "complete"
+
+
+async def test_an_agent_asks_for_several_at_once(tmp_path: Path) -> None:
+    async def asks(turn: Turn) -> AsyncGenerator[str, None]:
+        calls = [ToolCallPart(f"c{i}", "delete", {"n": i}, "pending") for i in range(3)]
+        calls.append(ToolCallPart("c0", "delete", {"n": 0}, "pending"))
+        decisions = await asyncio.gather(*(turn.ask(call) for call in calls))
+        yield " ".join(f"{decision.state}:{decision.message}" for decision in decisions)
+
+    async with serving(tmp_path, agent=asks) as chat, chat.socket("s") as socket:
+        sending = asyncio.create_task(chat.send("s", "go"))
+        ids: list[str] = []
+        while len(ids) < 4:
+            part = await question(socket)
+            if part["approval"]["id"] not in ids:
+                ids.append(part["approval"]["id"])
+                n = part["toolInput"]["n"]
+                await answer(chat, ids[-1], n != 1, message=f"{n}{len(ids)}")
+        said = (await sending)[-2].data["content"]
+        assert said.startswith("approved:01 denied:12 approved:23 approved:04")
+
+
+async def test_a_question_stays_with_its_call_when_that_is_yielded_again(tmp_path: Path) -> None:
+
+    async def works(turn: Turn) -> AsyncGenerator[Any, None]:
+        yield ToolCallPart("1", "t", {}, "pending")
+        asking = asyncio.create_task(turn.ask(ToolCallPart("1", "t", {}, "running")))
+        await asyncio.sleep(0)
+        yield ToolCallPart("1", "t", {"late": 1}, "running")
+        await asking
+        yield ToolCallPart("1", "t", {"late": 1}, "complete", tool_output="done")
+
+    async with serving(tmp_path, agent=works) as chat:
+        events = await asked(chat, True)
+    assert states(events)[1:] == [
+        ("running", "asked"),
+        ("running", "asked"),
+        ("running", "approved"),
+        ("complete", "approved"),
+    ]
+    assert events[-2].data["parts"][0]["toolInput"] == {"late": 1}
