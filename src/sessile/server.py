@@ -1,9 +1,11 @@
 """The application: the only place that chooses adapters."""
 
 import importlib
+import os
 import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -11,6 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sessile.agents.base import Agent, Turn
+from sessile.agents.conversation import Limits as Told
 from sessile.agents.echo import EchoAgent
 from sessile.agents.function import FunctionAgent
 from sessile.approvals import Policy
@@ -193,9 +196,14 @@ def _agent(agent: Agent | Callable[[Turn], Any] | str, settings: Settings) -> Ag
         return _agent_by_name(agent, settings)
     if isinstance(agent, Agent):
         return agent
+    if (adapted := _framework(agent, settings)) is not None:
+        return adapted
     if callable(agent):
         return FunctionAgent(agent)
-    raise SettingsError(f"{agent!r} is no agent: it must be `async def reply(turn)`")
+    raise SettingsError(
+        f"{agent!r} is no agent: it must be `async def reply(turn)`, a PydanticAI agent or a "
+        "LangGraph graph"
+    )
 
 
 def _agent_by_name(spec: str, settings: Settings) -> Agent:
@@ -204,10 +212,71 @@ def _agent_by_name(spec: str, settings: Settings) -> Agent:
         return EchoAgent(settings.echo_delay)
     if kind == "openai":
         return _openai(rest, settings)
+    if spec == "opencode" or spec.startswith("opencode:"):
+        return _opencode(rest, settings)
+    if kind == "acp":
+        return _acp(rest, settings)
     if rest and all(part.isidentifier() for part in [*kind.split("."), *rest.split(".")]):
         return _agent(_imported(kind, rest, spec), settings)
     raise SettingsError(
-        f"the agent {spec!r} is not known; use echo, openai:MODEL or module:function"
+        f"the agent {spec!r} is not known; "
+        "use echo, openai:MODEL, opencode[:URL], acp:COMMAND or module:object"
+    )
+
+
+def _framework(agent: Any, settings: Settings) -> Agent | None:
+    """An agent of a framework, adapted; known by where its class comes from."""
+    packages = {kind.__module__.partition(".")[0] for kind in type(agent).__mro__}
+    limits = Told(settings.history_messages, settings.history_characters)
+    if "pydantic_ai" in packages:
+        from sessile.agents.pydantic_ai import PydanticAIAgent
+
+        return PydanticAIAgent(agent, limits)
+    if "langgraph" in packages:
+        from sessile.agents.langgraph import LangGraphAgent
+
+        return LangGraphAgent(agent.compile() if hasattr(agent, "compile") else agent, limits)
+    return None
+
+
+def _opencode(url: str, settings: Settings) -> Agent:
+    if url and not url.startswith(("http://", "https://")):
+        raise SettingsError(
+            f"the agent opencode needs a URL such as opencode:http://127.0.0.1:4096, not {url}"
+        )
+    try:
+        from sessile.agents.opencode import OpenCodeAgent
+    except ImportError as error:
+        raise _missing("opencode", "opencode", error) from error
+    return OpenCodeAgent(
+        url or None,
+        settings.opencode_command,
+        os.environ.get("OPENCODE_SERVER_PASSWORD", ""),
+        _directory(settings),
+        Told(settings.history_messages, settings.history_characters),
+        settings.retry_timeout,
+    )
+
+
+def _acp(command: str, settings: Settings) -> Agent:
+    try:
+        from sessile.agents.acp import ACPAgent
+    except ImportError as error:
+        raise _missing(f"acp:{command}", "acp", error) from error
+    limits = Told(settings.history_messages, settings.history_characters)
+    return ACPAgent(command, _directory(settings), limits)
+
+
+def _directory(settings: Settings) -> Path:
+    folder = Path(settings.directory)
+    if not folder.is_dir():
+        raise SettingsError(f"--directory {settings.directory} is not a folder")
+    return folder
+
+
+def _missing(agent: str, extra: str, error: ImportError) -> SettingsError:
+    return SettingsError(
+        f"the agent {agent} needs more packages: pip install 'sessile[{extra}]' ({error})"
     )
 
 
@@ -217,10 +286,7 @@ def _openai(model: str, settings: Settings) -> Agent:
     try:
         from sessile.agents.openai import OpenAIAgent
     except ImportError as error:
-        raise SettingsError(
-            f"the agent openai:{model} needs the package openai: "
-            f"pip install 'sessile[openai]' ({error})"
-        ) from error
+        raise _missing(f"openai:{model}", "openai", error) from error
     return OpenAIAgent(
         model,
         settings.system_prompt,

@@ -22,7 +22,11 @@ class Settings:
     port: int = _setting(8787, "the port to listen on; 0 takes a free one", "PORT")
     store: str = _setting("sqlite:///sessile.db", "where sessions are kept", "URL")
     bus: str = _setting("memory://", "what carries events between nodes", "URL")
-    agent: str = _setting("echo", "who answers: echo, openai:MODEL or module:function", "SPEC")
+    agent: str = _setting(
+        "echo",
+        "who answers: echo, openai:MODEL, opencode[:URL], acp:COMMAND or module:object",
+        "SPEC",
+    )
     allow_remote: bool = _setting(
         False, "listen on an address that others reach, without any authentication"
     )
@@ -47,6 +51,13 @@ class Settings:
     history_characters: int = _setting(
         100_000, "the most characters of history an agent is shown", "COUNT"
     )
+    directory: str = _setting(
+        ".", "the folder that opencode and acp work in, or their sessions' folders are in", "FOLDER"
+    )
+    opencode_command: str = _setting("opencode", "what starts OpenCode", "COMMAND")
+    retry_timeout: float = _setting(
+        60.0, "seconds that opencode may try again where a model's provider fails", "SECONDS"
+    )
     echo_delay: float = _setting(0.0, "seconds between the words of echo", "SECONDS")
     log_level: str = _setting("warning", "debug, info, warning or error", "LEVEL")
 
@@ -59,6 +70,7 @@ class Settings:
             ("history_messages", 0, 1_000_000),
             ("history_characters", 0, 1 << 40),
             ("echo_delay", 0, 3600),
+            ("retry_timeout", 0, 86400),
             ("approve_timeout", 0.001, 366 * 86400),
         ):
             value = getattr(self, name)

@@ -18,9 +18,22 @@ the text of an :class:`~sessile.errors.AgentError` is shown to the clients.
 from collections.abc import AsyncGenerator
 from typing import Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
+from msgspec import Struct
+
 from sessile.types import Message, Metadata, Part, ToolCallPart
 
 Output: TypeAlias = str | Part
+
+
+class Usage(Struct, rename="camel", omit_defaults=True):
+    """Tokens that an answer took, as its metadata's ``usage``; cached input and reasoning are
+    counted in input and output too. What it cost, in USD, is the metadata's ``cost``.
+    """
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_input_tokens: int = 0
+    reasoning_tokens: int = 0
 
 
 class Decision(NamedTuple):

@@ -1,0 +1,220 @@
+"""A PydanticAI agent."""
+
+import asyncio
+import base64
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+from pydantic_ai import (
+    Agent,
+    AgentRunResultEvent,
+    BinaryContent,
+    DeferredToolRequests,
+    DeferredToolResults,
+    ImageUrl,
+    ToolDenied,
+)
+from pydantic_ai.exceptions import AgentRunError, ModelHTTPError
+from pydantic_ai.messages import (
+    FunctionToolCallEvent,
+    FunctionToolResultEvent,
+    ModelMessage,
+    ModelRequest,
+    ModelResponse,
+    ModelResponsePart,
+    PartDeltaEvent,
+    PartStartEvent,
+    SystemPromptPart,
+    TextPart,
+    TextPartDelta,
+    ThinkingPart,
+    ThinkingPartDelta,
+    ToolReturnPart,
+    UserContent,
+    UserPromptPart,
+)
+from pydantic_ai.messages import ToolCallPart as ModelToolCall
+from pydantic_core import to_jsonable_python
+
+from sessile.agents.base import Decision, Output, Turn, Usage
+from sessile.agents.conversation import Limits
+from sessile.agents.rounds import result, rounds
+from sessile.errors import AgentError
+from sessile.types import (
+    DataPart,
+    FilePart,
+    Message,
+    ReasoningPart,
+    ToolCallPart,
+)
+from sessile.types import TextPart as Text
+
+
+class PydanticAIAgent:
+    """A ``pydantic_ai.Agent``, which gets the session's history in its own types.
+
+    Tools that need approval (``requires_approval=True``, with ``DeferredToolRequests`` among the
+    agent's output types) ask people. An agent whose ``deps_type`` is :class:`Turn` gets the turn
+    as its dependencies. Output that is not text is the ``data`` part ``output``.
+    """
+
+    def __init__(self, agent: Agent[Any, Any], limits: Limits = Limits()) -> None:  # noqa: B008
+        self.name = f"pydantic-ai:{agent.name or 'agent'}"
+        self._agent = agent
+        self._limits = limits
+
+    async def open(self) -> None:
+        await self._agent.__aenter__()
+
+    async def close(self) -> None:
+        await self._agent.__aexit__()
+
+    async def reply(self, turn: Turn) -> AsyncGenerator[Output, None]:
+        shown = await turn.history(self._limits.messages, self._limits.characters)
+        history = [known for message in shown for known in _as_model_messages(message)]
+        prompt: str | Sequence[UserContent] | None = _contents(turn.message)
+        answers: DeferredToolResults | None = None
+        usage, calls = Usage(), dict[str, ToolCallPart]()
+        try:
+            while True:
+                ended: Any = None
+                async with self._agent.run_stream_events(
+                    prompt,
+                    message_history=history,
+                    deferred_tool_results=answers,
+                    deps=turn if self._agent.deps_type is Turn else None,
+                ) as events:
+                    async for event in events:
+                        if isinstance(event, AgentRunResultEvent):
+                            ended = event.result
+                        elif (output := _output(event, calls)) is not None:
+                            yield output
+                _count(usage, ended.usage)
+                turn.metadata["usage"] = usage
+                if not isinstance(ended.output, DeferredToolRequests):
+                    break
+                prompt, history = None, ended.all_messages()
+                answers = await _asked(turn, ended.output)
+        except ModelHTTPError as error:
+            raise AgentError(_sentence(error)) from error
+        except AgentRunError as error:
+            raise AgentError(f"The agent failed: {error}") from error
+        if not isinstance(ended.output, str):
+            yield DataPart("output", to_jsonable_python(ended.output))
+
+
+async def _asked(turn: Turn, requests: DeferredToolRequests) -> DeferredToolResults:
+    if requests.calls:
+        names = ", ".join(call.tool_name for call in requests.calls)
+        raise AgentError(f"Nobody here can run the agent's external tools: {names}.")
+    decisions = await asyncio.gather(
+        *(turn.ask(_call(call, "pending")) for call in requests.approvals)
+    )
+    given = zip(requests.approvals, decisions, strict=True)
+    return DeferredToolResults(
+        approvals={call.tool_call_id: _approval(decision) for call, decision in given}
+    )
+
+
+def _approval(decision: Decision) -> bool | ToolDenied:
+    if decision.approved:
+        return True
+    return ToolDenied(decision.message) if decision.message else ToolDenied()
+
+
+def _output(event: Any, calls: dict[str, ToolCallPart]) -> Output | None:
+    if isinstance(event, PartStartEvent):
+        if isinstance(event.part, TextPart):
+            return event.part.content
+        if isinstance(event.part, ThinkingPart):
+            return ReasoningPart(event.part.content)
+    elif isinstance(event, PartDeltaEvent):
+        if isinstance(event.delta, TextPartDelta):
+            return event.delta.content_delta
+        if isinstance(event.delta, ThinkingPartDelta) and event.delta.content_delta:
+            return ReasoningPart(event.delta.content_delta)
+    elif isinstance(event, FunctionToolCallEvent):
+        call = calls[event.part.tool_call_id] = _call(event.part, "running")
+        return call
+    elif isinstance(event, FunctionToolResultEvent):
+        return _returned(event.part, calls[event.part.tool_call_id])
+    return None
+
+
+def _call(part: ModelToolCall, state: Any) -> ToolCallPart:
+    return ToolCallPart(part.tool_call_id, part.tool_name, _arguments(part), state)
+
+
+def _arguments(part: ModelToolCall) -> Any:
+    try:
+        return to_jsonable_python(part.args_as_dict())
+    except ValueError:
+        return part.args
+
+
+def _returned(part: ToolReturnPart, call: ToolCallPart) -> ToolCallPart:
+    content = to_jsonable_python(part.content, serialize_unknown=True)
+    if part.outcome == "success":
+        return msgspec.structs.replace(call, state="complete", tool_output=content)
+    return msgspec.structs.replace(call, state="error", error=str(content))
+
+
+def _count(total: Usage, usage: Any) -> None:
+    total.input_tokens += usage.input_tokens
+    total.output_tokens += usage.output_tokens
+    total.cached_input_tokens += usage.cache_read_tokens
+    total.reasoning_tokens += usage.details.get("reasoning_tokens", 0)
+
+
+def _sentence(error: ModelHTTPError) -> str:
+    body = error.body
+    said = body.get("message") if isinstance(body, dict) else None
+    return f"The model's server answered {error.status_code}: {said or error.message}"
+
+
+# The session's messages in the agent's types ------------------------------------------------------
+
+
+def _as_model_messages(message: Message) -> list[ModelMessage]:
+    if message.role == "user":
+        return [ModelRequest([UserPromptPart(_contents(message))])]
+    if message.role == "system":
+        return [ModelRequest([SystemPromptPart(message.content)])]
+    found: list[ModelMessage] = []
+    for text, calls in rounds(message):
+        parts: list[ModelResponsePart] = [TextPart(text)] if text else []
+        parts += [
+            ModelToolCall(call.tool_name, call.tool_input, call.tool_call_id) for call in calls
+        ]
+        found.append(ModelResponse(parts))
+        if calls:
+            found.append(ModelRequest([_as_return(call) for call in calls]))
+    return found
+
+
+def _as_return(call: ToolCallPart) -> ToolReturnPart:
+    outcome: Any = "success" if call.state == "complete" else "failed"
+    return ToolReturnPart(call.tool_name, result(call), call.tool_call_id, outcome=outcome)
+
+
+def _contents(message: Message) -> str | list[UserContent]:
+    if not any(isinstance(part, FilePart) for part in message.parts):
+        return message.content
+    contents: list[UserContent] = []
+    for part in message.parts:
+        if isinstance(part, Text):
+            contents.append(part.content)
+        elif isinstance(part, FilePart):
+            contents.append(_file(part))
+    return contents
+
+
+def _file(part: FilePart) -> UserContent:
+    header, _, data = part.url.partition(",")
+    if header.startswith("data:") and header.endswith(";base64"):
+        return BinaryContent(base64.b64decode(data), media_type=part.media_type)
+    if part.url.startswith(("http://", "https://")) and part.media_type.startswith("image/"):
+        return ImageUrl(part.url)
+    return f"[a file: {part.media_type if part.filename is UNSET else part.filename}]"

@@ -1,0 +1,42 @@
+"""An answer as model providers want it in a history: rounds of text and the tools then called."""
+
+from typing import NamedTuple
+
+from msgspec import UNSET
+
+from sessile.fold import UNFINISHED
+from sessile.types import Message, TextPart, ToolCallPart, encode
+
+
+class Round(NamedTuple):
+    """What the model said in one go: text, and then calls, each of which has its result."""
+
+    text: str
+    calls: list[ToolCallPart]
+
+
+def rounds(message: Message) -> list[Round]:
+    """An answer's rounds, oldest first; the next begins with the text after a call."""
+    found: list[Round] = []
+    text = ""
+    for part in message.parts:
+        if isinstance(part, TextPart):
+            text += part.content
+        elif isinstance(part, ToolCallPart):
+            if text or not found:
+                found.append(Round(text, []))
+                text = ""
+            found[-1].calls.append(part)
+    if text:
+        found.append(Round(text, []))
+    return found
+
+
+def result(call: ToolCallPart) -> str:
+    """What a tool call came to, as text."""
+    if call.state != "complete":
+        return UNFINISHED if call.error is UNSET else call.error
+    if call.tool_output is UNSET:
+        return ""
+    output = call.tool_output
+    return output if isinstance(output, str) else encode(output).decode()
