@@ -7,18 +7,18 @@ from typing import Any
 
 import pytest
 
-from tests.fake_openai import USAGE, FakeOpenAI
+from tests.fake_models import USAGE, FakeModels
 from tests.serving import Client, frames, kinds, running, serving, text
 
 
 @pytest.fixture
-async def model() -> FakeOpenAI:
-    return FakeOpenAI()
+async def model() -> FakeModels:
+    return FakeModels()
 
 
 @pytest.fixture
 async def settings(
-    model: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
+    model: FakeModels, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncGenerator[dict[str, Any], None]:
     async with running(model) as url:
         monkeypatch.setenv("OPENAI_BASE_URL", f"{url}/v1")
@@ -32,7 +32,7 @@ async def chat(tmp_path: Path, settings: dict[str, Any]) -> AsyncGenerator[Clien
         yield client
 
 
-async def test_text_thoughts_and_usage_are_kept(chat: Client, model: FakeOpenAI) -> None:
+async def test_text_thoughts_and_usage_are_kept(chat: Client, model: FakeModels) -> None:
     events = await chat.send("s", "[[think:let me see]] Hello")
     answer = events[-2].data
     assert [part["type"] for part in answer["parts"]] == ["reasoning", "text"]
@@ -43,7 +43,7 @@ async def test_text_thoughts_and_usage_are_kept(chat: Client, model: FakeOpenAI)
     assert model.keys == ["Bearer sk-test"]
 
 
-async def test_the_model_is_shown_the_conversation(chat: Client, model: FakeOpenAI) -> None:
+async def test_the_model_is_shown_the_conversation(chat: Client, model: FakeModels) -> None:
     await chat.send("s", "one")
     await chat.send("s", "two")
     assert model.requests[-1]["messages"] == [
@@ -54,7 +54,7 @@ async def test_the_model_is_shown_the_conversation(chat: Client, model: FakeOpen
 
 
 async def test_history_has_limits_so_that_a_turn_costs_the_same(
-    tmp_path: Path, settings: dict[str, Any], model: FakeOpenAI
+    tmp_path: Path, settings: dict[str, Any], model: FakeModels
 ) -> None:
     limits = {"system_prompt": "Be brief.", "history_messages": 4, "history_characters": 30}
     async with serving(tmp_path, **settings, **limits) as chat:
@@ -73,7 +73,7 @@ async def test_history_has_limits_so_that_a_turn_costs_the_same(
 
 
 async def test_an_answer_follows_its_question_where_others_were_queued(
-    tmp_path: Path, settings: dict[str, Any], model: FakeOpenAI
+    tmp_path: Path, settings: dict[str, Any], model: FakeModels
 ) -> None:
     async with serving(tmp_path, **settings) as chat, chat.socket("s") as socket:
         first = asyncio.create_task(chat.send("s", "[[endless]]"))
@@ -93,7 +93,7 @@ async def test_an_answer_follows_its_question_where_others_were_queued(
     ]
 
 
-async def test_images_are_shown_to_the_model(chat: Client, model: FakeOpenAI) -> None:
+async def test_images_are_shown_to_the_model(chat: Client, model: FakeModels) -> None:
     parts = [
         {"type": "text", "content": "What is this?"},
         {"type": "file", "mediaType": "image/png", "url": "data:image/png;base64,AA=="},
@@ -145,11 +145,11 @@ async def test_a_cut_by_length_is_told(chat: Client) -> None:
     assert answer["metadata"]["finishReason"] == "length"
 
 
-async def test_a_stop_ends_the_request_to_the_model(chat: Client, model: FakeOpenAI) -> None:
+async def test_a_stop_ends_the_request_to_the_model(chat: Client, model: FakeModels) -> None:
     async with chat.socket("s") as socket:
         sending = asyncio.create_task(chat.send("s", "[[endless]]"))
         await frames(socket, until="delta")
         model.left.clear()
         assert (await chat.http.post("/chat/s/stop")).json() == {"stopped": True}
-        await asyncio.wait_for(model.left.wait(), 10)
+        assert await asyncio.to_thread(model.left.wait, 10)
         assert (await sending)[-2].data["status"] == "stopped"

@@ -1,0 +1,433 @@
+"""Real OpenCode, over HTTP and as an ACP agent, and real Gemini CLI, each behind `sessile serve`.
+
+Only the model behind them is a fake. One server for each of them serves most tests, each of which
+has a session of its own; tests that end something have a server of their own.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from tests import real
+from tests.fake_models import FakeModels, served
+from tests.serving import Client, Event, Process, frames, kinds, text
+from tests.test_approvals import question
+
+pytestmark = pytest.mark.timeout(120)
+
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+
+
+class Kind(NamedTuple):
+    """A kind of agent: its flags, its environment, and the names of its tools."""
+
+    flags: tuple[str, ...]
+    environment: Callable[[Path, str], dict[str, str]]
+    shell: str = "bash"
+    read: str = "read"
+    path: str = "filePath"
+
+    def run(self, command: str) -> str:
+        """The directive that has a command run."""
+        given = {"command": command, "description": "d"}
+        return f"[[tool:{self.shell}:{json.dumps(given)}]]"
+
+
+KINDS = {
+    "opencode": Kind(
+        ("--agent", "opencode", "--opencode-command", str(real.OPENCODE)),
+        real.opencode_environment,
+    ),
+    "acp-opencode": Kind(("--agent", f"acp:{real.OPENCODE} acp"), real.opencode_environment),
+    "acp-gemini": Kind(
+        ("--agent", f"acp:{real.GEMINI}"),
+        real.gemini_environment,
+        "run_shell_command",
+        "read_file",
+        "file_path",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def models() -> Iterator[FakeModels]:
+    real.install()
+    app = FakeModels()
+    with served(app) as url:
+        app.state.url = url
+        yield app
+
+
+@pytest.fixture(params=KINDS, scope="module")
+def kind(request: pytest.FixtureRequest) -> Kind:
+    return KINDS[request.param]
+
+
+@contextmanager
+def started(kind: Kind, folder: Path, models: FakeModels, *flags: str) -> Iterator[Process]:
+    home, work = folder / "home", folder / "work"
+    home.mkdir(exist_ok=True)
+    work.mkdir(exist_ok=True)
+    environment = kind.environment(home, models.state.url)
+    flags = (*kind.flags, "--directory", str(work), *flags)
+    with Process(folder, *flags, **environment) as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def server(
+    kind: Kind, models: FakeModels, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Process]:
+    """The server that most tests share."""
+    with started(kind, tmp_path_factory.mktemp("shared"), models) as process:
+        yield process
+
+
+@pytest.fixture
+async def chat(server: Process) -> AsyncGenerator[Client, None]:
+    async with client_of(server) as client:
+        yield client
+
+
+@asynccontextmanager
+async def client_of(server: Process) -> AsyncGenerator[Client, None]:
+    client = Client(server.url)
+    async with client.http:
+        yield client
+
+
+@pytest.fixture
+def s(request: pytest.FixtureRequest) -> str:
+    """The session of a test."""
+    return "".join(c if c.isalnum() or c in "-_" else "." for c in request.node.name)[:128]
+
+
+def tool_calls(message: dict[str, Any]) -> list[dict[str, Any]]:
+    return [part for part in message["parts"] if part["type"] == "tool-call"]
+
+
+def tool_states(events: list[Event]) -> list[str]:
+    """The states that the tool calls went through, without repeats."""
+    found: list[str] = []
+    for event in events:
+        part = event.data.get("part")
+        if isinstance(part, dict) and part["type"] == "tool-call" and found[-1:] != [part["state"]]:
+            found.append(part["state"])
+    return found
+
+
+async def answered(chat: Client, s: str, content: str, approve: bool, **more: Any) -> list[Event]:
+    """Send, answer what is asked, and return the stream."""
+    async with chat.socket(s) as socket:
+        sending = asyncio.create_task(chat.send(s, content))
+        part = await question(socket)
+        path = f"/chat/{s}/approvals/{part['approval']['id']}"
+        response = await chat.http.post(path, json={"approve": approve, **more})
+        assert response.status_code == 200, response.text
+        return await sending
+
+
+def running(pattern: str) -> list[int]:
+    """The processes with this in their command line."""
+    found = subprocess.run(["pgrep", "-f", pattern], capture_output=True, text=True, check=False)
+    return [int(pid) for pid in found.stdout.split()]
+
+
+async def gone(pattern: str) -> bool:
+    async with asyncio.timeout(10):
+        while running(pattern):
+            await asyncio.sleep(0.02)
+    return True
+
+
+async def test_text_comes_as_it_is_said_and_the_conversation_goes_on(
+    chat: Client, models: FakeModels, kind: Kind, s: str
+) -> None:
+    events = await chat.send(s, "one two")
+    message = events[-2].data
+    assert (message["status"], message["content"]) == ("complete", "Echo: one two")
+    assert text(events) == message["content"]
+    assert kinds(events).count("delta") >= 2
+    assert (await chat.send(s, "three"))[-2].data["content"] == "Echo: three"
+    shown = json.dumps(shown_last(models, "three"))
+    assert shown.index("one two") < shown.index("Echo: one two") < shown.index("three")
+    assert shown.count("one two") == 2, "told once, answered once"
+
+
+def shown_last(models: FakeModels, said: str) -> dict[str, Any]:
+    """The newest request whose last message has this."""
+    body: dict[str, Any]
+    for body in reversed(models.requests):
+        last = (body.get("messages") or body.get("contents") or [{}])[-1]
+        if said in json.dumps(last):
+            return body
+    raise AssertionError(f"the model was never shown {said}")
+
+
+async def test_thoughts_are_reasoning(chat: Client, s: str) -> None:
+    message = (await chat.send(s, "[[think:let me see]] so"))[-2].data
+    assert [part["type"] for part in message["parts"]] == ["reasoning", "text"]
+    # Gemini CLI makes a headline of a thought's beginning.
+    assert message["parts"][0]["content"].replace("*", "").split() == ["let", "me", "see"]
+
+
+async def test_a_tool_shows_its_states_its_input_and_its_output(
+    chat: Client, kind: Kind, s: str
+) -> None:
+    command = "echo ask; for i in 1 2 3; do echo line$i; sleep 0.4; done"
+    events = await answered(chat, s, kind.run(command), True)
+    message = events[-2].data
+    (call,) = tool_calls(message)
+    assert call["state"] == "complete"
+    assert "line1\nline2\nline3" in call["toolOutput"]
+    assert command in json.dumps(call["toolInput"])
+    assert tool_states(events)[0] == "pending"
+    assert tool_states(events)[-1] == "complete"
+    assert message["status"] == "complete"
+    assert message["content"].startswith("Tool said: ")
+    if kind.shell == "bash":
+        assert tool_states(events) == ["pending", "running", "complete"]
+        live = {
+            event.data["part"].get("toolOutput")
+            for event in events
+            if event.data["type"] == "part" and event.data["part"]["state"] == "running"
+        }
+        assert {"ask\nline1\n", "ask\nline1\nline2\n"} <= live
+        usage = message["metadata"]["usage"]
+        assert (usage["inputTokens"] > 0, usage["outputTokens"] > 0) == (True, True)
+        assert message["metadata"]["cost"] > 0
+
+
+async def test_a_tool_that_fails(chat: Client, kind: Kind, s: str) -> None:
+    read = f'[[tool:{kind.read}:{{"{kind.path}":"nowhere.txt"}}]]'
+    message = (await chat.send(s, read))[-2].data
+    (call,) = tool_calls(message)
+    assert call["state"] == "error"
+    assert "not found" in call["error"].lower()
+    assert message["status"] == "complete"
+
+
+async def test_tools_side_by_side(chat: Client, kind: Kind, s: str) -> None:
+    message = (await chat.send(s, kind.run("echo first") + kind.run("echo second")))[-2].data
+    calls = tool_calls(message)
+    assert [call["state"] for call in calls] == ["complete", "complete"]
+    assert ["first" in calls[0]["toolOutput"], "second" in calls[1]["toolOutput"]] == [True, True]
+    assert calls[0]["toolCallId"] != calls[1]["toolCallId"]
+
+
+@pytest.mark.parametrize("approve", [True, False])
+async def test_leave_is_asked_and_given_or_refused(
+    chat: Client, kind: Kind, s: str, approve: bool, server: Process
+) -> None:
+    mark = server.folder / "work" / f"{s}.ask"
+    events = await answered(chat, s, kind.run(f"touch {mark}"), approve)
+    (call,) = tool_calls(events[-2].data)
+    assert call["approval"]["state"] == ("approved" if approve else "denied")
+    assert call["state"] == ("complete" if approve else "error")
+    assert mark.exists() == approve
+    assert events[-2].data["status"] in ("complete", "error")
+    assert (await chat.send(s, "and on"))[-2].data["content"] == "Echo: and on"
+
+
+async def test_a_stop_in_mid_text(chat: Client, models: FakeModels, s: str) -> None:
+    async with chat.socket(s) as socket:
+        sending = asyncio.create_task(chat.send(s, "[[endless]]"))
+        await frames(socket, until="delta")
+        models.left.clear()
+        assert await chat.stop(s)
+        message = (await sending)[-2].data
+    assert message["status"] == "stopped"
+    assert await asyncio.to_thread(models.left.wait, 10), "the model is asked no longer"
+    assert (await chat.send(s, "and on"))[-2].data["content"] == "Echo: and on"
+
+
+async def test_a_stop_in_mid_tool(chat: Client, kind: Kind, s: str) -> None:
+    seconds = 1000 + len(s) * 7 + len(kind.shell)
+    async with chat.socket(s) as socket:
+        sending = asyncio.create_task(chat.send(s, kind.run(f"echo ask; sleep {seconds}")))
+        part = await question(socket)
+        await chat.http.post(
+            f"/chat/{s}/approvals/{part['approval']['id']}", json={"approve": True}
+        )
+        async with asyncio.timeout(20):
+            while not running(f"^sleep {seconds}"):
+                await asyncio.sleep(0.02)
+        assert await chat.stop(s)
+        message = (await sending)[-2].data
+    assert message["status"] == "stopped"
+    assert [call["state"] for call in tool_calls(message)] == ["error"]
+    assert await gone(f"^sleep {seconds}")
+    assert (await chat.send(s, "and on"))[-2].data["content"] == "Echo: and on"
+
+
+@pytest.mark.parametrize("status", [401, 500])
+async def test_a_provider_that_refuses(chat: Client, s: str, status: int) -> None:
+    events = await chat.send(s, f"[[http:{status}]]")
+    assert kinds(events)[-3:] == ["assistant", "error", "done"]
+    assert events[-3].data["status"] == "error"
+    assert "the key is wrong" in events[-2].data["error"]
+    assert (await chat.send(s, "and on"))[-2].data["content"] == "Echo: and on"
+
+
+async def test_two_sessions_at_once_do_not_mix(chat: Client, kind: Kind, s: str) -> None:
+    async def one(name: str) -> None:
+        for n in range(3):
+            events = await chat.send(f"{s}.{name}", kind.run(f"echo {name}{n}"))
+            (call,) = tool_calls(events[-2].data)
+            assert f"{name}{n}" in call["toolOutput"]
+            assert f"{name}{n}" in text(events)
+            assert {e.data.get("messageId", events[-2].data["id"]) for e in events[1:-1]} == {
+                events[-2].data["id"]
+            }
+
+    await asyncio.gather(one("left"), one("right"))
+
+
+async def test_an_edited_history_is_told_anew(chat: Client, models: FakeModels, s: str) -> None:
+    await chat.send(s, "the first thing", id=f"{s}.1")
+    await chat.send(s, "a mistake", id=f"{s}.2")
+    await chat.send(s, "a correction", replaces=f"{s}.2")
+    shown = json.dumps(shown_last(models, "a correction"))
+    assert "the first thing" in shown
+    assert "a mistake" not in shown
+    fork = (await chat.http.post(f"/sessions/{s}/fork", json={"id": f"{s}.fork"})).json()
+    await chat.send(fork["id"], "in the fork")
+    assert "a correction" in json.dumps(shown_last(models, "in the fork"))
+    await chat.send(s, "in the original")
+    assert "in the fork" not in json.dumps(shown_last(models, "in the original"))
+
+
+async def test_a_session_has_a_folder_of_its_own(
+    chat: Client, kind: Kind, s: str, server: Process
+) -> None:
+    folder = server.folder / "work" / s
+    folder.mkdir()
+    await chat.http.post("/sessions", json={"id": s, "metadata": {"directory": s}})
+    (call,) = tool_calls((await chat.send(s, kind.run("pwd")))[-2].data)
+    assert str(folder) in call["toolOutput"]
+    for wrong in ("..", "/", "nowhere", 5):
+        await chat.http.patch(f"/sessions/{s}", json={"metadata": {"directory": wrong}})
+        events = await chat.send(s, "hello")
+        assert events[-3].data["status"] == "error"
+        assert "folder" in events[-2].data["error"] or "directory" in events[-2].data["error"]
+
+
+async def test_an_image_reaches_the_model(chat: Client, models: FakeModels, s: str) -> None:
+    parts = [
+        {"type": "text", "content": "what is this picture"},
+        {"type": "file", "mediaType": "image/png", "url": f"data:image/png;base64,{PIXEL}"},
+    ]
+    await chat.stream("POST", f"/chat/{s}", json={"parts": parts})
+    assert PIXEL[:60] in json.dumps(shown_last(models, "what is this picture"))
+
+
+async def test_what_it_keeps_on_the_machine_is_not_a_client_s_to_name(
+    chat: Client, models: FakeModels, s: str, server: Process
+) -> None:
+    secret = server.folder / "secret.txt"
+    secret.write_text("the password is swordfish")
+    parts = [
+        {"type": "text", "content": "read this for me"},
+        {"type": "file", "mediaType": "text/plain", "url": f"file://{secret}"},
+    ]
+    await chat.stream("POST", f"/chat/{s}", json={"parts": parts})
+    assert "swordfish" not in json.dumps(models.requests[-3:])
+
+
+# Ends -------------------------------------------------------------------------------------------
+
+
+def agents_of(server: Process) -> list[int]:
+    """The agent's own process, not the keeper that stands before it."""
+    keepers = [pid for pid in children(server.pid) if "keeper.py" in command_line(pid)]
+    return [pid for keeper in keepers for pid in children(keeper)]
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def command_line(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+
+
+def alive(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
+async def test_an_agent_that_is_killed_in_mid_turn_is_started_again(
+    kind: Kind, models: FakeModels, tmp_path: Path
+) -> None:
+    with started(kind, tmp_path, models) as server:
+        async with client_of(server) as chat:
+            await chat.send("s", "before all that")
+            async with chat.socket("s") as socket:
+                sending = asyncio.create_task(chat.send("s", "[[endless]]"))
+                await frames(socket, until="delta")
+            (agent,) = agents_of(server)
+            os.kill(agent, signal.SIGKILL)
+            events = await sending
+            assert kinds(events)[-3:] == ["assistant", "error", "done"]
+            assert events[-3].data["content"].startswith("Echo: ")
+            assert "ended" in events[-2].data["error"]
+            assert (await chat.send("s", "after it"))[-2].data["content"] == "Echo: after it"
+            assert "before all that" in json.dumps(shown_last(models, "after it"))
+        assert server.terminate() == 0
+    assert not running(str(tmp_path))
+
+
+async def test_a_server_that_is_killed_in_mid_turn_leaves_no_agent_and_goes_on(
+    kind: Kind, models: FakeModels, tmp_path: Path
+) -> None:
+    seconds = 3000 + len(str(tmp_path))
+    with started(kind, tmp_path, models, "--approve", "allow") as server:
+        async with client_of(server) as chat, chat.socket("s") as socket:
+            await chat.send("s", "before all that")
+            await socket.send(
+                json.dumps({"type": "send", "content": kind.run(f"echo ask; sleep {seconds}")})
+            )
+            async with asyncio.timeout(20):
+                while not running(f"^sleep {seconds}"):
+                    await asyncio.sleep(0.02)
+            (agent,) = agents_of(server)
+            server.kill()
+        assert await gone(f"^sleep {seconds}")
+        async with asyncio.timeout(10):
+            while alive(agent):
+                await asyncio.sleep(0.02)
+    with started(kind, tmp_path, models, "--approve", "allow") as server:
+        async with client_of(server) as chat:
+            message = (await chat.messages("s"))[-1]
+            assert message["status"] == "interrupted"
+            assert [call["state"] for call in tool_calls(message)] == ["error"]
+            assert (await chat.send("s", "after it"))[-2].data["content"] == "Echo: after it"
+            assert "before all that" in json.dumps(shown_last(models, "after it"))
+
+
+async def test_a_question_that_nobody_answers_expires(
+    kind: Kind, models: FakeModels, tmp_path: Path
+) -> None:
+    mark = tmp_path / "work" / "mark.ask"
+    with started(kind, tmp_path, models, "--approve-timeout", "0.3") as server:
+        async with client_of(server) as chat:
+            (call,) = tool_calls((await chat.send("s", kind.run(f"touch {mark}")))[-2].data)
+            assert (call["state"], call["approval"]["state"]) == ("error", "expired")
+            assert not mark.exists()
+            assert (await chat.send("s", "and on"))[-2].data["content"] == "Echo: and on"
+
+
+async def test_a_policy_answers_for_people(kind: Kind, models: FakeModels, tmp_path: Path) -> None:
+    mark = tmp_path / "work" / "mark.ask"
+    with started(kind, tmp_path, models, "--approve", "deny") as server:
+        async with client_of(server) as chat:
+            (call,) = tool_calls((await chat.send("s", kind.run(f"touch {mark}")))[-2].data)
+            assert (call["state"], call["approval"]["state"]) == ("error", "denied")
+            assert not mark.exists()
