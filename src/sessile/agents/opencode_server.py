@@ -173,6 +173,8 @@ class OpenCodeServer:
 
     async def _read(self, client: httpx2.AsyncClient) -> None:
         lost = False
+        clock = asyncio.get_running_loop().time
+        heard_at = clock()
         while True:
             try:
                 async with client.stream(
@@ -180,7 +182,10 @@ class OpenCodeServer:
                 ) as response:
                     self._refusal = _refused(response.status_code)
                     if self._refusal is None:
-                        await self._follow(response, lost)
+                        try:
+                            await self._follow(response, lost)
+                        finally:
+                            heard_at = clock()
                     self._known.set()
             except httpx2.HTTPError as error:
                 log.debug("the events of OpenCode at %s: %s", self._url, _sentence(error))
@@ -190,6 +195,8 @@ class OpenCodeServer:
             if self._child is not None and await self._child.gone(PAUSE):
                 self._tell(AgentError(f"OpenCode is gone: {await self._child.reason()}."))
                 return
+            if clock() - heard_at > REACH:
+                self._tell(AgentError(f"OpenCode cannot be reached at {self._url}."))
             await asyncio.sleep(PAUSE)
 
     async def _follow(self, response: httpx2.Response, lost: bool) -> None:
