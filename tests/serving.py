@@ -68,6 +68,8 @@ class Client:
 
     def connect(self, path: str, **options: Any) -> connect:
         url = self.url.replace("http://", "ws://")
+        # Without a limit to what is read ahead, it closes at once though nobody took all of it.
+        options = {"max_queue": None} | options
         return connect(url + path, compression=None, max_size=None, **options)
 
     async def follow(

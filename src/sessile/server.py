@@ -74,6 +74,11 @@ class Sessile:
             raise RuntimeError("Sessile is not started: enter its lifespan first.")
         return self._feeds.watch(id, after)
 
+    def leave(self, watcher: Watcher) -> None:
+        """Watch no longer."""
+        if self._feeds is not None:
+            self._feeds.leave(watcher)
+
     @property
     def watchers(self) -> int:
         """How many streams and sockets watch a session."""

@@ -20,7 +20,7 @@ from sessile.types import decode_json
 log = logging.getLogger(__name__)
 
 START = 30.0  # seconds that OpenCode has to start, and to answer a request
-REACH = 10.0  # seconds that it has to be reached, at first or again
+REACH = 5.0  # seconds that it has to be reached, at first or again
 SILENCE = 30.0  # seconds without an event, of which there is one every ten, until a stream is lost
 PAUSE = 0.5  # seconds between two attempts to reach it
 

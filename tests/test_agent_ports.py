@@ -1,0 +1,149 @@
+"""Every agent passes the suite of its port."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
+from langchain_core.outputs import ChatGenerationChunk
+from openai import AsyncOpenAI
+from pydantic_ai import Agent as PydanticAgent
+from pydantic_ai.models.function import FunctionModel
+
+from sessile import Agent, ToolCallPart, Turn
+from sessile.agents.acp import ACPAgent
+from sessile.agents.echo import EchoAgent
+from sessile.agents.function import FunctionAgent
+from sessile.agents.langgraph import LangGraphAgent
+from sessile.agents.openai import OpenAIAgent
+from sessile.agents.opencode import OpenCodeAgent
+from sessile.agents.pydantic_ai import PydanticAIAgent
+from sessile.testing import AgentSuite
+from tests import real
+from tests.fake_models import FakeModels, served
+from tests.serving import LONG
+from tests.test_frameworks import ChatModel, Model, calls, graph
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture(scope="module")
+def models() -> Iterator[str]:
+    with served(FakeModels()) as url:
+        yield url
+
+
+class TestEcho(AgentSuite):
+    slow, tool, failing = LONG, "[[tool]] and [[ask]]", "[[fail]] in the middle"
+
+    @pytest.fixture
+    async def agent(self) -> Agent:
+        return EchoAgent(delay=0.005)
+
+
+class TestFunction(AgentSuite):
+    slow, tool, failing = "slow", "tool", "fail"
+
+    @pytest.fixture
+    async def agent(self) -> Agent:
+        return FunctionAgent(self.reply)
+
+    async def reply(self, turn: Turn) -> AsyncGenerator[Any, None]:
+        yield "so "
+        if turn.content == "tool":
+            yield ToolCallPart("1", "left open", {}, "running")
+        if turn.content == "fail":
+            raise RuntimeError("as asked")
+        while turn.content == "slow":
+            yield "on "
+            await asyncio.sleep(0.005)
+
+
+class TestOpenAI(AgentSuite):
+    slow, failing = "[[endless]]", "[[http:401]]"
+
+    @pytest.fixture
+    async def agent(self, models: str) -> Agent:
+        return OpenAIAgent("fake", client=AsyncOpenAI(base_url=f"{models}/v1", api_key="x"))
+
+
+class TestPydanticAI(AgentSuite):
+    slow, tool, failing = "slow", "tool 1", "401"
+
+    @pytest.fixture
+    async def agent(self) -> Agent:
+        agent = PydanticAgent(FunctionModel(stream_function=Model()))
+
+        @agent.tool_plain
+        def run(x: str) -> str:
+            return x
+
+        return PydanticAIAgent(agent)
+
+
+class _Scripted(ChatModel):
+    """Answers by the last message."""
+
+    async def _astream(
+        self, messages: list[BaseMessage], *more: Any, **given: Any
+    ) -> AsyncGenerator[ChatGenerationChunk, None]:
+        said = messages[-1].text
+        if said == "fail":
+            raise RuntimeError("as asked")
+        self.endless = said == "slow"
+        uses = said == "tool" and not isinstance(messages[-1], ToolMessage)
+        self.script.append(calls("add", a=1, b=2) if uses else AIMessage("fine"))
+        async for chunk in super()._astream(messages, *more, **given):
+            yield chunk
+
+
+class TestLangGraph(AgentSuite):
+    slow, tool, failing = "slow", "tool", "fail"
+
+    @pytest.fixture
+    async def agent(self) -> Agent:
+        return LangGraphAgent(graph(_Scripted(script=[])))
+
+
+class _Real(AgentSuite):
+    slow, failing = "[[endless]]", "[[http:401]]"
+
+    def use(self, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+        real.install()
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+
+
+def shell(name: str) -> str:
+    given = {"command": "echo ask; echo done", "description": "d"}
+    return f"[[tool:{name}:{json.dumps(given)}]]"
+
+
+class TestOpenCode(_Real):
+    tool = shell("bash")
+
+    @pytest.fixture
+    async def agent(self, tmp_path: Path, models: str, monkeypatch: pytest.MonkeyPatch) -> Agent:
+        self.use(real.opencode_environment(tmp_path / "home", models), monkeypatch)
+        return OpenCodeAgent(command=str(real.OPENCODE), directory=tmp_path)
+
+
+class TestOpenCodeOverACP(_Real):
+    tool = shell("bash")
+
+    @pytest.fixture
+    async def agent(self, tmp_path: Path, models: str, monkeypatch: pytest.MonkeyPatch) -> Agent:
+        self.use(real.opencode_environment(tmp_path / "home", models), monkeypatch)
+        return ACPAgent(f"{real.OPENCODE} acp", tmp_path)
+
+
+class TestGeminiOverACP(_Real):
+    tool = shell("run_shell_command")
+
+    @pytest.fixture
+    async def agent(self, tmp_path: Path, models: str, monkeypatch: pytest.MonkeyPatch) -> Agent:
+        self.use(real.gemini_environment(tmp_path / "home", models), monkeypatch)
+        return ACPAgent(real.GEMINI, tmp_path)
