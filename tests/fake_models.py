@@ -16,7 +16,7 @@ import asyncio
 import json
 import re
 import threading
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -74,9 +74,12 @@ _ERROR = {"error": {"message": "the key is wrong", "type": "x", "code": "y"}}
 
 
 class FakeModels(Starlette):
-    """``requests`` are the bodies of all requests, ``left`` is set when a client went early."""
+    """``requests`` are the bodies of all requests, ``left`` is set when a client went early.
 
-    def __init__(self) -> None:
+    ``answers`` are to messages that script nothing: the steps up to its tool calls, and those after.
+    """
+
+    def __init__(self, answers: Mapping[str, list[Step]] | None = None) -> None:
         gemini = "/v1beta/models/{model}:streamGenerateContent"
         super().__init__(
             routes=[
@@ -84,6 +87,7 @@ class FakeModels(Starlette):
                 Route(gemini, self._gemini, methods=["POST"]),
             ]
         )
+        self._answers = answers or {}
         self.requests: list[dict[str, Any]] = []
         self.keys: list[str] = []
         self.left = threading.Event()
@@ -100,12 +104,23 @@ class FakeModels(Starlette):
             said, results = "A title", []  # what OpenCode asks beside every first turn
         if refused := refusal(said):
             return refused
-        return StreamingResponse(self._chunks(said, results), media_type="text/event-stream")
+        if said in self._answers:
+            known = self._answers[said]
+            called = [step for step in known if step.kind == "call"]
+            before = known.index(called[-1]) + 1 if called else 0
+            answer = known[before:] if results else known[:before] or known
+            finish = "tool_calls" if answer[-1].kind == "call" else "stop"
+            found = _known([*answer, Step("finish", finish)])
+        else:
+            found = steps(said, results)
+        return StreamingResponse(self._chunks(said, found), media_type="text/event-stream")
 
-    async def _chunks(self, said: str, results: list[str]) -> AsyncGenerator[str, None]:
+    async def _chunks(
+        self, said: str, answer: AsyncGenerator[Step, None]
+    ) -> AsyncGenerator[str, None]:
         try:
             calls = 0
-            async for step in steps(said, results):
+            async for step in answer:
                 if step.kind == "think":
                     yield _chunk({"reasoning_content": step.text})
                 elif step.kind == "say":
@@ -154,6 +169,12 @@ class FakeModels(Starlette):
                     yield _content({"text": ""}, "STOP")
         finally:
             self.left.set()
+
+
+async def _known(answer: list[Step]) -> AsyncGenerator[Step, None]:
+    for step in answer:
+        for word in re.findall(r"\S+\s*", step.text) if step.kind == "say" else [step.text]:
+            yield step._replace(text=word)
 
 
 def openai_text(message: dict[str, Any]) -> str:

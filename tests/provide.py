@@ -1,4 +1,4 @@
-"""Installs the Debian packages that the tests need and the machine lacks.
+"""Installs the Debian packages and the real agents that the tests need and the machine lacks.
 
 python -m tests.provide
 """
@@ -8,6 +8,8 @@ import shutil
 import subprocess
 import sys
 
+from tests import real
+
 # command -> the packages that it needs
 NEEDED = {
     "bash": "bash",
@@ -15,11 +17,17 @@ NEEDED = {
     "curl": "curl",
     "git": "git",
     "mount": "mount",
+    "pgrep": "procps",
     "unshare": "util-linux",
 }
 
 
 def main() -> None:
+    real.install()
+    install_packages()
+
+
+def install_packages() -> None:
     missing = {command for command in NEEDED if shutil.which(command) is None}
     if not missing:
         return

@@ -141,7 +141,7 @@ async def test_pydantic_ai_thoughts_tools_and_history(tmp_path: Path, model: Mod
         assert (reasoning["content"], words["content"]) == ("let me see", "I will ")
         assert (call["toolInput"], call["state"]) == ({"x": "1"}, "complete")
         assert call["toolOutput"] == {"x": "1", "session": "s"}
-        assert said["content"].startswith("it came to ")
+        assert said["content"].startswith("\n\nit came to ")
         assert kinds(events)[1:3] == ["delta", "delta"]
         await last(chat, "hello")
         shown = model.shown[-1]
@@ -308,7 +308,7 @@ async def test_langgraph_text_thoughts_tools_and_history(
         assert states(events) == ["pending", "running", "complete"]
         reasoning, words, call, said = message["parts"]
         assert reasoning["content"] == "hm hm"
-        assert (words["content"], said["content"]) == ("let me see ", "it is 3 ")
+        assert (words["content"], said["content"]) == ("let me see ", "\n\nit is 3 ")
         assert (call["toolInput"], call["toolOutput"]) == ({"a": 1, "b": 2}, "3")
         assert message["metadata"]["usage"] == {"inputTokens": 10, "outputTokens": 4}
         failed = (await last(chat, "and now?"))["parts"][0]
@@ -319,7 +319,7 @@ async def test_langgraph_text_thoughts_tools_and_history(
         assert first.tool_calls[0]["args"] == {"a": 1, "b": 2}
         assert isinstance(result, ToolMessage)
         assert (result.content, result.tool_call_id) == ("3", "c1")
-        assert (second.text, again.text) == ("it is 3 ", "and now?")
+        assert (second.text, again.text) == ("\n\nit is 3 ", "and now?")
 
 
 async def test_langgraph_a_node_without_a_model(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.fake_models import USAGE, FakeModels
+from tests.fake_models import FakeModels
 from tests.serving import Client, frames, kinds, running, serving, text
 
 
@@ -38,7 +38,7 @@ async def test_text_thoughts_and_usage_are_kept(chat: Client, model: FakeModels)
     assert [part["type"] for part in answer["parts"]] == ["reasoning", "text"]
     assert answer["parts"][0]["content"] == "let me see "
     assert answer["content"] == text(events) == "Echo: [[think:let me see]] Hello"
-    assert answer["metadata"]["usage"] == USAGE
+    assert answer["metadata"]["usage"] == {"inputTokens": 11, "outputTokens": 7}
     assert answer["metadata"]["model"] == "fake"
     assert model.keys == ["Bearer sk-test"]
 

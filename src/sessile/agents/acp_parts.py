@@ -6,6 +6,7 @@ from typing import Any
 from msgspec import UNSET
 
 from sessile.agents.base import Output, Usage
+from sessile.agents.rounds import Paragraphs
 from sessile.types import (
     DataPart,
     FilePart,
@@ -31,6 +32,7 @@ class Parts:
     def __init__(self) -> None:
         self.cost: float | None = None
         self._calls: dict[str, ToolCallPart] = {}
+        self._paragraphs = Paragraphs()
         self._last: tuple[str, str | None] = "", None  # kind and message of the last text
 
     def take(self, update: Any) -> list[Output]:
@@ -64,10 +66,12 @@ class Parts:
     def _chunk(self, kind: str, update: Any) -> list[Output]:
         content = update.content
         if content.type == "text":
-            last, self._last = self._last, (kind, getattr(update, "message_id", None))
-            apart = last[0] == kind and last[1] != self._last[1]
-            text = "\n\n" + content.text if apart else content.text
-            return [TextPart(text) if kind == "agent_message_chunk" else ReasoningPart(text)]
+            is_text = kind == "agent_message_chunk"
+            text, of = content.text, (kind, getattr(update, "message_id", None))
+            if of != self._last and text:
+                self._last = of
+                text = self._paragraphs.begin("text" if is_text else "reasoning") + text
+            return [TextPart(text) if is_text else ReasoningPart(text)]
         part = _part(content)
         return [] if part is None else [part]
 
@@ -90,6 +94,7 @@ class Parts:
             call.tool_output = UNSET
         self._calls[call.tool_call_id] = call
         self._last = "", None
+        self._paragraphs.interrupt()
         return call
 
 

@@ -20,7 +20,7 @@ from langgraph.types import Command, Interrupt
 
 from sessile.agents.base import Decision, Output, Turn, Usage
 from sessile.agents.conversation import Limits
-from sessile.agents.rounds import result, rounds
+from sessile.agents.rounds import Paragraphs, result, rounds
 from sessile.types import (
     FilePart,
     Message,
@@ -92,6 +92,8 @@ class _Parts:
         self.usage = Usage()
         self._calls: dict[str, ToolCallPart] = {}
         self._asked: set[str] = set()
+        self._paragraphs = Paragraphs()
+        self._last: tuple[str, str | None] = "", None  # kind and message of the last words
         self._counted: set[str | None] = set()
 
     def message(self, message: Any) -> Iterable[Output]:
@@ -100,10 +102,11 @@ class _Parts:
             yield self._returned(message)
         elif isinstance(message, AIMessage):
             for block in message.content_blocks:
-                if block["type"] == "text":
-                    yield block["text"]
-                elif block["type"] == "reasoning":
-                    yield ReasoningPart(block.get("reasoning", ""))
+                if block["type"] == "text" and block["text"]:
+                    yield self._opening("text", message.id) + block["text"]
+                elif block["type"] == "reasoning" and block.get("reasoning"):
+                    opening = self._opening("reasoning", message.id)
+                    yield ReasoningPart(opening + block["reasoning"])
             if isinstance(message, AIMessageChunk):
                 for piece in message.tool_call_chunks:
                     if piece["name"] and piece["id"]:
@@ -129,7 +132,15 @@ class _Parts:
                 return msgspec.structs.replace(call, state="pending")
         return ToolCallPart(new_id(), name, given, "pending")
 
+    def _opening(self, kind: str, message: str | None) -> str:
+        """What stands before words of a message that begins with them."""
+        if (kind, message) == self._last:
+            return ""
+        self._last = kind, message
+        return self._paragraphs.begin(kind)
+
     def _call(self, id: str, name: str, given: Any, state: Any) -> ToolCallPart:
+        self._paragraphs.interrupt()
         call = self._calls[id] = ToolCallPart(id, name, _jsonable(given), state)
         return call
 

@@ -10,9 +10,10 @@ from openai import (
     AsyncOpenAI,
     OpenAIError,
 )
+from openai.types import CompletionUsage
 from openai.types.chat import ChatCompletionChunk, ChatCompletionMessageParam
 
-from sessile.agents.base import Output, Turn
+from sessile.agents.base import Output, Turn, Usage
 from sessile.errors import AgentError, SettingsError
 from sessile.types import FilePart, Message, ReasoningPart, TextPart
 
@@ -71,7 +72,7 @@ class OpenAIAgent:
                     for output in _outputs(chunk):
                         yield output
                     if chunk.usage is not None:
-                        turn.metadata["usage"] = chunk.usage.model_dump(exclude_none=True)
+                        turn.metadata["usage"] = _usage(chunk.usage)
                     if chunk.choices and chunk.choices[0].finish_reason:
                         finish = chunk.choices[0].finish_reason
         except APIError as error:
@@ -91,6 +92,13 @@ class OpenAIAgent:
         for message in [*history, turn.message]:
             messages.extend(_as_param(message))
         return messages
+
+
+def _usage(told: CompletionUsage) -> Usage:
+    given, made = told.prompt_tokens_details, told.completion_tokens_details
+    cached = (given.cached_tokens if given else None) or 0
+    reasoning = (made.reasoning_tokens if made else None) or 0
+    return Usage(told.prompt_tokens, told.completion_tokens, cached, reasoning)
 
 
 def _outputs(chunk: ChatCompletionChunk) -> list[Output]:

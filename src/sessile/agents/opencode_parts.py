@@ -3,6 +3,7 @@
 from typing import Any
 
 from sessile.agents.base import Output, Usage
+from sessile.agents.rounds import Paragraphs
 from sessile.types import DataPart, FilePart, ReasoningPart, ToolCallPart
 
 _STATES = {"pending": "pending", "running": "running", "completed": "complete", "error": "error"}
@@ -27,7 +28,7 @@ class Parts:
         self._shown: dict[str, str] = {}  # text, by the id of its part
         self._calls: dict[tuple[str, str], ToolCallPart] = {}  # by message and OpenCode's own id
         self._torn: set[str] = set()  # of which pieces were missed: they come whole at their end
-        self._last = ""  # the part that text was shown of last
+        self._paragraphs = Paragraphs()
 
     def take(self, event: dict[str, Any]) -> list[Output]:
         """What an event adds to the answer."""
@@ -73,6 +74,7 @@ class Parts:
             shown, text = self._shown.get(part["id"], ""), part["text"]
             return self._delta(part["id"], text[len(shown) :]) if text.startswith(shown) else []
         if kind == "tool":
+            self._paragraphs.interrupt()
             call = self._calls[part["messageID"], part["callID"]] = _tool(part)
             return [call]
         if kind == "file" and part["id"] not in self._shown:
@@ -83,13 +85,12 @@ class Parts:
     def _delta(self, part: str, text: str) -> list[Output]:
         if not text:
             return []
-        new = part not in self._shown
-        reasoning = self._kinds.get(part) == "reasoning"
-        apart = new and self._kinds.get(self._last) == self._kinds.get(part)
+        kind = self._kinds[part]
+        first = part not in self._shown
         self._shown[part] = self._shown.get(part, "") + text
-        self._last = part
-        text = "\n\n" + text if apart else text
-        return [ReasoningPart(text) if reasoning else text]
+        if first:
+            text = self._paragraphs.begin(kind) + text
+        return [ReasoningPart(text) if kind == "reasoning" else text]
 
     def call(self, permission: dict[str, Any]) -> ToolCallPart:
         """The tool call that something is asked about; made up where there is none."""

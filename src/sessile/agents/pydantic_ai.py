@@ -40,7 +40,7 @@ from pydantic_core import to_jsonable_python
 
 from sessile.agents.base import Decision, Output, Turn, Usage
 from sessile.agents.conversation import Limits
-from sessile.agents.rounds import result, rounds
+from sessile.agents.rounds import Paragraphs, result, rounds
 from sessile.errors import AgentError
 from sessile.types import (
     DataPart,
@@ -76,7 +76,7 @@ class PydanticAIAgent:
         history = [known for message in shown for known in _as_model_messages(message)]
         prompt: str | Sequence[UserContent] | None = _contents(turn.message)
         answers: DeferredToolResults | None = None
-        usage, calls = Usage(), dict[str, ToolCallPart]()
+        usage, parts = Usage(), _Parts()
         try:
             while True:
                 ended: Any = None
@@ -89,7 +89,7 @@ class PydanticAIAgent:
                     async for event in events:
                         if isinstance(event, AgentRunResultEvent):
                             ended = event.result
-                        elif (output := _output(event, calls)) is not None:
+                        elif (output := parts.take(event)) is not None:
                             yield output
                 _count(usage, ended.usage)
                 turn.metadata["usage"] = usage
@@ -124,23 +124,39 @@ def _approval(decision: Decision) -> bool | ToolDenied:
     return ToolDenied(decision.message) if decision.message else ToolDenied()
 
 
-def _output(event: Any, calls: dict[str, ToolCallPart]) -> Output | None:
-    if isinstance(event, PartStartEvent):
-        if isinstance(event.part, TextPart):
-            return event.part.content
-        if isinstance(event.part, ThinkingPart):
-            return ReasoningPart(event.part.content)
-    elif isinstance(event, PartDeltaEvent):
-        if isinstance(event.delta, TextPartDelta):
-            return event.delta.content_delta
-        if isinstance(event.delta, ThinkingPartDelta) and event.delta.content_delta:
-            return ReasoningPart(event.delta.content_delta)
-    elif isinstance(event, FunctionToolCallEvent):
-        call = calls[event.part.tool_call_id] = _call(event.part, "running")
-        return call
-    elif isinstance(event, FunctionToolResultEvent):
-        return _returned(event.part, calls[event.part.tool_call_id])
-    return None
+class _Parts:
+    """What an agent's events add to the answer."""
+
+    def __init__(self) -> None:
+        self._calls: dict[str, ToolCallPart] = {}
+        self._paragraphs = Paragraphs()
+        self._opening = ""  # what stands before the words that come next
+
+    def take(self, event: Any) -> Output | None:
+        if isinstance(event, PartStartEvent):
+            if isinstance(event.part, TextPart):
+                self._opening = self._paragraphs.begin("text")
+                return self._words(event.part.content)
+            if isinstance(event.part, ThinkingPart):
+                self._opening = self._paragraphs.begin("reasoning")
+                return ReasoningPart(self._words(event.part.content))
+        elif isinstance(event, PartDeltaEvent):
+            if isinstance(event.delta, TextPartDelta):
+                return self._words(event.delta.content_delta)
+            if isinstance(event.delta, ThinkingPartDelta) and event.delta.content_delta:
+                return ReasoningPart(self._words(event.delta.content_delta))
+        elif isinstance(event, FunctionToolCallEvent):
+            self._paragraphs.interrupt()
+            call = self._calls[event.part.tool_call_id] = _call(event.part, "running")
+            return call
+        elif isinstance(event, FunctionToolResultEvent):
+            return _returned(event.part, self._calls[event.part.tool_call_id])
+        return None
+
+    def _words(self, words: str) -> str:
+        if words:
+            words, self._opening = self._opening + words, ""
+        return words
 
 
 def _call(part: ModelToolCall, state: Any) -> ToolCallPart:

@@ -32,6 +32,28 @@ def rounds(message: Message) -> list[Round]:
     return found
 
 
+class Paragraphs:
+    """Keeps the texts of one answer apart, for its content is all of them joined."""
+
+    def __init__(self) -> None:
+        self._said = False
+        self._last = ""
+
+    def begin(self, kind: str) -> str:
+        """What stands before another text, or other thoughts (``kind`` is then no ``text``).
+
+        Thoughts are joined only where nothing stands between them.
+        """
+        apart = self._said if kind == "text" else self._last == kind
+        self._said = self._said or kind == "text"
+        self._last = kind
+        return "\n\n" if apart else ""
+
+    def interrupt(self) -> None:
+        """Something else stands here."""
+        self._last = ""
+
+
 def result(call: ToolCallPart) -> str:
     """What a tool call came to, as text."""
     if call.state != "complete":

@@ -1,0 +1,103 @@
+"""What docs/agents.md shows is what happens, with real agents."""
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import real
+from tests.fake_models import FakeModels, Step, served
+from tests.serving import Client, Process, clean_environment
+from tests.test_approvals import question
+from tests.test_docs import ROOT, console, python_files
+
+PAGE = ROOT / "docs" / "agents.md"
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with the page's Python files."""
+    for name, content in python_files(PAGE).items():
+        (tmp_path / name).write_text(content)
+    return tmp_path
+
+
+async def test_a_function_that_asks_leave(folder: Path) -> None:
+    with Process(folder, "writer:reply") as server:
+        await console(PAGE, server.url, folder, "poems")
+        async with client_of(server) as chat:
+            while (message := (await chat.messages("poems"))[-1])["status"] != "complete":
+                await asyncio.sleep(0.01)
+    assert message["content"] == "After 0 messages: it is written."
+    assert message["metadata"]["cost"] == 0.01
+
+
+def test_the_suite_runs_over_it(folder: Path) -> None:
+    (folder / "pytest.ini").write_text("[pytest]\nanyio_mode = auto\n")
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "test_writer.py"],
+        cwd=folder,
+        env=clean_environment() | {"PYTHONPATH": "."},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "3 passed" in run.stdout, run.stdout + run.stderr
+
+
+async def test_a_turn_of_real_opencode(tmp_path: Path) -> None:
+    real.install()
+    answer = [
+        Step("say", "Let me look."),
+        Step("call", "bash", '{"command":"ls","description":"List files"}'),
+        Step("say", "A README and a poem."),
+    ]
+    work = tmp_path / "work"
+    work.mkdir()
+    for name in ("README.md", "poem.txt"):
+        (work / name).touch()
+    with served(FakeModels({"What is in this folder?": answer})) as url:
+        flags = ("--agent", "opencode", "--opencode-command", str(real.OPENCODE))
+        environment = real.opencode_environment(tmp_path / "home", url)
+        with Process(tmp_path, *flags, "--directory", str(work), **environment) as server:
+            await console(PAGE, server.url, tmp_path, "tour")
+
+
+async def test_a_pydantic_ai_agent(folder: Path) -> None:
+    with Process(folder, "clerk:agent") as server:
+        message = await answered(server, "pay", {"approve": True})
+    calls = {part["toolName"]: part for part in message["parts"] if part["type"] == "tool-call"}
+    assert calls["session"]["toolOutput"] == "s"
+    assert calls["pay"]["toolOutput"] == "paid 0"
+
+
+async def test_a_langgraph_graph(folder: Path) -> None:
+    with Process(folder, "desk:graph") as server:
+        message = await answered(server, "interrupt", {"approve": True, "message": "red"})
+    assert message["content"] == "Then it is red."
+
+
+async def answered(server: Process, tool: str, decision: dict[str, Any]) -> dict[str, Any]:
+    """Ask, answer what is asked, and return the answer."""
+    async with client_of(server) as chat, chat.socket("s") as socket:
+        sending = asyncio.create_task(chat.send("s", "go"))
+        part = await question(socket)
+        assert part["toolName"] == tool
+        path = f"/chat/s/approvals/{part['approval']['id']}"
+        assert (await chat.http.post(path, json=decision)).status_code == 200
+        message: dict[str, Any] = (await sending)[-2].data
+        return message
+
+
+@asynccontextmanager
+async def client_of(server: Process) -> AsyncGenerator[Client, None]:
+    client = Client(server.url)
+    async with client.http:
+        yield client
