@@ -85,13 +85,14 @@ class ACPAgent:
         process = await self._ready()
         with _told(process):
             session, told = await self._taken_up(process, context)
-        await context.keep(session)
         answer = _Answer(process, turn, session)
         try:
             async for output in answer.outputs(_prompt(told, turn.message, process.capabilities)):
                 yield output
         finally:
             await answer.end()
+            if answer.heard:
+                await context.keep(session)
 
     async def _ready(self) -> "_Process":
         """The process; one that has ended is started again."""
@@ -232,6 +233,14 @@ class _Answer:
         self._asking: dict[asyncio.Task[None], _Question] = {}
         self._prompt: asyncio.Task[Any] | None = None
 
+    @property
+    def heard(self) -> bool:
+        """Whether the agent is through with the prompt, and so remembers it."""
+        if self._prompt is None or not self._prompt.done() or self._prompt.cancelled():
+            return False
+        error = self._prompt.exception()
+        return error is None or isinstance(error, acp.RequestError)
+
     async def outputs(self, blocks: list[Any]) -> AsyncGenerator[Output, None]:
         """The answer as it comes; raises :class:`~sessile.errors.AgentError` where it fails."""
         self._process.answers[self._session] = self
@@ -300,8 +309,6 @@ class _Answer:
                 self._process.sessions.pop(self._session, None)
                 self._prompt.cancel()
                 await asyncio.wait({self._prompt})
-        if self._prompt is not None and not self._prompt.cancelled():
-            self._prompt.exception()  # retrieved, also where nobody waits for it
         if self._process.answers.get(self._session) is self:
             del self._process.answers[self._session]
 

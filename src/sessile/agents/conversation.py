@@ -46,7 +46,8 @@ class Conversation(Struct, rename="camel"):
 class Context:
     """What a turn's agent must know: made by :meth:`of`.
 
-    ``conversation`` is the one to go on with; None if there is none that knows the history.
+    ``conversation`` is the one to go on with, in which ``question`` was asked last; None if there
+    is none that knows the history.
     """
 
     def __init__(
@@ -54,24 +55,25 @@ class Context:
     ) -> None:
         self.directory = directory
         self.conversation: Conversation | None = None
+        self.question: Message | None = None
         self._turn = turn
         self._name = name
         self._limits = limits
-        self._digest = _digest(history[-limits.messages :])
+        self._digest = _digest(history, limits)
         try:
             known = msgspec.convert(turn.session_metadata.get(name), Conversation)
         except msgspec.ValidationError:
             return
-        if known.session == turn.session_id and known.directory == str(directory):
-            *before, question, answer = history if len(history) > 1 else [None, None]
-            if (
-                question is not None
-                and answer is not None
-                and question.id == known.question
-                and answer.reply_to == known.question
-                and _digest([m for m in before if m][-limits.messages :]) == known.before
-            ):
-                self.conversation = known
+        if len(history) < 2:
+            return
+        *before, question, answer = history
+        if (
+            known.session == turn.session_id
+            and known.directory == str(directory)
+            and question.id == answer.reply_to == known.question
+            and _digest(before, limits) == known.before
+        ):
+            self.conversation, self.question = known, question
 
     @classmethod
     async def of(cls, turn: Turn, name: str, root: Path, limits: Limits) -> "Context":
@@ -84,7 +86,7 @@ class Context:
         return cls(turn, name, directory, history, limits)
 
     async def keep(self, id: str) -> None:
-        """Remember, before the agent is asked, that this conversation has the question."""
+        """Remember that this conversation has the question."""
         kept = Conversation(
             id,
             self._turn.session_id,
@@ -114,9 +116,9 @@ def _directory(turn: Turn, root: Path) -> Path:
     return found
 
 
-def _digest(messages: list[Message]) -> str:
+def _digest(messages: list[Message], limits: Limits) -> str:
     found = hashlib.sha256()
-    for message in messages:
+    for message in messages[max(0, len(messages) - limits.messages) :]:
         found.update(encode([message.id, message.parts]))
     return found.hexdigest()[:32]
 

@@ -65,12 +65,12 @@ class OpenCodeAgent:
         await self._server.ready()
         session, known, parts = await self._taken_up(context)
         parts.extend(_prompt(turn.message))
-        await context.keep(session)
         folder = str(context.directory)
         async with self._server.listening(session) as listener:
             answer = _Answer(self._server, listener, turn, session, folder, known, self._patience)
             try:
                 await answer.begin(parts)
+                await context.keep(session)
                 async for output in answer.outputs():
                     yield output
             finally:
@@ -83,7 +83,8 @@ class OpenCodeAgent:
             session = context.conversation.id
             path = f"/session/{session}/message"
             messages = await self._server.call("GET", path, folder, limit=NEWEST)
-            if messages is not None and await self._idle(session, folder):
+            asked = bool(messages) and _was_asked(messages, context.question)
+            if asked and await self._idle(session, folder):
                 return session, {message["info"]["id"] for message in messages}, []
         made = await self._server.call("POST", "/session", folder, {})
         told = await context.told()
@@ -208,9 +209,10 @@ class _Answer:
         """What was missed while OpenCode could not be heard."""
         self._parts.miss()
         found = [output for message in await self._messages() for output in message]
-        for permission in await self._call("GET", "/permission"):
-            if permission["sessionID"] == self._session and permission["id"] not in self._asking:
-                self._ask(permission, False)
+        for path in ("/permission", "/question"):
+            for about in await self._call("GET", path):
+                if about["sessionID"] == self._session and about["id"] not in self._asking:
+                    self._ask(about, path == "/question")
         if self._session not in await self._call("GET", "/session/status"):
             self._over = True
         return found
@@ -218,12 +220,12 @@ class _Answer:
     async def _settled(self) -> list[Output]:
         """What the stored messages have beyond what was shown: the last events may come late."""
         give_up_at = self._clock() + SETTLE
+        found: list[Output] = []
         while True:
-            found = [output for message in await self._messages() for output in message]
+            for message in await self._messages():
+                found.extend(message)
             if self._parts.completed or self._clock() > give_up_at:
                 return found
-            if found:
-                return found + await self._settled()
             await asyncio.sleep(0.05)
 
     async def _messages(self) -> list[list[Output]]:
@@ -271,6 +273,13 @@ class _Answer:
             await self._call("POST", path, body)
         except AgentError as error:
             log.warning("an answer did not reach OpenCode: %s", error)
+
+
+def _was_asked(messages: list[dict[str, Any]], question: Message | None) -> bool:
+    """Whether a question is what OpenCode was asked last; it may have ended before it had it."""
+    asked = [message for message in messages if message["info"]["role"] == "user"]
+    told = "".join(part.get("text", "") for part in asked[-1]["parts"]) if asked else ""
+    return question is not None and bool(asked) and question.content in told
 
 
 def _answers(questions: list[dict[str, Any]], decision: Decision) -> list[list[str]]:

@@ -1,0 +1,151 @@
+"""Whether an agent's own memory is still the session's, and what it is told where it is not."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sessile import ToolCallPart, Turn
+from sessile.agents.conversation import Context, Limits
+from tests.serving import Client, serving
+
+
+class Remembers:
+    """An agent with a memory of its own: what it was told and asked, by conversation."""
+
+    name = "remembers"
+
+    def __init__(self, folder: Path, limits: Limits = Limits()) -> None:  # noqa: B008
+        self._folder = folder
+        self._limits = limits
+        self.memory: list[list[str]] = []
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def reply(self, turn: Turn) -> AsyncGenerator[Any, None]:
+        context = await Context.of(turn, "remembers", self._folder, self._limits)
+        if context.conversation is None:
+            self.memory.append([])
+            told = await context.told()
+            if told:
+                self.memory[-1].append(told)
+            id = str(len(self.memory) - 1)
+        else:
+            id = context.conversation.id
+        self.memory[int(id)].append(turn.content)
+        await context.keep(id)
+        yield f"{id}:"
+        if turn.content == "tool":
+            yield ToolCallPart("1", "look", {"at": "it"}, "complete", tool_output="green")
+        yield turn.content.upper()
+        while turn.content == "slow":
+            await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Remembers:
+    return Remembers(tmp_path)
+
+
+async def said(chat: Client, content: str, session: str = "s", **fields: Any) -> str:
+    """The number of the conversation that answered."""
+    events = await chat.send(session, content, **fields)
+    content = events[-2].data["content"]
+    return str(content.partition(":")[0])
+
+
+async def test_it_goes_on_turn_by_turn_and_after_a_restart(
+    tmp_path: Path, agent: Remembers
+) -> None:
+    async with serving(tmp_path, agent=agent) as chat:
+        assert [await said(chat, word) for word in ("a", "b", "c")] == ["0", "0", "0"]
+        assert await said(chat, "x", "other") == "1"
+    async with serving(tmp_path, agent=agent) as chat:
+        assert await said(chat, "d") == "0"
+    assert agent.memory == [["a", "b", "c", "d"], ["x"]]
+
+
+async def test_what_was_stopped_is_known_too(tmp_path: Path, agent: Remembers) -> None:
+    async with serving(tmp_path, agent=agent) as chat:
+        sending = asyncio.create_task(chat.send("s", "slow"))
+        while not agent.memory:
+            await asyncio.sleep(0.005)
+        assert await chat.stop("s")
+        await sending
+        assert await said(chat, "and on") == "0"
+
+
+@pytest.mark.parametrize(
+    "change", ["edit", "regenerate", "delete", "earlier", "stored", "fork", "folder", "forged"]
+)
+async def test_another_history_is_told_anew(tmp_path: Path, agent: Remembers, change: str) -> None:
+    (tmp_path / "inside").mkdir()
+    async with serving(tmp_path, agent=agent) as chat:
+        for word in ("one", "two", "three"):
+            await said(chat, word, id=word)
+        page, session = await chat.messages("s"), "s"
+        if change == "edit":
+            assert await said(chat, "3", replaces="three") == "1"
+        elif change == "regenerate":
+            await chat.stream("POST", "/chat/s/regenerate")
+            assert len(agent.memory) == 2
+        elif change == "delete":
+            await chat.http.delete(f"/sessions/s/messages/{page[-1]['id']}")
+        elif change == "earlier":
+            parts = {"parts": [{"type": "text", "content": "1"}]}
+            await chat.http.patch("/sessions/s/messages/one", json=parts)
+        elif change == "stored":
+            await chat.http.post("/sessions/s/messages", json={"content": "aside"})
+        elif change == "fork":
+            session = (await chat.http.post("/sessions/s/fork", json={})).json()["id"]
+        else:
+            forged = {"directory": "inside"} if change == "folder" else {"remembers": {"id": 5}}
+            await chat.http.patch("/sessions/s", json={"metadata": forged})
+        newest = await said(chat, "last", session)
+    assert newest == ("1" if len(agent.memory) == 2 else "0")
+    assert len(agent.memory) == 2
+    told = agent.memory[1][0]
+    assert "User: one" in told or (change == "earlier" and "User: 1" in told)
+    assert "Assistant: 0:TWO" in told
+    assert agent.memory[1][-1] == "last"
+    assert ("aside" in told) == (change == "stored")
+    assert ("three" in told.lower()) == (change not in ("edit", "regenerate"))
+
+
+async def test_tools_files_and_ends_are_told(tmp_path: Path, agent: Remembers) -> None:
+    async with serving(tmp_path, agent=agent) as chat:
+        await said(chat, "tool")
+        parts = [
+            {"type": "text", "content": "see"},
+            {"type": "file", "mediaType": "text/plain", "url": "data:,x", "filename": "a.txt"},
+        ]
+        await chat.http.post("/sessions/s/messages", json={"parts": parts})
+        await said(chat, "next")
+    told = agent.memory[1][0]
+    assert '[used look {"at":"it"}: green]' in told
+    assert "[a file: a.txt]" in told
+
+
+async def test_what_is_told_has_limits(tmp_path: Path) -> None:
+    agent = Remembers(tmp_path, Limits(messages=3, characters=40))
+    async with serving(tmp_path, agent=agent) as chat:
+        for n in range(6):
+            assert await said(chat, f"number {n}") == "0"
+        await chat.http.post("/sessions/s/messages", json={"content": "x" * 20})
+        assert await said(chat, "last") == "1"
+    told = agent.memory[1][0]
+    assert "x" * 20 in told
+    assert "NUMBER 5" in told
+    assert "number 4" not in told
+
+
+async def test_an_agent_that_is_told_nothing(tmp_path: Path) -> None:
+    agent = Remembers(tmp_path, Limits(messages=0, characters=0))
+    async with serving(tmp_path, agent=agent) as chat:
+        assert [await said(chat, word) for word in ("a", "b")] == ["0", "0"]
+        await chat.stream("POST", "/chat/s/regenerate")
+    assert agent.memory == [["a", "b"], ["b"]]
