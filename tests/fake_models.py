@@ -98,7 +98,8 @@ class FakeModels(Starlette):
         self.keys.append(request.headers["authorization"])
         messages = body["messages"]
         asked = max(i for i, message in enumerate(messages) if message["role"] == "user")
-        said = openai_text(messages[asked])
+        # What an agent was told of the past stands before what is asked.
+        said = openai_text(messages[asked]).rpartition("what is asked next.")[2].lstrip()
         results = [openai_text(m).strip() for m in messages[asked:] if m["role"] == "tool"]
         if "title generator" in openai_text(messages[0]):
             said, results = "A title", []  # what OpenCode asks beside every first turn
