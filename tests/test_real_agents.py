@@ -412,6 +412,25 @@ async def test_a_server_that_is_killed_in_mid_turn_leaves_no_agent_and_goes_on(
             assert "before all that" in json.dumps(shown_last(models, "after it"))
 
 
+async def test_after_a_restart_its_own_conversation_goes_on(
+    kind: Kind, models: FakeModels, tmp_path: Path
+) -> None:
+    kept: list[str] = []
+    for word in ("before the restart", "after the restart"):
+        with started(kind, tmp_path, models) as server:
+            async with client_of(server) as chat:
+                assert (await chat.send("s", word))[-2].data["content"] == f"Echo: {word}"
+                (own,) = (await chat.value("s"))["metadata"].values()
+                kept.append(own["id"])
+            assert server.terminate() == 0
+    shown = json.dumps(shown_last(models, "after the restart"))
+    assert "before the restart" in shown
+    if "gemini" not in kind.flags[1]:
+        # Gemini CLI finds its sessions again only a minute later; until then it is told.
+        assert kept[0] == kept[1]
+        assert "<conversation>" not in shown, "it knew"
+
+
 async def test_a_question_that_nobody_answers_expires(
     kind: Kind, models: FakeModels, tmp_path: Path
 ) -> None:

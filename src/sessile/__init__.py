@@ -5,8 +5,9 @@ What is here is what one needs to write an agent and to put Sessile into an appl
 
 from sessile.agents.base import Agent, Decision, Output, Turn
 from sessile.errors import AgentError, SessileError
+from sessile.inbox import Draft
 from sessile.server import Sessile, create_app
-from sessile.session import Draft, Session
+from sessile.session import Session
 from sessile.settings import Settings
 from sessile.types import (
     DataPart,

@@ -10,7 +10,6 @@ from collections.abc import AsyncGenerator, AsyncIterable, Callable
 from typing import Any, NamedTuple
 
 import msgspec
-from msgspec import UNSET, Struct
 
 from sessile.agents.base import Agent, Decision
 from sessile.approvals import ALWAYS, Policy, state_of
@@ -18,20 +17,15 @@ from sessile.bus.base import Bus
 from sessile.errors import (
     ApprovalAnswered,
     ApprovalNotFound,
-    InvalidRequest,
-    MessageConflict,
     MessageNotFound,
-    QueueFull,
     SessionExists,
-    SessionNotFound,
-    ShuttingDown,
-    StoreUnavailable,
     TurnInProgress,
 )
 from sessile.fold import Answer
+from sessile.inbox import Draft, Inbox, Sent
 from sessile.journal import Journal, value_of
 from sessile.store.base import Row, Store
-from sessile.turns import Turns, Waiting
+from sessile.turns import Turns
 from sessile.types import (
     Approval,
     BroadcastEvent,
@@ -42,38 +36,12 @@ from sessile.types import (
     Page,
     Part,
     PartsEvent,
-    Role,
     WhileBusy,
     decode_message,
     encode,
-    new_id,
-    now,
     text_of,
 )
 from sessile.types import Session as SessionValue
-
-
-class Draft(Struct):
-    """A message that somebody wants to store: without ``id`` it gets one."""
-
-    parts: list[Part]
-    role: Role = "user"
-    id: str | None = None
-    metadata: Metadata | None = None
-
-
-class Sent(NamedTuple):
-    """What became of a message that was sent.
-
-    ``answer_id`` is the answer that it has or will have; None if nobody was asked to answer it.
-    The events of its turn come after ``after``. ``answer`` is there if it is settled already.
-    """
-
-    message: Message
-    answer_id: str | None
-    repeat: bool
-    after: int
-    answer: Message | None = None
 
 
 class Limits(NamedTuple):
@@ -107,12 +75,12 @@ class Session:
         self.id = row.id
         self.users = 0
         self._store = store
-        self._limits = limits
         self._on_change = on_change
         self._lock = asyncio.Lock()
         self._journal = Journal(row, store, bus, self._written)
         self._turns = Turns(self._journal, store, agent, limits.retries, limits.approval)
         self._pages = self._turns.pages
+        self._inbox = Inbox(self._journal, self._turns, store, limits.queue)
 
     async def wake(self) -> None:
         """Take up what a process that is gone left behind."""
@@ -162,10 +130,10 @@ class Session:
         raises :class:`~sessile.errors.MessageConflict`.
         """
         async with self._lock:
-            message = await self._known(draft)
+            message = await self._inbox.known(draft)
             if message is not None:
                 return message
-            message = self._message(draft, "complete")
+            message = self._inbox.message(draft, "complete")
             self._journal.put_new(message)
         await self._journal.stored()
         return message
@@ -226,15 +194,9 @@ class Session:
         nothing is stored.
         """
         async with self._lock:
-            known = await self._known(draft)
-            if known is not None:
-                return await self._sent_before(known)
-            self._check_awake()
-            if replaces is not None:
-                sent = await self._send_instead(draft, replaces, while_busy)
-            else:
-                sent = self._send_now_or_later(draft, while_busy)
-        await self._journal.stored()
+            sent = await self._inbox.take(draft, while_busy, replaces)
+        if not sent.repeat:
+            await self._journal.stored()
         return sent
 
     async def regenerate(self, answer_id: str | None = None) -> Sent:
@@ -244,26 +206,7 @@ class Session:
         :class:`~sessile.errors.TurnInProgress` while a turn runs.
         """
         async with self._lock:
-            self._check_awake()
-            if self._turns.busy:
-                raise TurnInProgress
-            if not self.exists:
-                raise SessionNotFound
-            await self._journal.recorded()
-            if answer_id is None:
-                answer = await self._store.last_answer(self.id)
-            else:
-                answer = await self._store.message(self.id, answer_id)
-            if answer is None or answer.role != "assistant" or answer.reply_to is UNSET:
-                raise MessageNotFound("There is no such answer in this session.")
-            question = await self._store.message(self.id, answer.reply_to)
-            if question is None:
-                raise MessageNotFound("The message that it answers was deleted.")
-            doomed = await self._pages.messages_from(answer.seq)
-            self._delete([message for message in doomed if message.id != question.id])
-            waiting = Waiting(question, new_id())
-            self._turns.begin(waiting)
-            sent = Sent(question, waiting.answer_id, True, self.row.seq)
+            sent = await self._inbox.again(answer_id)
         await self._journal.stored()
         return sent
 
@@ -401,85 +344,6 @@ class Session:
         """Settle the turn that runs as interrupted."""
         self._turns.interrupt()
 
-    # How a message is sent ----------------------------------------------------------------------
-
-    def _check_awake(self) -> None:
-        if self.broken:
-            raise StoreUnavailable
-        if self._turns.draining:
-            raise ShuttingDown
-
-    def _send_now_or_later(self, draft: Draft, while_busy: WhileBusy) -> Sent:
-        if not self._turns.busy:
-            return self._send_now(draft)
-        if while_busy == "reject":
-            raise TurnInProgress
-        if len(self._turns.queue) >= self._limits.queue:
-            raise QueueFull(f"{self._limits.queue} messages wait in this session already.")
-        sent = self._send_later(draft)
-        if while_busy == "interrupt" and self._turns.run is not None:
-            self._turns.stop(self._turns.run)
-        return sent
-
-    async def _send_instead(self, draft: Draft, replaces: str, while_busy: WhileBusy) -> Sent:
-        if self._turns.busy and while_busy != "interrupt":
-            raise TurnInProgress
-        replaced = await self._journal.find(replaces)
-        if replaced is None:
-            raise MessageNotFound
-        if replaced.role != "user":
-            raise InvalidRequest("`replaces` must name a user message.")
-        # Nothing may begin between the end of the turn that runs and the edit.
-        self._turns.held = True
-        try:
-            if self._turns.run is not None:
-                self._turns.stop(run := self._turns.run)
-                await self._turns.ended(run)
-            doomed = await self._pages.messages_from(replaced.seq)
-        except BaseException:
-            self._turns.held = False
-            if not self.broken:
-                self._turns.next()
-            raise
-        self._turns.held = False
-        self._delete(doomed)
-        if not self._turns.queue:
-            return self._send_now(draft)
-        sent = self._send_later(draft)
-        self._turns.next()
-        return sent
-
-    def _send_now(self, draft: Draft) -> Sent:
-        message = self._message(draft, "complete")
-        self._journal.put_new(message)
-        waiting = Waiting(message, new_id())
-        self._turns.begin(waiting)
-        return Sent(message, waiting.answer_id, False, message.seq - 1)
-
-    def _send_later(self, draft: Draft) -> Sent:
-        message = self._message(draft, "queued")
-        self._journal.put_new(message)
-        waiting = Waiting(message, new_id())
-        self._turns.enqueue(waiting)
-        return Sent(message, waiting.answer_id, False, message.seq - 1)
-
-    async def _sent_before(self, message: Message) -> Sent:
-        """Find the turn of a message that is stored, for somebody who sent it again."""
-        while True:
-            run = self._turns.run
-            if run is not None and run.running.question == message.id:
-                return Sent(message, run.running.answer, True, run.running.since)
-            for waiting in self._turns.queue:
-                if waiting.message.id == message.id:
-                    return Sent(waiting.message, waiting.answer_id, True, self.row.seq)
-            if not self._journal.pending:
-                break
-            await self._journal.stored()
-        answer = await self._store.answer(self.id, message)
-        if answer is None:
-            return Sent(message, None, True, self.row.seq)
-        return Sent(message, answer.id, True, answer.seq - 1, answer)
-
     def _written(self) -> None:
         """Something was stored, or could not be."""
         if self.broken:
@@ -487,19 +351,6 @@ class Session:
         self._on_change(self)
 
     # Messages -----------------------------------------------------------------------------------
-
-    async def _known(self, draft: Draft) -> Message | None:
-        """The message that a draft would be for the second time."""
-        if draft.id is None:
-            return None
-        message = await self._journal.find(draft.id)
-        if message is None:
-            if self._turns.answer == draft.id:
-                raise MessageConflict
-            return None
-        if message.role != draft.role or message.parts != draft.parts:
-            raise MessageConflict
-        return message
 
     async def get_message(self, message_id: str) -> Message:
         """One stored message.
@@ -513,18 +364,6 @@ class Session:
         if message is None:
             raise MessageNotFound
         return message
-
-    def _message(self, draft: Draft, status: MessageStatus) -> Message:
-        return Message(
-            draft.id or new_id(),
-            draft.role,
-            text_of(draft.parts),
-            draft.parts,
-            now(),
-            self._journal.next_seq,
-            status,
-            UNSET if draft.metadata is None else draft.metadata,
-        )
 
     def _delete(self, messages: list[Message]) -> None:
         self._turns.withdraw(self._journal.delete(messages))

@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 
 NAME = "acp"  # of what it keeps in a session's metadata
 START = 30.0  # seconds that an agent has to start, and to make or load a session
+QUIET = 0.2  # seconds without an update after which a history is told
 LET_GO = 1.5  # seconds that it has to end what was stopped
 LOGIN = -32000  # the protocol's code for an agent that nobody is logged in to
 
@@ -119,6 +120,7 @@ class _Process(acp.Client):
         self.capabilities = AgentCapabilities()
         self.sessions: dict[str, float | None] = {}  # that it has in memory, and their cost so far
         self.answers: dict[str, _Answer] = {}
+        self._told_to_nobody = 0
         self._child = child
         self.connection = acp.connect_to_agent(self, child.stdin, child.stdout)
 
@@ -171,20 +173,32 @@ class _Process(acp.Client):
                     await self.connection.load_session(
                         session_id=session, cwd=folder, mcp_servers=[]
                     )
+                    await self._replayed()
                 else:
                     return False
         except (acp.RequestError, TimeoutError) as error:
-            log.info("the agent's session %s is begun anew: %s", session, error)
+            said = _said(error) if isinstance(error, acp.RequestError) else "it does not answer"
+            log.info("the agent's session %s is begun anew: %s", session, said)
             return False
         self.sessions[session] = None
         return True
+
+    async def _replayed(self) -> None:
+        """Wait until nothing more comes of the history that a load has the agent tell: some
+        agents go on with it after they have answered."""
+        told = -1
+        while told != self._told_to_nobody:
+            told = self._told_to_nobody
+            await asyncio.sleep(QUIET)
 
     # What the agent says ------------------------------------------------------------------------
 
     async def session_update(self, session_id: str, update: Any, **_: Any) -> None:
         # No wait before it is in its place: every update has a task of its own.
         answer = self.answers.get(session_id)
-        if answer is not None:
+        if answer is None:
+            self._told_to_nobody += 1
+        else:
             answer.updates.put_nowait(update)
 
     async def request_permission(

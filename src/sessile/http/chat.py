@@ -24,8 +24,9 @@ from sessile.http.parsing import (
 )
 from sessile.http.responses import JSONResponse, page_response
 from sessile.http.stream import EventStream
+from sessile.inbox import Sent
 from sessile.protocols import native
-from sessile.session import Sent, Session
+from sessile.session import Session
 from sessile.sse import HEARTBEAT, frame
 from sessile.types import ErrorEvent, decode_message, encode
 

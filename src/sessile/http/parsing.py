@@ -17,7 +17,7 @@ from sessile.errors import (
     InvalidSessionId,
 )
 from sessile.http.context import Limits
-from sessile.session import Draft
+from sessile.inbox import Draft
 from sessile.types import Metadata, Part, Role, TextPart, WhileBusy, text_of
 
 T = TypeVar("T")

@@ -1,42 +1,22 @@
-"""What every store, every bus and every agent must do, as tests that an adapter's own suite
-inherits.
-
-    class TestMyStore(StoreSuite):
-        @pytest.fixture
-        async def make_store(self, tmp_path):
-            return lambda: MyStore(tmp_path / "x")
-
-Each call of what ``make_store`` gives opens the same store again, as a new process would. The
-tests are coroutines: run them with the anyio plugin of pytest (``anyio_mode = "auto"``).
-"""
+"""What every store must do."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable
-from contextlib import asynccontextmanager, suppress
-from pathlib import Path
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 from msgspec import UNSET
 
-from sessile.agents.base import Agent
-from sessile.bus.base import Bus
 from sessile.errors import SessionNotFound
-from sessile.fold import History
-from sessile.server import Sessile, create_app
-from sessile.session import Draft
 from sessile.store.base import Body, Change, Row, Running, Store, StoredMessage
 from sessile.types import (
     DeletedEvent,
     DeltaEvent,
-    Event,
     Frame,
     Message,
-    MessageEvent,
     MessageStatus,
-    PartEvent,
     TextPart,
-    ToolCallPart,
     decode_message,
     encode,
 )
@@ -320,158 +300,3 @@ class StoreSuite:
 
     async def test_it_answers(self, store: Store) -> None:
         await store.check()
-
-
-class BusSuite:
-    """The promises of :class:`~sessile.bus.base.Bus`."""
-
-    @pytest.fixture
-    async def bus(self) -> Bus:
-        raise NotImplementedError("give a fixture that makes the bus, open")
-
-    async def test_what_is_published_comes_to_those_who_subscribed(self, bus: Bus) -> None:
-        one: list[Frame] = []
-        two: list[Frame] = []
-        bus.publish("s", [Frame(1, b"{}")])
-        end = bus.subscribe("s", one.extend)
-        bus.subscribe("s", two.extend)
-        bus.subscribe("t", lambda frames: pytest.fail("not its session"))
-        bus.publish("s", [Frame(2, b'{"a":1}'), Frame(3, b'{"b":2}')])
-        await self.until(lambda: len(one) == len(two) == 2)
-        end()
-        bus.publish("s", [Frame(4, b"{}")])
-        await self.until(lambda: len(two) == 3)
-        assert [(frame.seq, frame.data) for frame in one] == [(2, b'{"a":1}'), (3, b'{"b":2}')]
-
-    async def test_it_answers(self, bus: Bus) -> None:
-        await bus.check()
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(10):
-            while not condition():
-                await asyncio.sleep(0.001)
-
-
-ORDER = {"pending": 0, "running": 1, "complete": 2, "error": 2}
-
-
-class AgentSuite:
-    """The promises of :class:`~sessile.agents.base.Agent`, behind a real session.
-
-    What the agent is asked: ``text`` for an answer with text, ``slow`` for one that goes on until
-    it is stopped, ``tool`` for one with at least one tool call, ``failing`` for one that fails;
-    what it cannot be made to do is None.
-    """
-
-    text = "hello"
-    slow: str | None = None
-    tool: str | None = None
-    failing: str | None = None
-
-    @pytest.fixture
-    async def agent(self) -> Agent:
-        raise NotImplementedError("give a fixture that makes the agent, not open yet")
-
-    async def test_what_it_yields_comes_in_order_and_is_settled(
-        self, agent: Agent, tmp_path: Path
-    ) -> None:
-        async with self.behind(agent, tmp_path) as app:
-            message = await self.answered(app, self.text)
-            assert message.status == "complete"
-            assert message.content
-            if self.tool is not None:
-                message = await self.answered(app, self.tool)
-                calls = [part for part in message.parts if isinstance(part, ToolCallPart)]
-                assert calls
-                assert {call.state for call in calls} <= {"complete", "error"}
-
-    async def test_it_lets_go_when_it_is_stopped_and_can_be_asked_again(
-        self, agent: Agent, tmp_path: Path
-    ) -> None:
-        if self.slow is None:
-            return
-        async with self.behind(agent, tmp_path) as app:
-            await self.answered(app, self.text)
-            before = asyncio.all_tasks()
-            async with app.session("s") as session:
-                await session.send(Draft([TextPart(self.slow)]))
-                events = self.events(app, session.row.seq)
-                async for event in events:
-                    if isinstance(event, DeltaEvent | PartEvent):
-                        break
-                await events.aclose()
-                assert await session.stop()
-                message = (await session.get_messages(1)).messages[0]
-            assert message.status == "stopped"
-            # Its turn is settled after two seconds in any case; its agent must be through by then.
-            async with asyncio.timeout(2):
-                while any("turn" in task.get_name() for task in asyncio.all_tasks() - before):
-                    await asyncio.sleep(0.01)
-            assert (await self.answered(app, self.text)).status == "complete"
-
-    async def test_a_failure_is_told_and_nothing_is_left_behind(
-        self, agent: Agent, tmp_path: Path
-    ) -> None:
-        tasks, processes = asyncio.all_tasks(), children()
-        async with self.behind(agent, tmp_path) as app:
-            if self.failing is not None:
-                message = await self.answered(app, self.failing)
-                assert message.status == "error"
-                assert isinstance(message.metadata, dict)
-                assert message.metadata["error"]["error"]
-            assert (await self.answered(app, self.text)).status == "complete"
-        async with asyncio.timeout(5):
-            while children() - processes or asyncio.all_tasks() - tasks:
-                await asyncio.sleep(0.01)
-
-    @asynccontextmanager
-    async def behind(self, agent: Agent, folder: Path) -> AsyncGenerator[Sessile, None]:
-        """A session server with this agent, which gives leave for everything."""
-        app = create_app(agent=agent, store=f"sqlite:///{folder}/sessile.db", approve="allow")
-        async with app.lifespan():
-            yield app
-
-    async def answered(self, app: Sessile, content: str) -> Message:
-        """Ask, check every event until the answer is settled, and return it."""
-        async with app.session("s") as session:
-            after = session.row.seq
-            await session.send(Draft([TextPart(content)]))
-        history, seq = History(), after
-        states: dict[str, int] = {}
-        async for event in self.events(app, after):
-            assert event.seq == seq + 1  # type: ignore[union-attr]
-            seq += 1
-            if isinstance(event, PartEvent) and isinstance(event.part, ToolCallPart):
-                call = event.part
-                assert ORDER[call.state] >= states.get(call.tool_call_id, 0), call
-                states[call.tool_call_id] = ORDER[call.state]
-            if isinstance(event, MessageEvent) and event.message.role == "assistant":
-                shown = history.messages()[-1] if history.messages()[1:] else event.message
-                assert shown.content == event.message.content
-                return event.message
-            history.apply(event)
-        raise AssertionError("the session ended")
-
-    async def events(self, app: Sessile, after: int) -> AsyncGenerator[Event, None]:
-        """Everything that happens in the session after a number."""
-        watcher, happened = app.watch("s", after), asyncio.Event()
-        watcher.listener = happened.set
-        try:
-            async with asyncio.timeout(60):
-                while not watcher.closed:
-                    happened.clear()
-                    for frame in await watcher.read():
-                        yield frame.event
-                        happened.set()
-                    await happened.wait()
-        finally:
-            app.leave(watcher)
-
-
-def children() -> set[str]:
-    """The processes that this one has begun, where /proc tells."""
-    found: set[str] = set()
-    for task in Path("/proc/self/task").glob("*/children"):
-        with suppress(OSError):
-            found.update(task.read_text().split())
-    return found

@@ -1,0 +1,17 @@
+"""What every store, every bus and every agent must do, as tests that an adapter's own suite
+inherits.
+
+    class TestMyStore(StoreSuite):
+        @pytest.fixture
+        async def make_store(self, tmp_path):
+            return lambda: MyStore(tmp_path / "x")
+
+Each call of what ``make_store`` gives opens the same store again, as a new process would. The
+tests are coroutines: run them with the anyio plugin of pytest (``anyio_mode = "auto"``).
+"""
+
+from sessile.testing.agents import AgentSuite
+from sessile.testing.buses import BusSuite
+from sessile.testing.stores import StoreSuite, Writer
+
+__all__ = ["AgentSuite", "BusSuite", "StoreSuite", "Writer"]

@@ -1,0 +1,62 @@
+"""An agent that speaks the Agent Client Protocol and does by the prompt what real ones do rarely.
+
+python acp_agent.py [can-load] [needs-login]
+"""
+
+import asyncio
+import sys
+from typing import Any
+
+import acp
+from acp.schema import AgentCapabilities, PlanEntry
+
+
+class Agent:
+    def on_connect(self, conn: Any) -> None:
+        self._client = conn
+        self._sessions = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def initialize(self, *_: Any, **__: Any) -> acp.InitializeResponse:
+        can = AgentCapabilities(load_session="can-load" in sys.argv)
+        return acp.InitializeResponse(protocol_version=1, agent_capabilities=can)
+
+    async def new_session(self, *_: Any, **__: Any) -> acp.NewSessionResponse:
+        if "needs-login" in sys.argv:
+            raise acp.RequestError.auth_required()
+        self._sessions += 1
+        return acp.NewSessionResponse(session_id=f"session-{self._sessions}")
+
+    async def load_session(self, session_id: str, **_: Any) -> acp.LoadSessionResponse:
+        async def replay() -> None:
+            for word in ("what ", "was ", "said"):
+                await asyncio.sleep(0.02)
+                await self._say(session_id, word)
+
+        task = asyncio.create_task(replay())
+        self._tasks.add(task)
+        return acp.LoadSessionResponse()
+
+    async def prompt(self, prompt: list[Any], session_id: str, **_: Any) -> acp.PromptResponse:
+        said = " / ".join(block.text for block in prompt)
+        reasons: dict[str, Any] = {"refuse": "refusal", "too long": "max_tokens"}
+        if said == "plan":
+            entry = PlanEntry(content="first", priority="low", status="pending")
+            await self._client.session_update(session_id, acp.update_plan([entry]))
+        while said == "deaf":
+            await self._say(session_id, "on ")
+            await asyncio.sleep(0.01)
+        if said == "crash":
+            raise acp.RequestError.internal_error({"details": "it broke"})
+        await self._say(session_id, f"{session_id} was told: {said}")
+        return acp.PromptResponse(stop_reason=reasons.get(said, "end_turn"))
+
+    async def cancel(self, session_id: str, **_: Any) -> None:
+        """It goes on."""
+
+    async def _say(self, session_id: str, words: str) -> None:
+        await self._client.session_update(session_id, acp.update_agent_message_text(words))
+
+
+if __name__ == "__main__":
+    asyncio.run(acp.run_agent(Agent()))  # type: ignore[arg-type]

@@ -1,0 +1,88 @@
+"""What ACP agents may do by the protocol, and real ones do rarely."""
+
+import asyncio
+import shlex
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sessile.agents.acp import ACPAgent
+from sessile.errors import SettingsError
+from tests.serving import Client, frames, serving
+
+SCRIPT = Path(__file__).parent / "acp_agent.py"
+
+
+@asynccontextmanager
+async def behind(folder: Path, *arguments: str) -> AsyncGenerator[Client, None]:
+    command = shlex.join([sys.executable, str(SCRIPT), *arguments])
+    async with serving(folder, agent=ACPAgent(command, folder)) as chat:
+        yield chat
+
+
+async def answered(chat: Client, content: str) -> dict[str, Any]:
+    message: dict[str, Any] = (await chat.send("s", content))[-2].data
+    return message
+
+
+async def test_a_history_that_is_told_after_the_load_is_no_answer(tmp_path: Path) -> None:
+    async with behind(tmp_path, "can-load") as chat:
+        assert (await answered(chat, "one"))["content"] == "session-1 was told: one"
+    async with behind(tmp_path, "can-load") as chat:
+        assert (await answered(chat, "two"))["content"] == "session-1 was told: two"
+
+
+async def test_an_agent_that_cannot_load_is_told_the_history(tmp_path: Path) -> None:
+    async with behind(tmp_path) as chat:
+        await answered(chat, "one")
+    async with behind(tmp_path) as chat:
+        content = (await answered(chat, "two"))["content"]
+        assert "User: one\n\nAssistant: session-1 was told: one" in content
+        assert content.endswith(" / two")
+
+
+async def test_a_plan_is_shown(tmp_path: Path) -> None:
+    async with behind(tmp_path) as chat:
+        part = (await answered(chat, "plan"))["parts"][0]
+        assert part["name"] == "plan"
+        assert part["data"] == [{"content": "first", "status": "pending", "priority": "low"}]
+
+
+async def test_the_ways_an_answer_ends(tmp_path: Path) -> None:
+    async with behind(tmp_path) as chat:
+        assert (await answered(chat, "too long"))["metadata"]["finishReason"] == "length"
+        for said, told in (("refuse", "refuses to go on"), ("crash", "it broke")):
+            events = await chat.send("s", said)
+            assert events[-3].data["status"] == "error"
+            assert told in events[-2].data["error"]
+        assert "session-1" in (await answered(chat, "and on"))["content"]
+
+
+async def test_an_agent_that_does_not_stop_is_asked_nothing_more_there(tmp_path: Path) -> None:
+    async with behind(tmp_path) as chat, chat.socket("s") as socket:
+        sending = asyncio.create_task(chat.send("s", "deaf"))
+        await frames(socket, until="delta")
+        assert await chat.stop("s")
+        assert (await sending)[-2].data["status"] == "stopped"
+        content = (await answered(chat, "and on"))["content"]
+        assert content.startswith("session-2 was told: ")
+        assert "User: deaf" in content
+
+
+async def test_an_agent_that_nobody_is_logged_in_to(tmp_path: Path) -> None:
+    async with behind(tmp_path, "needs-login") as chat:
+        events = await chat.send("s", "hello")
+        assert "log in" in events[-2].data["error"]
+
+
+async def test_what_is_no_agent_does_not_begin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sessile.agents.acp.START", 0.5)
+    agent = ACPAgent("sleep 100", tmp_path)
+    with pytest.raises(SettingsError, match="does not answer"):
+        await agent.open()
