@@ -38,6 +38,7 @@ class Agent:
         return acp.LoadSessionResponse()
 
     async def prompt(self, prompt: list[Any], session_id: str, **_: Any) -> acp.PromptResponse:
+        await asyncio.gather(*self._tasks)
         said = " / ".join(block.text for block in prompt)
         reasons: dict[str, Any] = {"refuse": "refusal", "too long": "max_tokens"}
         if said == "plan":
