@@ -1,10 +1,12 @@
 """Fixtures that many tests use."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests import real
+from tests.fake_models import FakeModels, served
 from tests.serving import Client, serving
 
 
@@ -27,6 +29,16 @@ def thorough(request: pytest.FixtureRequest) -> int:
 @pytest.fixture
 def anyio_backend() -> tuple[str, dict[str, bool]]:
     return "asyncio", {"use_uvloop": True}
+
+
+@pytest.fixture(scope="module")
+def models() -> Iterator[FakeModels]:
+    """The model behind real agents; its address is ``models.state.url``."""
+    real.install()
+    app = FakeModels()
+    with served(app) as url:
+        app.state.url = url
+        yield app
 
 
 @pytest.fixture

@@ -249,6 +249,13 @@ async def process(
             yield server, client
 
 
+@asynccontextmanager
+async def client_of(server: Process) -> AsyncGenerator[Client, None]:
+    client = Client(server.url)
+    async with client.http:
+        yield client
+
+
 def clean_environment() -> dict[str, str]:
     """The environment without what would configure the server."""
     return {

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +23,11 @@ from sessile.agents.opencode import OpenCodeAgent
 from sessile.agents.pydantic_ai import PydanticAIAgent
 from sessile.testing import AgentSuite
 from tests import real
-from tests.fake_models import FakeModels, served
+from tests.fake_models import FakeModels
 from tests.serving import LONG
 from tests.test_frameworks import ChatModel, Model, calls, graph
 
 pytestmark = pytest.mark.timeout(120)
-
-
-@pytest.fixture(scope="module")
-def models() -> Iterator[str]:
-    with served(FakeModels()) as url:
-        yield url
 
 
 class TestEcho(AgentSuite):
@@ -66,8 +60,10 @@ class TestOpenAI(AgentSuite):
     slow, failing = "[[endless]]", "[[http:401]]"
 
     @pytest.fixture
-    async def agent(self, models: str) -> Agent:
-        return OpenAIAgent("fake", client=AsyncOpenAI(base_url=f"{models}/v1", api_key="x"))
+    async def agent(self, models: FakeModels) -> Agent:
+        return OpenAIAgent(
+            "fake", client=AsyncOpenAI(base_url=f"{models.state.url}/v1", api_key="x")
+        )
 
 
 class TestPydanticAI(AgentSuite):
@@ -112,7 +108,6 @@ class _Real(AgentSuite):
     slow, failing = "[[endless]]", "[[http:401]]"
 
     def use(self, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-        real.install()
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
 
@@ -126,8 +121,10 @@ class TestOpenCode(_Real):
     tool = shell("bash")
 
     @pytest.fixture
-    async def agent(self, tmp_path: Path, models: str, monkeypatch: pytest.MonkeyPatch) -> Agent:
-        self.use(real.opencode_environment(tmp_path / "home", models), monkeypatch)
+    async def agent(
+        self, tmp_path: Path, models: FakeModels, monkeypatch: pytest.MonkeyPatch
+    ) -> Agent:
+        self.use(real.opencode_environment(tmp_path / "home", models.state.url), monkeypatch)
         return OpenCodeAgent(command=str(real.OPENCODE), directory=tmp_path)
 
 
@@ -135,8 +132,10 @@ class TestOpenCodeOverACP(_Real):
     tool = shell("bash")
 
     @pytest.fixture
-    async def agent(self, tmp_path: Path, models: str, monkeypatch: pytest.MonkeyPatch) -> Agent:
-        self.use(real.opencode_environment(tmp_path / "home", models), monkeypatch)
+    async def agent(
+        self, tmp_path: Path, models: FakeModels, monkeypatch: pytest.MonkeyPatch
+    ) -> Agent:
+        self.use(real.opencode_environment(tmp_path / "home", models.state.url), monkeypatch)
         return ACPAgent(f"{real.OPENCODE} acp", tmp_path)
 
 
@@ -144,6 +143,8 @@ class TestGeminiOverACP(_Real):
     tool = shell("run_shell_command")
 
     @pytest.fixture
-    async def agent(self, tmp_path: Path, models: str, monkeypatch: pytest.MonkeyPatch) -> Agent:
-        self.use(real.gemini_environment(tmp_path / "home", models), monkeypatch)
+    async def agent(
+        self, tmp_path: Path, models: FakeModels, monkeypatch: pytest.MonkeyPatch
+    ) -> Agent:
+        self.use(real.gemini_environment(tmp_path / "home", models.state.url), monkeypatch)
         return ACPAgent(real.GEMINI, tmp_path)

@@ -3,8 +3,6 @@
 import asyncio
 import subprocess
 import sys
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,7 @@ import pytest
 
 from tests import real
 from tests.fake_models import FakeModels, Step, served
-from tests.serving import Client, Process, clean_environment
+from tests.serving import Process, clean_environment, client_of
 from tests.test_approvals import question
 from tests.test_docs import ROOT, console, python_files
 
@@ -94,10 +92,3 @@ async def answered(server: Process, tool: str, decision: dict[str, Any]) -> dict
         assert (await chat.http.post(path, json=decision)).status_code == 200
         message: dict[str, Any] = (await sending)[-2].data
         return message
-
-
-@asynccontextmanager
-async def client_of(server: Process) -> AsyncGenerator[Client, None]:
-    client = Client(server.url)
-    async with client.http:
-        yield client

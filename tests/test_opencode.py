@@ -15,22 +15,13 @@ import pytest
 from sessile.agents import opencode_server
 from sessile.agents.opencode import OpenCodeAgent
 from tests import real
-from tests.fake_models import FakeModels, served
+from tests.fake_models import FakeModels
 from tests.serving import Client, Process, frames, serving
 from tests.test_approvals import answer, question
 
 pytestmark = pytest.mark.timeout(120)
 
 PASSWORD = "correct horse"
-
-
-@pytest.fixture(scope="module")
-def models() -> Iterator[FakeModels]:
-    real.install()
-    app = FakeModels()
-    with served(app) as url:
-        app.state.url = url
-        yield app
 
 
 @pytest.fixture(scope="module")

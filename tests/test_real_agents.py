@@ -10,15 +10,15 @@ import os
 import signal
 import subprocess
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
 from tests import real
-from tests.fake_models import FakeModels, served
-from tests.serving import Client, Event, Process, frames, kinds, text
+from tests.fake_models import FakeModels
+from tests.serving import Client, Event, Process, client_of, frames, kinds, text
 from tests.test_approvals import question
 
 pytestmark = pytest.mark.timeout(120)
@@ -57,15 +57,6 @@ KINDS = {
 }
 
 
-@pytest.fixture(scope="module")
-def models() -> Iterator[FakeModels]:
-    real.install()
-    app = FakeModels()
-    with served(app) as url:
-        app.state.url = url
-        yield app
-
-
 @pytest.fixture(params=KINDS, scope="module")
 def kind(request: pytest.FixtureRequest) -> Kind:
     return KINDS[request.param]
@@ -94,13 +85,6 @@ def server(
 @pytest.fixture
 async def chat(server: Process) -> AsyncGenerator[Client, None]:
     async with client_of(server) as client:
-        yield client
-
-
-@asynccontextmanager
-async def client_of(server: Process) -> AsyncGenerator[Client, None]:
-    client = Client(server.url)
-    async with client.http:
         yield client
 
 

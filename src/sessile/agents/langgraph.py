@@ -20,12 +20,10 @@ from langgraph.types import Command, Interrupt
 
 from sessile.agents.base import Decision, Output, Turn, Usage
 from sessile.agents.conversation import Limits
-from sessile.agents.rounds import Paragraphs, result, rounds
+from sessile.agents.rounds import Paragraphs, contents, result, rounds
 from sessile.types import (
-    FilePart,
     Message,
     ReasoningPart,
-    TextPart,
     ToolCallPart,
     decode_json,
     new_id,
@@ -214,7 +212,7 @@ def _decided(decision: Decision) -> dict[str, str]:
 
 def _as_known(message: Message) -> list[BaseMessage]:
     if message.role == "user":
-        return [HumanMessage(_contents(message), id=message.id)]
+        return [HumanMessage(contents(message), id=message.id)]
     if message.role == "system":
         return [SystemMessage(message.content, id=message.id)]
     found: list[BaseMessage] = []
@@ -240,20 +238,6 @@ def _as_known(message: Message) -> list[BaseMessage]:
 
 def _arguments(call: ToolCallPart) -> dict[str, Any]:
     return call.tool_input if isinstance(call.tool_input, dict) else {"input": call.tool_input}
-
-
-def _contents(message: Message) -> Any:
-    if not any(isinstance(part, FilePart) for part in message.parts):
-        return message.content
-    contents: list[dict[str, Any]] = []
-    for part in message.parts:
-        if isinstance(part, TextPart):
-            contents.append({"type": "text", "text": part.content})
-        elif isinstance(part, FilePart) and part.media_type.startswith("image/"):
-            contents.append({"type": "image_url", "image_url": {"url": part.url}})
-        elif isinstance(part, FilePart):
-            contents.append({"type": "text", "text": f"[a file: {part.media_type}]"})
-    return contents
 
 
 def _jsonable(value: Any) -> Any:

@@ -1,7 +1,6 @@
 """Any server that speaks the OpenAI chat-completions protocol, through the official package."""
 
 from collections.abc import AsyncGenerator
-from typing import Any
 
 from openai import (
     APIConnectionError,
@@ -14,8 +13,9 @@ from openai.types import CompletionUsage
 from openai.types.chat import ChatCompletionChunk, ChatCompletionMessageParam
 
 from sessile.agents.base import Output, Turn, Usage
+from sessile.agents.rounds import contents
 from sessile.errors import AgentError, SettingsError
-from sessile.types import FilePart, Message, ReasoningPart, TextPart
+from sessile.types import FilePart, Message, ReasoningPart
 
 # What compatible servers call the thoughts in a delta: DeepSeek and vLLM · OpenRouter and Ollama.
 _REASONING = ("reasoning_content", "reasoning")
@@ -118,7 +118,7 @@ def _outputs(chunk: ChatCompletionChunk) -> list[Output]:
 
 def _as_param(message: Message) -> list[ChatCompletionMessageParam]:
     if message.role == "user" and any(isinstance(part, FilePart) for part in message.parts):
-        return [{"role": "user", "content": _contents(message)}]
+        return [{"role": "user", "content": contents(message)}]
     if not message.content:
         return []
     if message.role == "assistant":
@@ -126,18 +126,6 @@ def _as_param(message: Message) -> list[ChatCompletionMessageParam]:
     if message.role == "system":
         return [{"role": "system", "content": message.content}]
     return [{"role": "user", "content": message.content}]
-
-
-def _contents(message: Message) -> list[Any]:
-    contents: list[Any] = []
-    for part in message.parts:
-        if isinstance(part, TextPart):
-            contents.append({"type": "text", "text": part.content})
-        elif isinstance(part, FilePart) and part.media_type.startswith("image/"):
-            contents.append({"type": "image_url", "image_url": {"url": part.url}})
-        elif isinstance(part, FilePart):
-            contents.append({"type": "text", "text": f"[a file: {part.media_type}]"})
-    return contents
 
 
 def _sentence(error: APIError) -> str:

@@ -1,11 +1,11 @@
-"""An answer as model providers want it in a history: rounds of text and the tools then called."""
+"""Messages as model providers want them in a history: rounds of text and the tools then called."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from msgspec import UNSET
 
 from sessile.fold import UNFINISHED
-from sessile.types import Message, TextPart, ToolCallPart, encode
+from sessile.types import FilePart, Message, TextPart, ToolCallPart, encode
 
 
 class Round(NamedTuple):
@@ -52,6 +52,21 @@ class Paragraphs:
     def interrupt(self) -> None:
         """Something else stands here."""
         self._last = ""
+
+
+def contents(message: Message) -> Any:
+    """A user's message as OpenAI has it, and LangChain too: text, or blocks where there are files."""
+    if not any(isinstance(part, FilePart) for part in message.parts):
+        return message.content
+    blocks: list[dict[str, Any]] = []
+    for part in message.parts:
+        if isinstance(part, TextPart):
+            blocks.append({"type": "text", "text": part.content})
+        elif isinstance(part, FilePart) and part.media_type.startswith("image/"):
+            blocks.append({"type": "image_url", "image_url": {"url": part.url}})
+        elif isinstance(part, FilePart):
+            blocks.append({"type": "text", "text": f"[a file: {part.media_type}]"})
+    return blocks
 
 
 def result(call: ToolCallPart) -> str:
