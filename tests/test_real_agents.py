@@ -252,6 +252,42 @@ async def test_a_stop_in_mid_tool(chat: Client, kind: Kind, s: str) -> None:
     assert (await chat.send(s, "and on"))[-2].data["content"] == "Echo: and on"
 
 
+async def test_a_stop_while_it_asks(chat: Client, kind: Kind, s: str, server: Process) -> None:
+    mark = server.folder / "work" / f"{s}.ask"
+    async with chat.socket(s) as socket:
+        sending = asyncio.create_task(chat.send(s, kind.run(f"touch {mark}")))
+        await question(socket)
+        assert await chat.stop(s)
+        (call,) = tool_calls((await sending)[-2].data)
+    assert (call["state"], call["approval"]["state"]) == ("error", "expired")
+    events = await answered(chat, s, kind.run(f"touch {mark}.2"), True)
+    assert [call["state"] for call in tool_calls(events[-2].data)] == ["complete"]
+    assert [path.name for path in mark.parent.glob(f"{s}*")] == [f"{s}.ask.2"]
+
+
+async def test_a_session_that_is_deleted_in_mid_turn_stops_its_agent(
+    chat: Client, models: FakeModels, s: str
+) -> None:
+    async with chat.socket(s) as socket:
+        sending = asyncio.create_task(chat.send(s, "[[endless]]"))
+        await frames(socket, until="delta")
+        models.left.clear()
+        assert (await chat.http.delete(f"/sessions/{s}")).status_code == 204
+        await sending
+    assert await asyncio.to_thread(models.left.wait, 10)
+    assert (await chat.send(s, "anew"))[-2].data["content"] == "Echo: anew"
+
+
+async def test_much_output_is_shown_now_and_then_and_whole_at_the_end(
+    chat: Client, kind: Kind, s: str
+) -> None:
+    command = "echo ask; seq 1 600 | while read i; do echo line $i; sleep 0.002; done"
+    events = await answered(chat, s, kind.run(command), True)
+    (call,) = tool_calls(events[-2].data)
+    assert "line 600" in call["toolOutput"]
+    assert [event.data["type"] for event in events].count("part") < 40
+
+
 @pytest.mark.parametrize("status", [401, 500])
 async def test_a_provider_that_refuses(chat: Client, s: str, status: int) -> None:
     events = await chat.send(s, f"[[http:{status}]]")
