@@ -18,6 +18,7 @@ NEEDED = {
     "git": "git",
     "mount": "mount",
     "pgrep": "procps",
+    "tmux": "tmux",
     "unshare": "util-linux",
 }
 

@@ -170,6 +170,13 @@ def test_every_other_command_of_the_docs_is_one_that_exists() -> None:
             elif "sessile serve" in line:
                 for flag in re.findall(r"--[a-z-]+", re.sub('".*?"', "", line)):
                     assert flag in flags, line
+            elif client := re.search(
+                r"uv run sessile ((?:chat|sessions \w+|export|import)\b)", line
+            ):
+                # What they do is tested in tests/test_terminal.py.
+                help = shell(f"{sys.executable} -m sessile {client[1]} --help", ROOT).stdout
+                for flag in re.findall(r"--[a-z-]+", line):
+                    assert flag in help, line
             else:
                 raise AssertionError(f"{page.name}: nothing tests {line!r}")
 
@@ -192,11 +199,11 @@ def test_the_protocol_page_has_every_code() -> None:
     def codes(error: type[errors.SessileError]) -> set[str]:
         return {error.code}.union(*(codes(child) for child in error.__subclasses__()))
 
-    silent = {"conflict", "unavailable", "settings_error", "agent_error"}
+    silent = {"conflict", "unavailable", "settings_error", "agent_error", "remote_error"}
     for code in codes(errors.SessileError) - silent:
         assert f"`{code}`" in page, code
     drawn = errors.__doc__ or ""
-    for code in codes(errors.SessileError) - {"settings_error", "agent_error"}:
+    for code in codes(errors.SessileError) - {"settings_error", "agent_error", "remote_error"}:
         assert code in drawn
 
 

@@ -24,6 +24,7 @@
     │   ├── StoreUnavailable          503 store_unavailable
     │   └── ShuttingDown              503 shutting_down
     ├── AgentError                    an agent's own words; shown to the clients
+    ├── RemoteError                   ends a command that talks to a server with one line and exit 1
     └── SettingsError                 ends the start with one line and exit 2
 
 The text of an error is a sentence for a person: what is wrong, and where it can be known, what
@@ -193,6 +194,16 @@ class AgentError(SessileError):
     """
 
     code = "agent_error"
+
+
+class RemoteError(SessileError):
+    """The server refused, or does not answer."""
+
+    code = "remote_error"
+
+    def __init__(self, message: str | None = None, code_of_server: str = "") -> None:
+        super().__init__(message)
+        self.code_of_server = code_of_server
 
 
 class SettingsError(SessileError):

@@ -249,10 +249,8 @@ def _opencode(url: str, settings: Settings) -> Agent:
         raise SettingsError(
             f"the agent opencode needs a URL such as opencode:http://127.0.0.1:4096, not {url}"
         )
-    try:
-        from sessile.agents.opencode import OpenCodeAgent
-    except ImportError as error:
-        raise _missing("opencode", "opencode", error) from error
+    from sessile.agents.opencode import OpenCodeAgent
+
     return OpenCodeAgent(
         url or None,
         settings.opencode_command,

@@ -1,19 +1,16 @@
-"""The command line."""
+"""``sessile serve``: the server, in a process of its own."""
 
-import argparse
 import asyncio
 import gc
 import logging
 import resource
 import signal
 import socket
-import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
-from dataclasses import Field, fields
 from importlib.metadata import version
 from ipaddress import ip_address
-from typing import Any, NoReturn
+from typing import Any
 
 import uvicorn
 
@@ -21,67 +18,6 @@ from sessile.errors import SettingsError
 from sessile.http.frames import FramesProtocol
 from sessile.server import Sessile, create_app
 from sessile.settings import Settings, from_environment
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """``sessile``: exits 0 at a clean end and 2 if it cannot start."""
-    given = vars(_parser().parse_args(arguments))
-    del given["command"]
-    try:
-        _serve(given)
-    except SettingsError as error:
-        print(f"sessile: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        pass
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}; {self.prog} --help says what there is\n")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="sessile", description="A home for every AI chat session.")
-    parser.add_argument("--version", action="version", version=f"sessile {version('sessile')}")
-    commands = parser.add_subparsers(dest="command", required=True)
-    serve = commands.add_parser(
-        "serve",
-        help="run the server",
-        description="Run the server. Every flag is also an environment variable: "
-        "--store is SESSILE_STORE, and so on.",
-    )
-    serve.add_argument(
-        "app",
-        nargs="?",
-        default=argparse.SUPPRESS,
-        metavar="module:function",
-        help="a Python function that answers; the same as --agent",
-    )
-    for setting in fields(Settings):
-        _add_flag(serve, setting)
-    return parser
-
-
-def _add_flag(parser: argparse.ArgumentParser, setting: Field[Any]) -> None:
-    flag = f"--{setting.name.replace('_', '-')}"
-    default = setting.default
-    shown = "" if default in ("", False, ()) else f" (default: {default})"
-    options: dict[str, Any] = {
-        "help": setting.metadata["help"].replace("%", "%%") + shown,
-        "default": argparse.SUPPRESS,
-    }
-    if isinstance(default, bool):
-        parser.add_argument(flag, action="store_true", **options)
-        return
-    options["metavar"] = setting.metadata["metavar"]
-    if isinstance(default, tuple):
-        parser.add_argument(flag, action="append", **options)
-    else:
-        kind: type = type(default)
-        parser.add_argument(flag, type=kind, **options)
 
 
 def _settings(given: dict[str, Any]) -> Settings:
@@ -96,7 +32,11 @@ def _settings(given: dict[str, Any]) -> Settings:
     return Settings(**(from_environment() | given))
 
 
-def _serve(given: dict[str, Any]) -> None:
+def serve(given: dict[str, Any]) -> int:
+    """Serve until a signal to end.
+
+    Raises :class:`~sessile.errors.SettingsError` where it cannot begin.
+    """
     settings = _settings(given)
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s"
@@ -109,8 +49,9 @@ def _serve(given: dict[str, Any]) -> None:
     app = create_app(settings)
     _allow_many_files()
     listener = _listen(settings)
-    with listener:
+    with listener, suppress(KeyboardInterrupt):
         _run(app, listener, settings)
+    return 0
 
 
 def _is_loopback(host: str) -> bool:

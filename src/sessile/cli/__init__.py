@@ -1,0 +1,161 @@
+"""The command line: one module for each command, loaded when it is asked for."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import Field, fields
+from importlib.metadata import version
+from typing import Any, NoReturn
+
+from sessile.errors import RemoteError, SettingsError
+from sessile.settings import Settings
+
+SERVER = "http://127.0.0.1:8787"
+INTERRUPTED = 130  # what a shell gives a command that Ctrl-C ended
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """``sessile``: exits 0 at a clean end, 1 where it failed, 2 where it cannot begin."""
+    given = vars(_parser().parse_args(arguments))
+    run: Callable[[dict[str, Any]], int] = given.pop("run")
+    try:
+        status = run(given)
+    except SettingsError as error:
+        print(f"sessile: {error}", file=sys.stderr)
+        status = 2
+    except RemoteError as error:
+        print(f"sessile: {error}", file=sys.stderr)
+        status = 1
+    except KeyboardInterrupt:
+        status = INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read the output has seen enough; nothing more may be written at the exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
+    sys.exit(status)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; {self.prog} --help says what there is\n")
+
+
+def _serve(given: dict[str, Any]) -> int:
+    from sessile.cli.serve import serve
+
+    return serve(given)
+
+
+def _chat(given: dict[str, Any]) -> int:
+    from sessile.cli.chat import chat
+
+    return chat(**given)
+
+
+def _sessions(given: dict[str, Any]) -> int:
+    from sessile.cli import sessions
+
+    action: Callable[..., int] = getattr(sessions, given.pop("action"))
+    return action(**given)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="sessile", description="A home for every AI chat session.")
+    parser.add_argument("--version", action="version", version=f"sessile {version('sessile')}")
+    commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
+    _add_serve(commands.add_parser("serve", help="run the server", description=_ABOUT_SERVE))
+    chat = _add_client(commands, "chat", "chat in the terminal", _chat)
+    chat.add_argument("session", nargs="?", help="the session to go on with; a new one by default")
+    chat.add_argument(
+        "--history", type=int, default=10, metavar="COUNT", help="messages shown at the beginning"
+    )
+    kinds = commands.add_parser("sessions", help="list, show, delete and archive sessions")
+    _add_sessions(kinds.add_subparsers(dest="kind", required=True, parser_class=_Parser))
+    export = _add_client(commands, "export", "write a session into a file", _sessions)
+    export.add_argument("session")
+    export.add_argument("--format", choices=("json", "markdown", "sqlite"), default="json")
+    export.add_argument("--output", metavar="FILE", help="standard output by default")
+    export.set_defaults(action="export")
+    import_ = _add_client(commands, "import", "make a session of an exported file", _sessions)
+    import_.add_argument("file", help="in JSON, or as a SQLite file; - for standard input")
+    import_.add_argument("--id", help="another id than the exported session's")
+    import_.set_defaults(action="import_")
+    parser.set_defaults(command=None)
+    return parser
+
+
+def _add_sessions(kinds: Any) -> None:
+    ls = _add_client(kinds, "ls", "the sessions by their newest activity", _sessions)
+    ls.add_argument("--query", metavar="TEXT", help="a part of the title or the id")
+    ls.add_argument("--archived", action="store_true", help="the archived ones")
+    ls.add_argument("--limit", type=int, default=25, metavar="COUNT")
+    ls.set_defaults(action="ls")
+    show = _add_client(kinds, "show", "a session and its newest messages", _sessions)
+    show.add_argument("session")
+    show.add_argument("--limit", type=int, default=25, metavar="COUNT")
+    show.set_defaults(action="show")
+    rm = _add_client(kinds, "rm", "delete sessions and all they have", _sessions)
+    rm.add_argument("session", nargs="+")
+    rm.set_defaults(action="rm")
+    archive = _add_client(kinds, "archive", "put sessions away", _sessions)
+    archive.add_argument("session", nargs="+")
+    archive.add_argument("--undo", action="store_true", help="take them out again")
+    archive.set_defaults(action="archive")
+
+
+def _add_client(
+    commands: Any, name: str, help: str, run: Callable[[dict[str, Any]], int]
+) -> argparse.ArgumentParser:
+    """A command that talks to a running server."""
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=help)
+    parser.add_argument(
+        "--server",
+        metavar="URL",
+        default=os.environ.get("SESSILE_SERVER", SERVER),
+        help=f"the server to talk to, also SESSILE_SERVER (default: {SERVER})",
+    )
+    parser.add_argument("--json", action="store_true", help="for programs: the server's own JSON")
+    parser.set_defaults(run=lambda given: run(_without(given, "command", "kind")))
+    return parser
+
+
+def _without(given: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in given.items() if name not in names}
+
+
+_ABOUT_SERVE = "Run the server. Every flag is also an environment variable: --store is SESSILE_STORE, and so on."
+
+
+def _add_serve(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "app",
+        nargs="?",
+        default=argparse.SUPPRESS,
+        metavar="module:object",
+        help="a Python agent that answers; the same as --agent",
+    )
+    for setting in fields(Settings):
+        _add_flag(parser, setting)
+    parser.set_defaults(run=lambda given: _serve(_without(given, "command")))
+
+
+def _add_flag(parser: argparse.ArgumentParser, setting: Field[Any]) -> None:
+    flag = f"--{setting.name.replace('_', '-')}"
+    default = setting.default
+    shown = "" if default in ("", False, ()) else f" (default: {default})"
+    options: dict[str, Any] = {
+        "help": setting.metadata["help"].replace("%", "%%") + shown,
+        "default": argparse.SUPPRESS,
+    }
+    if isinstance(default, bool):
+        parser.add_argument(flag, action="store_true", **options)
+        return
+    options["metavar"] = setting.metadata["metavar"]
+    if isinstance(default, tuple):
+        parser.add_argument(flag, action="append", **options)
+    else:
+        kind: type = type(default)
+        parser.add_argument(flag, type=kind, **options)

@@ -1,0 +1,172 @@
+"""A running server, as the commands speak to it: by the protocol that everybody has."""
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import httpx2
+
+from sessile.errors import RemoteError
+from sessile.sse import Parser
+from sessile.types import decode_json, new_id
+
+PATIENCE = 60.0  # seconds that a server may be away in the middle of an answer
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0  # seconds between attempts, which double
+SILENCE = 40.0  # seconds; a server that has nothing to say says so every 15
+CHUNK = 64 * 1024
+_TRY_AGAIN = frozenset({"shutting_down", "store_unavailable"})
+
+
+class Remote:
+    """``call`` and ``turn`` raise :class:`~sessile.errors.RemoteError` with what to tell."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+        timeout = httpx2.Timeout(30, read=SILENCE)
+        try:
+            self._http = httpx2.Client(base_url=self.url, timeout=timeout)
+        except (httpx2.InvalidURL, ValueError) as error:
+            raise RemoteError(f"{url} is no address of a server: {error}") from error
+
+    def call(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
+        """One request; its JSON."""
+        query = {name: value for name, value in query.items() if value is not None}
+        response = self._asked(method, path, json=body, params=query)
+        return response.json() if response.content else None
+
+    def download(self, path: str, out: IO[bytes], told: Callable[[int], None]) -> None:
+        """A file, piece by piece; ``told`` is given how many bytes each has."""
+        try:
+            with self._http.stream("GET", path) as response:
+                if response.status_code >= 400:
+                    response.read()
+                    raise _refusal(response)
+                for chunk in response.iter_bytes(CHUNK):
+                    out.write(chunk)
+                    told(len(chunk))
+        except httpx2.HTTPError as error:
+            raise self._away(error) from error
+
+    def upload(self, path: str, file: IO[bytes], told: Callable[[int], None], **query: Any) -> Any:
+        """Send a file, piece by piece; the JSON of the answer."""
+
+        def chunks() -> Iterator[bytes]:
+            while chunk := file.read(CHUNK):
+                yield chunk
+                told(len(chunk))
+
+        query = {name: value for name, value in query.items() if value is not None}
+        return self._asked("POST", path, content=chunks(), params=query).json()
+
+    def turn(self, session: str, parts: list[Any], id: str | None = None) -> "Turn":
+        """Send a message, or with the id of one that was sent, its turn."""
+        return Turn(self, session, parts, id or new_id())
+
+    def _asked(self, method: str, path: str, **request: Any) -> httpx2.Response:
+        try:
+            response = self._http.request(method, path, **request)
+        except httpx2.HTTPError as error:
+            raise self._away(error) from error
+        if response.status_code >= 400:
+            raise _refusal(response)
+        return response
+
+    def _away(self, error: Exception) -> RemoteError:
+        why = str(error) or type(error).__name__
+        return RemoteError(f"no server answers at {self.url} ({why}); is `sessile serve` running?")
+
+
+class Turn:
+    """A message and what comes of it. ``events`` may be read again after an interruption: it goes
+    on after what was read."""
+
+    def __init__(self, remote: Remote, session: str, parts: list[Any], id: str) -> None:
+        self.session = session
+        self._remote = remote
+        self._body = {"id": id, "parts": parts}
+        self._last = 0
+        self._over = False
+
+    def events(self) -> Iterator[dict[str, Any]]:
+        """Each event of the turn once, though the server may go and come back meanwhile."""
+        away_since: float | None = None
+        pause = FIRST_PAUSE
+        while not self._over:
+            try:
+                for event in self._stream():
+                    away_since, pause = None, FIRST_PAUSE
+                    yield event
+            except (httpx2.HTTPError, _Again) as error:
+                now = time.monotonic()
+                away_since = away_since or now
+                # What was never taken needs no patience: nothing was begun.
+                if not self._last or now - away_since > PATIENCE:
+                    raise self._remote._away(error) from error
+                time.sleep(pause * random.uniform(0.5, 1))
+                pause = min(pause * 2, LONGEST_PAUSE)
+
+    def stop(self) -> None:
+        self._remote.call("POST", f"/chat/{self.session}/stop")
+
+    def approve(self, id: str, approve: bool, always: bool = False, message: str = "") -> bool:
+        """Answer a question of the turn; False if it was answered already."""
+        body = {"approve": approve, "always": always, "message": message}
+        try:
+            self._remote.call("POST", f"/chat/{self.session}/approvals/{id}", body)
+        except RemoteError as error:
+            if error.code_of_server == "approval_answered":
+                return False
+            raise
+        return True
+
+    def _stream(self) -> Iterator[dict[str, Any]]:
+        parser = Parser()
+        path = f"/chat/{self.session}"
+        with self._remote._http.stream("POST", path, json=self._body) as response:
+            if response.status_code >= 400:
+                response.read()
+                refusal = _refusal(response)
+                if refusal.code_of_server in _TRY_AGAIN:
+                    raise _Again(str(refusal))
+                raise refusal
+            for chunk in response.iter_raw():
+                for sent in parser.feed(chunk):
+                    event = decode_json(sent.data)
+                    if sent.event == "done":
+                        self._over = True
+                        return
+                    if event.get("code") in _TRY_AGAIN:
+                        break
+                    if sent.id is not None and int(sent.id) <= self._last:
+                        continue
+                    self._last = max(self._last, int(sent.id or 0))
+                    yield event
+        raise _Again("the server ended in the middle")
+
+
+class _Again(Exception):
+    """The server is there again soon."""
+
+
+def _refusal(response: httpx2.Response) -> RemoteError:
+    try:
+        body = decode_json(response.content)
+        return RemoteError(body["error"], body["code"])
+    except (ValueError, KeyError, TypeError):
+        return RemoteError(f"the server answered {response.status_code}")
+
+
+def session_path(session: str, rest: str = "") -> str:
+    """The address of a session; raises for what cannot be one."""
+    if not session or "/" in session or "?" in session or "#" in session:
+        raise RemoteError(f"{session!r} is no session id")
+    return f"/sessions/{session}{rest}"
+
+
+def file_to_read(name: str) -> Path:
+    path = Path(name)
+    if not path.is_file():
+        raise RemoteError(f"there is no file {name}")
+    return path

@@ -1,0 +1,190 @@
+"""What is said in a session, on a terminal: Markdown as it comes, and tools as lines."""
+
+import re
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.markdown import Markdown
+from rich.padding import Padding
+from rich.text import Text
+
+LINES = 12  # of a tool's output that are shown
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_FENCE = re.compile(r"^ {0,3}(```|~~~)", re.MULTILINE)
+_MARKS = {"complete": ("✓", "green"), "error": ("✗", "red")}
+
+
+def clean(text: str) -> str:
+    """Text that does nothing to a terminal but stand there."""
+    return _CONTROLS.sub("", text.expandtabs())
+
+
+class Screen:
+    """Shows messages and answers in the making; on anything but a terminal as plain text."""
+
+    def __init__(self) -> None:
+        self.console = Console(highlight=False)
+        self._rich = self.console.is_terminal
+        self._live: Live | None = None
+        self._part = -1
+        self._kind = ""
+        self._rest = ""  # text that is not settled on the screen yet
+        self._states: dict[str, str] = {}
+        self._at_line_start = True
+
+    def note(self, text: str) -> None:
+        """Something that nobody in the session said."""
+        self.settle()
+        if self._rich:
+            self.console.print(Text(clean(text), style="dim"))
+        else:
+            print(clean(text), file=sys.stderr)
+
+    def message(self, message: dict[str, Any]) -> None:
+        """A whole message of the history."""
+        self.settle()
+        if message["role"] == "user":
+            self.console.print(Text(f"› {clean(message['content'])}", style="bold"))
+        else:
+            for index, part in enumerate(message["parts"]):
+                self.part(index, part)
+        self.end(message)
+
+    def delta(self, event: dict[str, Any]) -> None:
+        """More of an answer's text, or of its thoughts."""
+        if (event["part"], event["kind"]) != (self._part, self._kind):
+            self.settle()
+            self._part, self._kind = event["part"], event["kind"]
+        self._write(event["text"])
+
+    def part(self, index: int, part: dict[str, Any]) -> None:
+        """A part that is whole, or a tool call as it stands."""
+        kind = part["type"]
+        if kind in ("text", "reasoning"):
+            self.settle()
+            self._part, self._kind = index, kind
+            self._write(part["content"])
+            self.settle()
+        elif kind == "tool-call":
+            self._tool(part)
+        elif kind == "data" and part["name"] == "plan":
+            self.settle()
+            for step in part["data"]:
+                done = "x" if step.get("status") == "completed" else " "
+                self._line(f"[{done}] {step.get('content', '')}", "cyan")
+        elif kind in ("file", "source"):
+            self.settle()
+            self._line(f"{part.get('filename') or part.get('title') or kind}: {part['url'][:200]}")
+
+    def end(self, message: dict[str, Any]) -> None:
+        """The answer is settled: what is to be said of how it ended."""
+        self.settle()
+        self._states = {}
+        if message["status"] not in ("complete", "queued", "streaming"):
+            error = message.get("metadata", {}).get("error", {}).get("error", "")
+            self._line(f"[{message['status']}{f': {error}' if error else ''}]", "red")
+
+    def settle(self) -> None:
+        """What was shown stays as it is."""
+        rest, self._rest = self._rest, ""
+        if self._live is not None:
+            self._live.update(Text(""))
+            self._live.stop()
+            self._live = None
+        if rest.strip() and self._rich:
+            self._print(rest)
+        elif not self._rich and not self._at_line_start:
+            print(flush=True)
+            self._at_line_start = True
+        self._part = -1
+
+    # How text comes -----------------------------------------------------------------------------
+
+    def _write(self, text: str) -> None:
+        text = clean(text)
+        if not self._rich:
+            if self._kind == "text":
+                print(text, end="", flush=True)
+                self._at_line_start = text.endswith("\n") if text else self._at_line_start
+            return
+        self._rest += text
+        settled = _settled(self._rest)
+        if settled:
+            self._stop_live()
+            self._print(self._rest[:settled])
+            self._rest = self._rest[settled:]
+        if self._live is None:
+            # What does not fit is left out until its paragraph is whole.
+            self._live = Live(console=self.console, transient=True, refresh_per_second=12)
+            self._live.start()
+        self._live.update(self._shown(self._rest))
+
+    def _stop_live(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def _print(self, text: str) -> None:
+        if text.strip():
+            self.console.print(self._shown(text))
+
+    def _shown(self, text: str) -> Any:
+        if self._kind == "reasoning":
+            return Padding(Text(text.strip(), style="dim italic"), (0, 0, 1, 2))
+        return Padding(Markdown(text.strip("\n"), hyperlinks=False), (0, 0, 1, 0))
+
+    # Tools --------------------------------------------------------------------------------------
+
+    def _tool(self, call: dict[str, Any]) -> None:
+        id, state = call["toolCallId"], call["state"]
+        known = self._states.get(id)
+        self._states[id] = state
+        if state == known or (state == "pending" and not call["toolInput"]):
+            return
+        self.settle()
+        if known not in ("running", "named"):
+            self._line(f"⚙ {call['toolName']} {_input(call['toolInput'])}", "yellow")
+        if state == "pending":
+            self._states[id] = "named"
+        if state in _MARKS:
+            mark, style = _MARKS[state]
+            output = call.get("error") if state == "error" else call.get("toolOutput", "")
+            self._line(f"  {mark} {_output(output)}", style)
+
+    def _line(self, text: str, style: str = "") -> None:
+        text = clean(text)
+        if self._rich:
+            self.console.print(Text(text, style=style))
+        else:
+            print(text, flush=True)
+
+
+def _settled(text: str) -> int:
+    """How much of a text will look the same whatever follows: its whole paragraphs and fences."""
+    end = text.rfind("\n\n")
+    while end > 0:
+        if len(_FENCE.findall(text[:end])) % 2 == 0:
+            return end + 2
+        end = text.rfind("\n\n", 0, end)
+    return 0
+
+
+def _input(value: Any) -> str:
+    if isinstance(value, dict):
+        named = ", ".join(f"{name}: {item}" for name, item in value.items())
+        text = str(value["command"]) if "command" in value else named
+    else:
+        text = str(value)
+    first, _, more = text.partition("\n")
+    return first[:160] + (" …" if more or len(first) > 160 else "")
+
+
+def _output(value: Any) -> str:
+    text = value if isinstance(value, str) else str(value)
+    lines = text.rstrip().splitlines() or [""]
+    shown = [line[:200] for line in lines[:LINES]]
+    if len(lines) > LINES:
+        shown.append(f"… {len(lines) - LINES} more lines")
+    return "\n    ".join(shown)

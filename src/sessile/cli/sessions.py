@@ -1,0 +1,159 @@
+"""``sessile sessions``, ``export`` and ``import``."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.table import Table
+
+from sessile.cli.remote import Remote, file_to_read, session_path
+from sessile.cli.screen import Screen, clean
+from sessile.errors import RemoteError
+from sessile.types import encode
+
+
+def ls(server: str, json: bool, query: str | None, archived: bool, limit: int) -> int:
+    """A line for each session; on anything but a terminal with tabs between the fields."""
+    found = Remote(server).call(
+        "GET", "/sessions", limit=limit, q=query, archived=str(archived).lower()
+    )
+    if json:
+        return _print_json(found)
+    console = Console(highlight=False)
+    rows = [
+        (s["id"], s["status"], str(s["messageCount"]), _when(s["updatedAt"]), clean(s["title"]))
+        for s in found
+    ]
+    if not console.is_terminal:
+        for row in rows:
+            print("\t".join(row))
+        return 0
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("session", "status", "messages", "changed", "title"):
+        table.add_column(name, overflow="ellipsis", no_wrap=name != "title")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+    return 0
+
+
+def show(server: str, json: bool, session: str, limit: int) -> int:
+    """What a session is, and its newest messages."""
+    remote = Remote(server)
+    value = remote.call("GET", session_path(session))
+    messages = remote.call("GET", f"/chat/{session}/messages", limit=limit)
+    if json:
+        return _print_json({"session": value, "messages": messages})
+    screen = Screen()
+    changed = _when(value["updatedAt"])
+    screen.note(f"{value['title']} · {value['status']} · {value['messageCount']} · {changed}")
+    for message in messages:
+        screen.message(message)
+    return 0
+
+
+def rm(server: str, json: bool, session: list[str]) -> int:
+    """Delete each; those that are not there are told, and the others are deleted all the same."""
+    remote = Remote(server)
+    return _each(session, json, lambda id: remote.call("DELETE", session_path(id)))
+
+
+def archive(server: str, json: bool, session: list[str], undo: bool) -> int:
+    """Archive each, or take it out of the archive."""
+    remote = Remote(server)
+    body = {"archived": not undo}
+    return _each(session, json, lambda id: remote.call("PATCH", session_path(id), body))
+
+
+def export(server: str, json: bool, session: str, format: str, output: str | None) -> int:
+    """Write a session into a file, or to the standard output."""
+    if output is None and format == "sqlite" and sys.stdout.isatty():
+        raise RemoteError("a SQLite file is nothing for a terminal: give --output FILE")
+    remote = Remote(server)
+    path = session_path(session, f"/export?format={format}")
+    with _written(output) as out, _progress(None) as told:
+        remote.download(path, out, told)
+    if json and output is not None:
+        _print_json({"session": session, "file": output})
+    return 0
+
+
+def import_(server: str, json: bool, file: str, id: str | None) -> int:
+    """Make a session of an exported file; its id."""
+    remote = Remote(server)
+    if file == "-":
+        value = remote.upload("/sessions/import", sys.stdin.buffer, lambda size: None, id=id)
+    else:
+        path = file_to_read(file)
+        with path.open("rb") as read, _progress(path.stat().st_size) as told:
+            value = remote.upload("/sessions/import", read, told, id=id)
+    if json:
+        return _print_json(value)
+    print(value["id"])
+    return 0
+
+
+def _each(sessions: list[str], json: bool, act: Any) -> int:
+    failed = 0
+    for id in sessions:
+        try:
+            act(id)
+        except RemoteError as error:
+            print(f"sessile: {id}: {error}", file=sys.stderr)
+            failed = 1
+        else:
+            if json:
+                _print_json({"id": id})
+            else:
+                print(id)
+    return failed
+
+
+@contextmanager
+def _written(output: str | None) -> Iterator[IO[bytes]]:
+    """A file that is there whole or not at all; without a name the standard output."""
+    if output is None:
+        with nullcontext(sys.stdout.buffer) as out:
+            yield out
+            out.flush()
+        return
+    part = Path(f"{output}.part")
+    try:
+        with part.open("wb") as out:
+            yield out
+        part.replace(output)
+    except OSError as error:
+        raise RemoteError(f"cannot write {output}: {error.strerror}") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
+def _progress(total: int | None) -> Iterator[Any]:
+    """A bar on the terminal, where there is one; gives what is to be told of each piece's size."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.percentage:>3.0f} %"), BarColumn()) if total else ()
+    with Progress(
+        *columns,
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
+    ) as progress:
+        task = progress.add_task("", total=total)
+        yield lambda size: progress.advance(task, size)
+
+
+def _when(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M")
+
+
+def _print_json(value: Any) -> int:
+    print(encode(value).decode())
+    return 0
