@@ -32,6 +32,7 @@ class Screen:
         self._kind = ""
         self._rest = ""  # text that is not settled on the screen yet
         self._states: dict[str, str] = {}
+        self._after_lines = False  # lines of a tool stand above, without a gap
         self._at_line_start = True
 
     def note(self, text: str) -> None:
@@ -127,13 +128,20 @@ class Screen:
             self._live = None
 
     def _print(self, text: str) -> None:
-        if text.strip():
+        if not text.strip():
+            return
+        with self.console.capture() as shown:
             self.console.print(self._shown(text))
+        # Markdown has blank lines around some things and none around others.
+        gap = "\n" if self._after_lines else ""
+        self.console.file.write(gap + shown.get().strip("\n") + "\n\n")
+        self.console.file.flush()
+        self._after_lines = False
 
     def _shown(self, text: str) -> Any:
         if self._kind == "reasoning":
-            return Padding(Text(text.strip(), style="dim italic"), (0, 0, 1, 2))
-        return Padding(Markdown(text.strip("\n"), hyperlinks=False), (0, 0, 1, 0))
+            return Padding(Text(text.strip(), style="dim italic"), (0, 0, 0, 2))
+        return Markdown(text.strip("\n"), hyperlinks=False)
 
     # Tools --------------------------------------------------------------------------------------
 
@@ -157,6 +165,7 @@ class Screen:
         text = clean(text)
         if self._rich:
             self.console.print(Text(text, style=style))
+            self._after_lines = True
         else:
             print(text, flush=True)
 
