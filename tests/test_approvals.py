@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncGenerator
 from contextlib import suppress
 from pathlib import Path
@@ -9,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from sessile import ToolCallPart, Turn
+from sessile import Decision, ToolCallPart, Turn
+from sessile.approvals import Approvals, Policy
+from sessile.types import Approval
 from tests.serving import Client, Event, frames, kinds, process, serving
 
 
@@ -152,6 +155,22 @@ async def test_a_question_that_nobody_answers_expires(tmp_path: Path) -> None:
         message = events[-2].data
         assert (message["status"], message["content"]) == ("complete", "[[ask]] please")
         assert (await answer(chat, message["parts"][0]["approval"]["id"], True))[0] == 409
+
+
+async def test_an_answer_in_the_last_moment_counts() -> None:
+    shown: dict[str, ToolCallPart] = {}
+
+    def put(call: ToolCallPart) -> None:
+        shown[call.tool_call_id] = call
+
+    approvals = Approvals("answer", Policy("ask", 0.05), shown.get, put)
+    asking = asyncio.create_task(approvals.ask(ToolCallPart("1", "t", {}, "pending"), "", False))
+    while not shown:
+        await asyncio.sleep(0)
+    time.sleep(0.1)  # its time is over, but nobody was told yet  # noqa: ASYNC251
+    approvals.answer("answer.1", Decision("approved"))
+    assert (await asking).state == "approved"
+    assert shown["1"].approval == Approval("answer.1", "approved")
 
 
 @pytest.mark.parametrize(

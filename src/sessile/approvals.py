@@ -1,6 +1,7 @@
 """The questions of one turn: what its agent asks leave for, and what it is told."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -33,8 +34,8 @@ class _Question:
     def __init__(self, call_id: str, key: str) -> None:
         self.call_id = call_id
         self.key = key
-        self.answered = False
-        self.told: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
+        self.decision: Decision | None = None
+        self.decided = asyncio.Event()
 
 
 class Approvals:
@@ -76,16 +77,13 @@ class Approvals:
             question = self._questions[id] = _Question(call.tool_call_id, key)
             self._put(msgspec.structs.replace(call, approval=Approval(id, "asked")))
             try:
-                async with asyncio.timeout(self._policy.patience):
-                    return await question.told
-            except TimeoutError:
-                decision = Decision("expired")
-                self._settle(id, question, decision)
-                return decision
-            except asyncio.CancelledError:
-                if not question.answered:
-                    self._settle(id, question, Decision("expired"))
-                raise
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._policy.patience):
+                        await question.decided.wait()
+            finally:
+                # Nobody answered, or its agent no longer asks; an answer taken meanwhile counts.
+                decision = question.decision or self._settle(id, question, Decision("expired"))
+            return decision
 
     def answer(self, id: str, decision: Decision) -> str | None:
         """Tell the agent what somebody decided; what to keep it under if it is for always.
@@ -95,7 +93,7 @@ class Approvals:
         question = self._questions.get(id)
         if question is None:
             return None
-        if question.answered:
+        if question.decision is not None:
             raise ApprovalAnswered
         self._settle(id, question, decision)
         return question.key if decision.always and decision.approved else ""
@@ -104,13 +102,13 @@ class Approvals:
         self._count += 1
         return f"{self._answer_id}.{self._count}"
 
-    def _settle(self, id: str, question: _Question, decision: Decision) -> None:
-        question.answered = True
+    def _settle(self, id: str, question: _Question, decision: Decision) -> Decision:
+        question.decision = decision
+        question.decided.set()
         call = self._find(question.call_id)
         if call is not None:
             self._put(_answered(call, Approval(id, decision.state), decision.message))
-        if not question.told.done():
-            question.told.set_result(decision)
+        return decision
 
 
 def _answered(call: ToolCallPart, approval: Approval, message: str) -> ToolCallPart:
