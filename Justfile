@@ -35,6 +35,11 @@ slow-disk *arguments:
 scale *arguments:
     uv run python -m bench.scale "$@"
 
+# Take the pictures of the documentation
+pictures:
+    uv run python -m tests.provide
+    uv run python -m tests.pictures
+
 # Run the server from this checkout; arguments go to `sessile serve`
 serve *arguments:
     uv run sessile serve "$@"

@@ -50,6 +50,10 @@ class Terminal:
             raise AssertionError(f"{pattern} is not on the screen:\n{screen}") from None
         return screen
 
+    def picture(self) -> str:
+        """What stands on it, with its colours as a terminal has them."""
+        return self._call("capture-pane", "-p", "-e")
+
     def end(self) -> None:
         subprocess.run([*self._tmux, "kill-server"], capture_output=True, check=False)
 
