@@ -8,13 +8,14 @@ import sys
 from typing import Any
 
 import acp
-from acp.schema import AgentCapabilities, PlanEntry
+from acp.schema import AgentCapabilities, PermissionOption, PlanEntry, ToolCallUpdate
 
 
 class Agent:
     def on_connect(self, conn: Any) -> None:
         self._client = conn
         self._sessions = 0
+        self._cancelled = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def initialize(self, *_: Any, **__: Any) -> acp.InitializeResponse:
@@ -47,13 +48,22 @@ class Agent:
         while said == "deaf":
             await self._say(session_id, "on ")
             await asyncio.sleep(0.01)
+        if said == "ask late":
+            await self._say(session_id, "on ")
+            await self._cancelled.wait()
+            call = ToolCallUpdate(tool_call_id="1", title="late")
+            allow = PermissionOption(option_id="yes", name="Yes", kind="allow_once")
+            asked = await self._client.request_permission(session_id, call, [allow])
+            assert asked.outcome.outcome == "cancelled"
+            return acp.PromptResponse(stop_reason="cancelled")
         if said == "crash":
             raise acp.RequestError.internal_error({"details": "it broke"})
         await self._say(session_id, f"{session_id} was told: {said}")
         return acp.PromptResponse(stop_reason=reasons.get(said, "end_turn"))
 
     async def cancel(self, session_id: str, **_: Any) -> None:
-        """It goes on."""
+        """What it does goes on, unless it waits for this."""
+        self._cancelled.set()
 
     async def _say(self, session_id: str, words: str) -> None:
         await self._client.session_update(session_id, acp.update_agent_message_text(words))

@@ -73,6 +73,15 @@ async def test_an_agent_that_does_not_stop_is_asked_nothing_more_there(tmp_path:
         assert "User: deaf" in content
 
 
+async def test_what_is_asked_after_the_stop_is_answered(tmp_path: Path) -> None:
+    async with behind(tmp_path) as chat, chat.socket("s") as socket:
+        sending = asyncio.create_task(chat.send("s", "ask late"))
+        await frames(socket, until="delta")
+        assert await chat.stop("s")
+        assert (await sending)[-2].data["status"] == "stopped"
+        assert (await answered(chat, "and on"))["content"] == "session-1 was told: and on"
+
+
 async def test_an_agent_that_nobody_is_logged_in_to(tmp_path: Path) -> None:
     async with behind(tmp_path, "needs-login") as chat:
         events = await chat.send("s", "hello")

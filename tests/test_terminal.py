@@ -153,11 +153,14 @@ async def test_who_comes_back_sees_the_history_and_the_running_answer(
         running = asyncio.create_task(client.send("s", LONG))
         while len(await client.messages("s")) < 4:
             await asyncio.sleep(0.01)
+        waiting = asyncio.create_task(client.send("s", "one that waits"))
+        while len(await client.messages("s")) < 5:
+            await asyncio.sleep(0.01)
         terminal.run(*chat(server, "s"))
         await terminal.shows(r"› an old question\nan old question\n.*word3\b")
         terminal.key("C-c")
         await terminal.shows(r"\[stopped\]")
-        await running
+        await asyncio.gather(running, waiting)
 
 
 async def test_a_server_that_goes_and_comes_back_is_waited_for(

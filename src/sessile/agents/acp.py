@@ -244,7 +244,7 @@ class _Answer:
         self._session = session
         self._parts = Parts()
         self._pace = Pace(asyncio.get_running_loop().time)
-        self._asking: dict[asyncio.Task[None], _Question] = {}
+        self._asking: set[asyncio.Task[None]] = set()
         self._prompt: asyncio.Task[Any] | None = None
 
     @property
@@ -300,20 +300,23 @@ class _Answer:
 
     def _ask(self, question: _Question) -> None:
         asking = asyncio.create_task(self._put(question), name=f"acp asks {self._session}")
-        self._asking[asking] = question
-        asking.add_done_callback(lambda task: self._asking.pop(task, None))
+        self._asking.add(asking)
+        asking.add_done_callback(self._asking.discard)
+        asking.add_done_callback(lambda _: question.choose(None))
 
     async def _put(self, question: _Question) -> None:
-        try:
-            question.choose(await self._turn.ask(self._parts.asked(question.call), key=""))
-        finally:
-            question.choose(None)
+        question.choose(await self._turn.ask(self._parts.asked(question.call), key=""))
 
     async def end(self) -> None:
         """Leave nothing behind: what the agent still does for this prompt is stopped."""
-        for asking, question in tuple(self._asking.items()):
+        # What the agent says or asks from here on has nobody to take it.
+        if self._process.answers.get(self._session) is self:
+            del self._process.answers[self._session]
+        while not self.updates.empty():
+            if isinstance(update := self.updates.get_nowait(), _Question):
+                update.choose(None)
+        for asking in self._asking:
             asking.cancel()
-            question.choose(None)
         if self._prompt is not None and not self._prompt.done():
             with suppress(OSError, acp.RequestError):
                 await self._process.connection.cancel(session_id=self._session)
@@ -323,8 +326,6 @@ class _Answer:
                 self._process.sessions.pop(self._session, None)
                 self._prompt.cancel()
                 await asyncio.wait({self._prompt})
-        if self._process.answers.get(self._session) is self:
-            del self._process.answers[self._session]
 
 
 class _told:

@@ -94,13 +94,14 @@ class _Chat:
         path = f"/chat/{self._session}/messages"
         messages = self._remote.call("GET", path, limit=max(1, min(history, 200)))
         self._screen.note(f"Session {self._session}. Ctrl-C stops an answer, Ctrl-D ends.")
-        settled = [message for message in messages if message["status"] != "streaming"]
-        for message in settled if history else []:
-            self._screen.message(message)
-        for message in messages[len(settled) :]:
-            # It is being answered: watch with the others.
-            question = next((m for m in messages if m["id"] == message["replyTo"]), None)
-            if question:
+        if history:
+            for message in messages:
+                if message["status"] != "streaming":
+                    self._screen.message(message)
+        being_answered = {m["replyTo"] for m in messages if m["status"] == "streaming"}
+        for question in messages:
+            if question["id"] in being_answered:
+                # Watch with the others.
                 turn = self._remote.turn(self._session, question["parts"], question["id"])
                 self._follow(turn)
 
