@@ -244,8 +244,7 @@ async def process(
 ) -> AsyncGenerator[tuple[Process, Client], None]:
     """A process and a client of it; killed at the end if it still runs."""
     with Process(folder, *flags, **environment) as server:
-        client = Client(server.url)
-        async with client.http:
+        async with client_of(server) as client:
             yield server, client
 
 

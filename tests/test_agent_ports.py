@@ -104,47 +104,40 @@ class TestLangGraph(AgentSuite):
         return LangGraphAgent(graph(_Scripted(script=[])))
 
 
-class _Real(AgentSuite):
-    slow, failing = "[[endless]]", "[[http:401]]"
-
-    def use(self, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-        for name, value in environment.items():
-            monkeypatch.setenv(name, value)
-
-
 def shell(name: str) -> str:
     given = {"command": "echo ask; echo done", "description": "d"}
     return f"[[tool:{name}:{json.dumps(given)}]]"
 
 
-class TestOpenCode(_Real):
-    tool = shell("bash")
+class _Real(AgentSuite):
+    slow, tool, failing = "[[endless]]", shell("bash"), "[[http:401]]"
+    environment = staticmethod(real.opencode_environment)
 
     @pytest.fixture
     async def agent(
         self, tmp_path: Path, models: FakeModels, monkeypatch: pytest.MonkeyPatch
     ) -> Agent:
-        self.use(real.opencode_environment(tmp_path / "home", models.state.url), monkeypatch)
-        return OpenCodeAgent(command=str(real.OPENCODE), directory=tmp_path)
+        for name, value in self.environment(tmp_path / "home", models.state.url).items():
+            monkeypatch.setenv(name, value)
+        return self.make(tmp_path)
+
+    def make(self, folder: Path) -> Agent:
+        raise NotImplementedError
+
+
+class TestOpenCode(_Real):
+    def make(self, folder: Path) -> Agent:
+        return OpenCodeAgent(command=str(real.OPENCODE), directory=folder)
 
 
 class TestOpenCodeOverACP(_Real):
-    tool = shell("bash")
-
-    @pytest.fixture
-    async def agent(
-        self, tmp_path: Path, models: FakeModels, monkeypatch: pytest.MonkeyPatch
-    ) -> Agent:
-        self.use(real.opencode_environment(tmp_path / "home", models.state.url), monkeypatch)
-        return ACPAgent(f"{real.OPENCODE} acp", tmp_path)
+    def make(self, folder: Path) -> Agent:
+        return ACPAgent(f"{real.OPENCODE} acp", folder)
 
 
 class TestGeminiOverACP(_Real):
     tool = shell("run_shell_command")
+    environment = staticmethod(real.gemini_environment)
 
-    @pytest.fixture
-    async def agent(
-        self, tmp_path: Path, models: FakeModels, monkeypatch: pytest.MonkeyPatch
-    ) -> Agent:
-        self.use(real.gemini_environment(tmp_path / "home", models.state.url), monkeypatch)
-        return ACPAgent(real.GEMINI, tmp_path)
+    def make(self, folder: Path) -> Agent:
+        return ACPAgent(real.GEMINI, folder)

@@ -164,7 +164,7 @@ async def test_an_answer_in_the_last_moment_counts() -> None:
         shown[call.tool_call_id] = call
 
     approvals = Approvals("answer", Policy("ask", 0.05), shown.get, put)
-    asking = asyncio.create_task(approvals.ask(ToolCallPart("1", "t", {}, "pending"), "", False))
+    asking = asyncio.create_task(approvals.ask(ToolCallPart("1", "t", {}, "pending"), False))
     while not shown:
         await asyncio.sleep(0)
     time.sleep(0.1)  # its time is over, but nobody was told yet  # noqa: ASYNC251

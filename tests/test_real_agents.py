@@ -451,22 +451,18 @@ async def test_after_a_restart_its_own_conversation_goes_on(
         assert "<conversation>" not in shown, "it knew"
 
 
-async def test_a_question_that_nobody_answers_expires(
-    kind: Kind, models: FakeModels, tmp_path: Path
+@pytest.mark.parametrize(
+    ("flags", "state"),
+    [(("--approve-timeout", "0.3"), "expired"), (("--approve", "deny"), "denied")],
+    ids=["nobody in time", "a policy"],
+)
+async def test_who_answers_where_no_person_does(
+    kind: Kind, models: FakeModels, tmp_path: Path, flags: tuple[str, str], state: str
 ) -> None:
     mark = tmp_path / "work" / "mark.ask"
-    with started(kind, tmp_path, models, "--approve-timeout", "0.3") as server:
+    with started(kind, tmp_path, models, *flags) as server:
         async with client_of(server) as chat:
             (call,) = tool_calls((await chat.send("s", kind.run(f"touch {mark}")))[-2].data)
-            assert (call["state"], call["approval"]["state"]) == ("error", "expired")
+            assert (call["state"], call["approval"]["state"]) == ("error", state)
             assert not mark.exists()
             assert (await chat.send("s", "and on"))[-2].data["content"] == "Echo: and on"
-
-
-async def test_a_policy_answers_for_people(kind: Kind, models: FakeModels, tmp_path: Path) -> None:
-    mark = tmp_path / "work" / "mark.ask"
-    with started(kind, tmp_path, models, "--approve", "deny") as server:
-        async with client_of(server) as chat:
-            (call,) = tool_calls((await chat.send("s", kind.run(f"touch {mark}")))[-2].data)
-            assert (call["state"], call["approval"]["state"]) == ("error", "denied")
-            assert not mark.exists()

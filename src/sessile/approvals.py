@@ -8,16 +8,15 @@ from typing import Literal, NamedTuple, TypeAlias
 import msgspec
 from msgspec import UNSET
 
-from sessile.agents.base import Decision
+from sessile.agents.base import DENIED, Decision
 from sessile.errors import ApprovalAnswered
-from sessile.types import Approval, ApprovalState, ToolCallPart
+from sessile.types import Approval, ToolCallPart
 
 Rule: TypeAlias = Literal["ask", "allow", "deny"]
 
 # The name in a session's metadata under which it is kept what may always be done.
 ALWAYS = "alwaysAllowed"
 
-DENIED = "Leave was refused."
 EXPIRED = "Nobody gave leave in time."
 
 
@@ -29,11 +28,10 @@ class Policy(NamedTuple):
 
 
 class _Question:
-    """One that was put; ``key`` is what a yes for always is kept under."""
+    """One that was put."""
 
-    def __init__(self, call_id: str, key: str) -> None:
+    def __init__(self, call_id: str) -> None:
         self.call_id = call_id
-        self.key = key
         self.decision: Decision | None = None
         self.decided = asyncio.Event()
 
@@ -61,7 +59,7 @@ class Approvals:
         self._asking: dict[str, asyncio.Lock] = {}
         self._count = 0
 
-    async def ask(self, call: ToolCallPart, key: str, allowed: bool) -> Decision:
+    async def ask(self, call: ToolCallPart, allowed: bool) -> Decision:
         """Show a tool call with a question, and wait for what becomes of it.
 
         Where it is ``allowed``, or the policy answers, nobody is asked.
@@ -74,7 +72,7 @@ class Approvals:
             return decision
         async with self._asking.setdefault(call.tool_call_id, asyncio.Lock()):
             id = self._next_id()
-            question = self._questions[id] = _Question(call.tool_call_id, key)
+            question = self._questions[id] = _Question(call.tool_call_id)
             self._put(msgspec.structs.replace(call, approval=Approval(id, "asked")))
             try:
                 with contextlib.suppress(TimeoutError):
@@ -85,18 +83,18 @@ class Approvals:
                 decision = question.decision or self._settle(id, question, Decision("expired"))
             return decision
 
-    def answer(self, id: str, decision: Decision) -> str | None:
-        """Tell the agent what somebody decided; what to keep it under if it is for always.
+    def answer(self, id: str, decision: Decision) -> bool:
+        """Tell the agent what somebody decided; False if there is no such question.
 
-        None if there is no such question. Raises :class:`~sessile.errors.ApprovalAnswered`.
+        Raises :class:`~sessile.errors.ApprovalAnswered`.
         """
         question = self._questions.get(id)
         if question is None:
-            return None
+            return False
         if question.decision is not None:
             raise ApprovalAnswered
         self._settle(id, question, decision)
-        return question.key if decision.always and decision.approved else ""
+        return True
 
     def _next_id(self) -> str:
         self._count += 1
@@ -120,8 +118,6 @@ def _answered(call: ToolCallPart, approval: Approval, message: str) -> ToolCallP
     return call
 
 
-def state_of(part: object, id: str) -> ApprovalState | None:
-    """What became of a question, if a part of the history is what it was about."""
-    if isinstance(part, ToolCallPart) and part.approval is not UNSET and part.approval.id == id:
-        return part.approval.state
-    return None
+def asks(part: object, id: str) -> bool:
+    """Whether a part of the history is what a question was about."""
+    return isinstance(part, ToolCallPart) and part.approval is not UNSET and part.approval.id == id

@@ -1,5 +1,6 @@
 """How messages come into a session: at once, later, instead of others, or a second time."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from msgspec import UNSET, Struct
@@ -171,17 +172,16 @@ class Inbox:
         return sent
 
     def _send_now(self, draft: Draft) -> Sent:
-        message = self.message(draft, "complete")
-        self._journal.put_new(message)
-        waiting = Waiting(message, new_id())
-        self._turns.begin(waiting)
-        return Sent(message, waiting.answer_id, False, message.seq - 1)
+        return self._send(draft, "complete", self._turns.begin)
 
     def _send_later(self, draft: Draft) -> Sent:
-        message = self.message(draft, "queued")
+        return self._send(draft, "queued", self._turns.enqueue)
+
+    def _send(self, draft: Draft, status: MessageStatus, give: Callable[[Waiting], None]) -> Sent:
+        message = self.message(draft, status)
         self._journal.put_new(message)
         waiting = Waiting(message, new_id())
-        self._turns.enqueue(waiting)
+        give(waiting)
         return Sent(message, waiting.answer_id, False, message.seq - 1)
 
     async def _sent_before(self, message: Message) -> Sent:

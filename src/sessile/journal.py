@@ -25,6 +25,7 @@ from sessile.types import (
     SessionEvent,
     SessionStatus,
     encode,
+    merged,
     now,
 )
 
@@ -134,10 +135,9 @@ class Journal:
         return gone
 
     def merge(self, metadata: Metadata) -> None:
-        """Merge into the session's metadata (RFC 7396: None removes a name)."""
+        """Merge into the session's metadata; None removes a name."""
         self.change()
-        merged = self.row.metadata | metadata
-        self.row.metadata = {name: value for name, value in merged.items() if value is not None}
+        self.row.metadata = merged(self.row.metadata, metadata)
 
     def put_session(self) -> None:
         """Write that the session itself changed."""

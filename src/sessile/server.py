@@ -232,7 +232,7 @@ def _agent_by_name(spec: str, settings: Settings) -> Agent:
 def _framework(agent: Any, settings: Settings) -> Agent | None:
     """An agent of a framework, adapted; known by where its class comes from."""
     packages = {kind.__module__.partition(".")[0] for kind in type(agent).__mro__}
-    limits = Told(settings.history_messages, settings.history_characters)
+    limits = _told(settings)
     if "pydantic_ai" in packages:
         from sessile.agents.pydantic_ai import PydanticAIAgent
 
@@ -256,7 +256,7 @@ def _opencode(url: str, settings: Settings) -> Agent:
         settings.opencode_command,
         os.environ.get("OPENCODE_SERVER_PASSWORD", ""),
         _directory(settings),
-        Told(settings.history_messages, settings.history_characters),
+        _told(settings),
         settings.retry_timeout,
     )
 
@@ -266,8 +266,11 @@ def _acp(command: str, settings: Settings) -> Agent:
         from sessile.agents.acp import ACPAgent
     except ImportError as error:
         raise _missing(f"acp:{command}", "acp", error) from error
-    limits = Told(settings.history_messages, settings.history_characters)
-    return ACPAgent(command, _directory(settings), limits)
+    return ACPAgent(command, _directory(settings), _told(settings))
+
+
+def _told(settings: Settings) -> Told:
+    return Told(settings.history_messages, settings.history_characters)
 
 
 def _directory(settings: Settings) -> Path:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from sessile.agents.base import Agent, Decision
-from sessile.approvals import ALWAYS, Policy, state_of
+from sessile.approvals import Policy, asks
 from sessile.bus.base import Bus
 from sessile.errors import (
     ApprovalAnswered,
@@ -230,22 +230,16 @@ class Session:
         :class:`~sessile.errors.ApprovalAnswered`, also for a question of a turn that is over.
         """
         run = self._turns.run
-        always = None if run is None else run.decide(approval_id, decision)
-        if always is None:
+        if run is None or not run.decide(approval_id, decision):
             await self._journal.recorded()
             raise await self._asked_before(approval_id)
-        if always:
-            known = self.row.metadata.get(ALWAYS)
-            names = known if isinstance(known, list) else []
-            self._journal.merge({ALWAYS: [*names, always]})
-            self._journal.put_session()
         await self._journal.stored()
         return Approval(approval_id, decision.state)
 
     async def _asked_before(self, approval_id: str) -> ApprovalAnswered | ApprovalNotFound:
         message = await self._journal.find(approval_id.rpartition(".")[0])
         parts = () if message is None else message.parts
-        if any(state_of(part, approval_id) for part in parts):
+        if any(asks(part, approval_id) for part in parts):
             return ApprovalAnswered()
         return ApprovalNotFound()
 

@@ -5,7 +5,7 @@ import json
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import msgspec
 
@@ -123,19 +123,24 @@ class Run:
             self._approvals = Approvals(
                 self.answer.id, self._policy, self.answer.call, self._put_if_open
             )
-        always = self._ledger.metadata.get(ALWAYS)
-        allowed = bool(key) and isinstance(always, list) and key in always
-        decision = await self._approvals.ask(call, key, allowed)
+        decision = await self._approvals.ask(call, bool(key) and key in self._always())
         await self._ledger.recorded()
+        if key and decision.approved and decision.always:
+            await self._ledger.remember({ALWAYS: [*self._always(), key]})
         return decision
+
+    def _always(self) -> list[Any]:
+        """What may be done in this session without asking."""
+        names = self._ledger.metadata.get(ALWAYS)
+        return names if isinstance(names, list) else []
 
     async def remember(self, metadata: Metadata) -> None:
         await self._ledger.remember(metadata)
 
-    def decide(self, approval_id: str, decision: Decision) -> str | None:
-        """Answer a question of this turn; what :meth:`Approvals.answer` says."""
+    def decide(self, approval_id: str, decision: Decision) -> bool:
+        """Answer a question of this turn; False if it has no such question."""
         if self._approvals is None or self._settled or self._ending:
-            return None
+            return False
         return self._approvals.answer(approval_id, decision)
 
     # Running it ---------------------------------------------------------------------------------

@@ -307,6 +307,11 @@ def now() -> int:
     return int(time.time())
 
 
+def merged(metadata: Metadata, changes: Metadata) -> Metadata:
+    """Metadata with changes (RFC 7396, one level: None removes a name)."""
+    return {name: value for name, value in (metadata | changes).items() if value is not None}
+
+
 def clean(text: str) -> str:
     """``text`` as it can be stored: surrogate pairs joined, lone surrogates replaced by U+FFFD."""
     if text.isascii():

@@ -139,7 +139,7 @@ class _Process(acp.Client):
         except AgentError as error:
             await process.end()
             if isinstance(error.__cause__, ConnectionError):
-                raise AgentError(f"it did not start: {await process.reason()}") from error
+                raise AgentError(f"it did not start: {await process._child.reason()}") from error
             raise
         process.capabilities = begun.agent_capabilities or AgentCapabilities()
         return process
@@ -147,9 +147,6 @@ class _Process(acp.Client):
     @property
     def running(self) -> bool:
         return self._child.running
-
-    async def reason(self) -> str:
-        return await self._child.reason()
 
     async def end(self) -> None:
         with suppress(OSError):

@@ -20,9 +20,12 @@ from typing import Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from msgspec import Struct
 
-from sessile.types import Message, Metadata, Part, ToolCallPart
+from sessile.types import Message, Metadata, Part, ToolCallPart, merged
 
 Output: TypeAlias = str | Part
+
+
+DENIED = "Leave was refused."  # what is said of a refusal that has no message
 
 
 class Usage(Struct, rename="camel", omit_defaults=True):
@@ -123,8 +126,7 @@ class Turn:
         None removes a name. Returns when it is stored.
         """
         await self._host.remember(metadata)
-        merged = self.session_metadata | metadata
-        self.session_metadata = {k: v for k, v in merged.items() if v is not None}
+        self.session_metadata = merged(self.session_metadata, metadata)
 
 
 @runtime_checkable

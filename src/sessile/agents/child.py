@@ -70,11 +70,6 @@ class Child:
         return cls(Path(command[0]).name, process, ours)
 
     @property
-    def pid(self) -> int:
-        """The process id of the keeper."""
-        return self._process.pid
-
-    @property
     def running(self) -> bool:
         return self._process.returncode is None and not self.stdout.at_eof()
 

@@ -18,7 +18,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.pregel import Pregel
 from langgraph.types import Command, Interrupt
 
-from sessile.agents.base import Decision, Output, Turn, Usage
+from sessile.agents.base import DENIED, Decision, Output, Turn, Usage
 from sessile.agents.conversation import Limits
 from sessile.agents.rounds import Paragraphs, contents, result, rounds
 from sessile.types import (
@@ -204,7 +204,7 @@ async def _ask(turn: Turn, parts: _Parts, interrupt: Interrupt) -> tuple[Any, Ou
 def _decided(decision: Decision) -> dict[str, str]:
     if decision.approved:
         return {"type": "approve"}
-    return {"type": "reject", "message": decision.message or "Leave was refused."}
+    return {"type": "reject", "message": decision.message or DENIED}
 
 
 # The session's messages in LangChain's types ------------------------------------------------------

@@ -52,7 +52,7 @@ class OpenCodeAgent:
 
     async def open(self) -> None:
         try:
-            await self._server.open()
+            await self._server.ready()
         except AgentError as error:
             await self._server.close()
             raise SettingsError(f"the agent {NAME}: {error}") from error
@@ -208,7 +208,7 @@ class _Answer:
     async def _catch_up(self) -> list[Output]:
         """What was missed while OpenCode could not be heard."""
         self._parts.miss()
-        found = [output for message in await self._messages() for output in message]
+        found = await self._messages()
         for path in ("/permission", "/question"):
             for about in await self._call("GET", path):
                 if about["sessionID"] == self._session and about["id"] not in self._asking:
@@ -218,20 +218,20 @@ class _Answer:
         return found
 
     async def _settled(self) -> list[Output]:
-        """What the stored messages have beyond what was shown: the last events may come late."""
+        """What is left when the messages are over: the last events may come late."""
         give_up_at = self._clock() + SETTLE
         found: list[Output] = []
         while True:
-            for message in await self._messages():
-                found.extend(message)
+            found += await self._messages()
             if self._parts.completed or self._clock() > give_up_at:
                 return found
             await asyncio.sleep(0.05)
 
-    async def _messages(self) -> list[list[Output]]:
+    async def _messages(self) -> list[Output]:
+        """What the stored messages have beyond what was shown of them."""
         path = f"/session/{self._session}/message"
         messages = await self._call("GET", path, limit=NEWEST) or []
-        return [self._parts.take_message(message) for message in messages]
+        return [output for message in messages for output in self._parts.take_message(message)]
 
     def _until_due(self) -> float | None:
         """Seconds until something is to be done without an event."""

@@ -79,10 +79,6 @@ class OpenCodeServer:
         self._starting = asyncio.Lock()
         self._listeners: dict[str, Listener] = {}
 
-    async def open(self) -> None:
-        """Start it, or reach it. Raises :class:`~sessile.errors.AgentError`."""
-        await self.ready()
-
     async def close(self) -> None:
         if self._reader is not None:
             self._reader.cancel()
@@ -96,7 +92,10 @@ class OpenCodeServer:
             self._child = None
 
     async def ready(self) -> None:
-        """Return when it can be used; one of our own that has ended is started again."""
+        """Return when it can be used; one of our own is started, and again where it has ended.
+
+        Raises :class:`~sessile.errors.AgentError`.
+        """
         async with self._starting:
             if self._client is None or (self._child is not None and not self._child.running):
                 await self.close()

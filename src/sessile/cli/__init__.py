@@ -19,6 +19,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """``sessile``: exits 0 at a clean end, 1 where it failed, 2 where it cannot begin."""
     given = vars(_parser().parse_args(arguments))
     run: Callable[[dict[str, Any]], int] = given.pop("run")
+    for name in ("command", "kind"):  # which are in `run`
+        given.pop(name, None)
     try:
         status = run(given)
     except SettingsError as error:
@@ -83,7 +85,6 @@ def _parser() -> argparse.ArgumentParser:
     import_.add_argument("file", help="in JSON, or as a SQLite file; - for standard input")
     import_.add_argument("--id", help="another id than the exported session's")
     import_.set_defaults(action="import_")
-    parser.set_defaults(command=None)
     return parser
 
 
@@ -118,12 +119,8 @@ def _add_client(
         help=f"the server to talk to, also SESSILE_SERVER (default: {SERVER})",
     )
     parser.add_argument("--json", action="store_true", help="for programs: the server's own JSON")
-    parser.set_defaults(run=lambda given: run(_without(given, "command", "kind")))
+    parser.set_defaults(run=run)
     return parser
-
-
-def _without(given: dict[str, Any], *names: str) -> dict[str, Any]:
-    return {name: value for name, value in given.items() if name not in names}
 
 
 _ABOUT_SERVE = "Run the server. Every flag is also an environment variable: --store is SESSILE_STORE, and so on."
@@ -139,7 +136,7 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     )
     for setting in fields(Settings):
         _add_flag(parser, setting)
-    parser.set_defaults(run=lambda given: _serve(_without(given, "command")))
+    parser.set_defaults(run=_serve)
 
 
 def _add_flag(parser: argparse.ArgumentParser, setting: Field[Any]) -> None:

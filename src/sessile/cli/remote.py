@@ -3,7 +3,6 @@
 import random
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import IO, Any
 
 import httpx2
@@ -32,17 +31,14 @@ class Remote:
 
     def call(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
         """One request; its JSON."""
-        query = {name: value for name, value in query.items() if value is not None}
-        response = self._asked(method, path, json=body, params=query)
+        response = self._asked(method, path, query, json=body)
         return response.json() if response.content else None
 
     def download(self, path: str, out: IO[bytes], told: Callable[[int], None]) -> None:
         """A file, piece by piece; ``told`` is given how many bytes each has."""
         try:
             with self._http.stream("GET", path) as response:
-                if response.status_code >= 400:
-                    response.read()
-                    raise _refusal(response)
+                _check(response)
                 for chunk in response.iter_bytes(CHUNK):
                     out.write(chunk)
                     told(len(chunk))
@@ -57,20 +53,21 @@ class Remote:
                 yield chunk
                 told(len(chunk))
 
-        query = {name: value for name, value in query.items() if value is not None}
-        return self._asked("POST", path, content=chunks(), params=query).json()
+        return self._asked("POST", path, query, content=chunks()).json()
 
     def turn(self, session: str, parts: list[Any], id: str | None = None) -> "Turn":
         """Send a message, or with the id of one that was sent, its turn."""
         return Turn(self, session, parts, id or new_id())
 
-    def _asked(self, method: str, path: str, **request: Any) -> httpx2.Response:
+    def _asked(
+        self, method: str, path: str, query: dict[str, Any], **request: Any
+    ) -> httpx2.Response:
+        given = {name: value for name, value in query.items() if value is not None}
         try:
-            response = self._http.request(method, path, **request)
+            response = self._http.request(method, path, params=given, **request)
         except httpx2.HTTPError as error:
             raise self._away(error) from error
-        if response.status_code >= 400:
-            raise _refusal(response)
+        _check(response)
         return response
 
     def _away(self, error: Exception) -> RemoteError:
@@ -125,12 +122,12 @@ class Turn:
         parser = Parser()
         path = f"/chat/{self.session}"
         with self._remote._http.stream("POST", path, json=self._body) as response:
-            if response.status_code >= 400:
-                response.read()
-                refusal = _refusal(response)
+            try:
+                _check(response)
+            except RemoteError as refusal:
                 if refusal.code_of_server in _TRY_AGAIN:
-                    raise _Again(str(refusal))
-                raise refusal
+                    raise _Again(str(refusal)) from refusal
+                raise
             for chunk in response.iter_raw():
                 for sent in parser.feed(chunk):
                     event = decode_json(sent.data)
@@ -138,7 +135,7 @@ class Turn:
                         self._over = True
                         return
                     if event.get("code") in _TRY_AGAIN:
-                        break
+                        raise _Again(event["error"])
                     if sent.id is not None and int(sent.id) <= self._last:
                         continue
                     self._last = max(self._last, int(sent.id or 0))
@@ -150,12 +147,15 @@ class _Again(Exception):
     """The server is there again soon."""
 
 
-def _refusal(response: httpx2.Response) -> RemoteError:
+def _check(response: httpx2.Response) -> None:
+    """Raise what the server says of a request that it refuses."""
+    if response.status_code < 400:
+        return
     try:
-        body = decode_json(response.content)
-        return RemoteError(body["error"], body["code"])
+        body = decode_json(response.read())
+        raise RemoteError(body["error"], body["code"])
     except (ValueError, KeyError, TypeError):
-        return RemoteError(f"the server answered {response.status_code}")
+        raise RemoteError(f"the server answered {response.status_code}") from None
 
 
 def session_path(session: str, rest: str = "") -> str:
@@ -163,10 +163,3 @@ def session_path(session: str, rest: str = "") -> str:
     if not session or "/" in session or "?" in session or "#" in session:
         raise RemoteError(f"{session!r} is no session id")
     return f"/sessions/{session}{rest}"
-
-
-def file_to_read(name: str) -> Path:
-    path = Path(name)
-    if not path.is_file():
-        raise RemoteError(f"there is no file {name}")
-    return path

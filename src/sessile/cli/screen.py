@@ -90,10 +90,7 @@ class Screen:
     def settle(self) -> None:
         """What was shown stays as it is."""
         rest, self._rest = self._rest, ""
-        if self._live is not None:
-            self._live.update(Text(""))
-            self._live.stop()
-            self._live = None
+        self._stop_live()
         if rest.strip() and self._rich:
             self._print(rest)
         elif not self._rich and not self._at_line_start:

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
-from sessile.cli.remote import Remote, file_to_read, session_path
+from sessile.cli.remote import Remote, session_path
 from sessile.cli.screen import Screen, clean
 from sessile.errors import RemoteError
 from sessile.types import encode
@@ -89,7 +89,9 @@ def import_(server: str, json: bool, file: str, id: str | None) -> int:
     if file == "-":
         value = remote.upload("/sessions/import", sys.stdin.buffer, lambda size: None, id=id)
     else:
-        path = file_to_read(file)
+        path = Path(file)
+        if not path.is_file():
+            raise RemoteError(f"there is no file {file}")
         with path.open("rb") as read, _progress(path.stat().st_size) as told:
             value = remote.upload("/sessions/import", read, told, id=id)
     if json:
@@ -118,9 +120,8 @@ def _each(sessions: list[str], json: bool, act: Any) -> int:
 def _written(output: str | None) -> Iterator[IO[bytes]]:
     """A file that is there whole or not at all; without a name the standard output."""
     if output is None:
-        with nullcontext(sys.stdout.buffer) as out:
-            yield out
-            out.flush()
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
         return
     part = Path(f"{output}.part")
     try:
