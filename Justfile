@@ -11,12 +11,14 @@ check:
     uv run ruff check .
     uv run mypy
     uv run lint-imports
+    uv run python web/build.py npm run --silent check
     uv run pytest -q tests/test_docs.py -k "page or links or exists"
 
 # Put the code into its format and mend what can be mended
 fix:
     uv run ruff format .
     uv run ruff check --fix .
+    uv run python web/build.py npm run --silent fix
 
 # Run the tests; arguments go to pytest, such as `--thorough 10` for ten times as many crashes
 test *arguments:
@@ -39,6 +41,14 @@ scale *arguments:
 pictures:
     uv run python -m tests.provide
     uv run python -m tests.pictures
+
+# Build the page from web/ into the package, where that is not done yet; `uv run` does it by itself
+page:
+    uv run python web/build.py
+
+# Serve the page from its sources, which it takes up as they change, beside a server that runs
+page-dev:
+    uv run python web/build.py npm run dev
 
 # Run the server from this checkout; arguments go to `sessile serve`
 serve *arguments:

@@ -16,6 +16,7 @@ import uvicorn
 
 from sessile.errors import SettingsError
 from sessile.http.frames import FramesProtocol
+from sessile.http.page import is_built
 from sessile.server import Sessile, create_app
 from sessile.settings import Settings, from_environment
 
@@ -163,6 +164,8 @@ def _banner(app: Sessile, listener: socket.socket, settings: Settings) -> str:
         f"  store  {app.store.name}",
         f"  agent  {app.agent.name}",
     ]
+    if not is_built():
+        lines.insert(1, "  page   not built: `uv run just page` builds it in a clone")
     if not _is_loopback(settings.host):
         lines.append("  open to everybody who reaches this address: no authentication")
     return "\n".join(lines)

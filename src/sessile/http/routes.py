@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, Router, WebSocketRoute
 
 from sessile.errors import (
@@ -33,6 +33,7 @@ from sessile.http.copies import CopyRoutes, ImportBody
 from sessile.http.edge import Endpoint
 from sessile.http.metrics import MetricsRoute
 from sessile.http.openapi import DocsRoutes, Operation, Parameter
+from sessile.http.page import PageRoutes
 from sessile.http.parsing import (
     PAGE_DEFAULT,
     PAGE_MOST,
@@ -85,18 +86,6 @@ class HealthRoutes:
         await self._context.store.check()
         await self._context.bus.check()
         return JSONResponse({"status": "ok"})
-
-
-async def front(request: Request) -> Response:
-    """Where somebody lands who opens the server in a browser."""
-    return HTMLResponse(
-        "<!doctype html><html lang=en><meta charset=utf-8><title>Sessile</title>"
-        "<body style='font:16px/1.5 system-ui;max-width:40em;margin:4em auto;padding:0 1em'>"
-        "<h1>Sessile runs.</h1>"
-        "<p>Send a message: <code>POST chat/{session}</code>; read the history: "
-        "<code>GET chat/{session}/messages</code>.</p>"
-        "<p>All of it, to try out: <a href=docs>the API</a>.</p>"
-    )
 
 
 async def upgrade_required(request: Request) -> Response:
@@ -369,7 +358,7 @@ def _operating(context: Context) -> list[Operation]:
 def router(context: Context) -> Router:
     """The router over all of it."""
     operations = [*_chat(context), *_sessions(context), *_operating(context)]
-    docs = DocsRoutes(operations)
+    docs, page = DocsRoutes(operations), PageRoutes()
     routes: list[BaseRoute] = [WebSocketRoute(SOCKET, SocketRoute(context))]
     routes += [Route(o.path, Endpoint(o.endpoint), methods=[o.method]) for o in operations]
     pages = {
@@ -377,7 +366,8 @@ def router(context: Context) -> Router:
         "/openapi.json": docs.openapi,
         "/docs": docs.page,
         "/docs/{name}": docs.file,
-        "/": front,
+        "/": page.front,
+        "/assets/{name}": page.asset,
     }
-    routes += [Route(path, Endpoint(page), methods=["GET"]) for path, page in pages.items()]
+    routes += [Route(path, Endpoint(shown), methods=["GET"]) for path, shown in pages.items()]
     return Router(routes, redirect_slashes=False)

@@ -1,0 +1,93 @@
+/**
+ * Messages on their way to a session. They are kept in the browser until the server has stored them, and
+ * sent again under the same id until then: so none is lost by a bad connection or a reload, and none sent twice.
+ */
+
+import { type Outgoing, ServerError, send } from "../wire/api.ts";
+import { keep, read } from "./kept.ts";
+import { Store } from "./store.ts";
+
+export type Waiting = Outgoing & { createdAt: number; error?: string };
+
+/** Milliseconds between attempts, which double. */
+const FIRST_PAUSE = 500;
+const LONGEST_PAUSE = 10_000;
+
+export class Outbox extends Store<Waiting[]> {
+  #session: string;
+  #name: string;
+  #sending = false;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #pause = FIRST_PAUSE;
+  #closed = false;
+
+  constructor(session: string) {
+    super(read(`outbox.${session}`, []));
+    this.#session = session;
+    this.#name = `outbox.${session}`;
+    this.watch(() => keep(this.#name, this.value.length ? this.value : null));
+    void this.flush();
+  }
+
+  close(): void {
+    this.#closed = true;
+    clearTimeout(this.#timer);
+  }
+
+  put(message: Outgoing): void {
+    this.set([...this.value, { ...message, createdAt: Math.floor(Date.now() / 1000) }]);
+    void this.flush();
+  }
+
+  drop(id: string): void {
+    this.set(this.value.filter((message) => message.id !== id));
+  }
+
+  /** Try one again that the server refused. */
+  again(id: string): void {
+    this.set(
+      this.value.map(({ error, ...message }) =>
+        message.id === id || error === undefined ? message : { ...message, error },
+      ),
+    );
+    void this.flush();
+  }
+
+  /** Send what waits, in its order; called when the server may be there again. */
+  async flush(): Promise<void> {
+    if (this.#sending || this.#closed) return;
+    clearTimeout(this.#timer);
+    this.#sending = true;
+    try {
+      let next = this.#next();
+      while (next && !this.#closed) {
+        await this.#deliver(next);
+        next = this.#next();
+      }
+    } catch {
+      this.#timer = setTimeout(() => this.flush(), this.#pause * (0.5 + Math.random() / 2));
+      this.#pause = Math.min(this.#pause * 2, LONGEST_PAUSE);
+    } finally {
+      this.#sending = false;
+    }
+  }
+
+  #next(): Waiting | undefined {
+    return this.value.find((message) => message.error === undefined);
+  }
+
+  async #deliver({ createdAt: _, error: __, ...message }: Waiting): Promise<void> {
+    try {
+      await send(this.#session, message);
+      this.#pause = FIRST_PAUSE;
+      this.drop(message.id);
+    } catch (error) {
+      if (!(error instanceof ServerError) || error.passing) throw error;
+      this.set(
+        this.value.map((other) =>
+          other.id === message.id ? { ...other, error: error.message } : other,
+        ),
+      );
+    }
+  }
+}

@@ -1,0 +1,9 @@
+import { kept } from "./kept.ts";
+
+export type Theme = "system" | "light" | "dark";
+
+export const theme = kept<Theme>("theme", "system");
+
+export function applyTheme(): void {
+  document.documentElement.dataset.theme = theme.value;
+}

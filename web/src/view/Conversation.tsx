@@ -1,0 +1,171 @@
+import { useCallback, useEffect, useMemo, useRef, useState } from "react";
+import { OpenSession } from "../state/open-session.ts";
+import { addressOf, go, place } from "../state/place.ts";
+import { sessionList } from "../state/session-list.ts";
+import { useStore } from "../state/store.ts";
+import { forkSession, regenerate } from "../wire/api.ts";
+import type { Message } from "../wire/types.ts";
+import { IconButton } from "./Button.tsx";
+import { Composer } from "./Composer.tsx";
+import { ConnectionState } from "./ConnectionState.tsx";
+import { Confirm } from "./Dialog.tsx";
+import { MessageList } from "./MessageList.tsx";
+import { announce, attempt } from "./notices.tsx";
+import { Queue } from "./Queue.tsx";
+import { SessionMenu } from "./SessionMenu.tsx";
+import { SessionContext } from "./session-context.ts";
+
+type Given = { id: string; message: string | null; onMenu: () => void };
+
+/** One session: what was said, what is being said, and where to say more. */
+export function Conversation({ id, message, onMenu }: Given) {
+  const [session, setSession] = useState<OpenSession | null>(null);
+  useEffect(() => {
+    const opened = new OpenSession(id);
+    setSession(opened);
+    return () => opened.close();
+  }, [id]);
+  return session ? (
+    <SessionContext value={session}>
+      <Opened session={session} message={message} onMenu={onMenu} />
+    </SessionContext>
+  ) : null;
+}
+
+function Opened({ session, message, onMenu }: Omit<Given, "id"> & { session: OpenSession }) {
+  const shown = useStore(session);
+  const outgoing = useStore(session.outbox);
+  const listed = useStore(sessionList).sessions.find((other) => other.id === session.id);
+  const [edited, setEdited] = useState<Message | null>(null);
+  const [again, setAgain] = useState<Message | null>(null);
+  const { messages, running } = shown;
+  const value = newer(listed, shown.session);
+
+  // The list is asked every few seconds, but what happens here is shown there at once.
+  // biome-ignore lint/correctness/useExhaustiveDependencies: whatever way it changed
+  useEffect(() => void sessionList.refresh(), [running]);
+  useFind(session, shown.loaded ? message : null);
+  useAnnounced(messages);
+
+  const answerAgain = useCallback(
+    (answer: Message) => attempt(regenerate(session.id, answer.id)),
+    [session],
+  );
+  const newest = useRef(messages);
+  newest.current = messages;
+  const actions = useMemo(
+    () => ({
+      edit: setEdited,
+      regenerate: (answer: Message) => {
+        if (newest.current.at(-1)?.id === answer.id) void answerAgain(answer);
+        else setAgain(answer);
+      },
+      fork: (at: Message) =>
+        void attempt(
+          forkSession(session.id, at.id).then((fork) => {
+            void sessionList.refresh();
+            go(fork.id);
+          }),
+        ),
+    }),
+    [session, answerAgain],
+  );
+
+  const onSend = () => {
+    setEdited(null);
+    // The address of a new session is its own from its first message on.
+    if (place.value.session !== session.id) {
+      history.replaceState(null, "", addressOf(session.id));
+      place.set({ session: session.id, message: null });
+    }
+    void sessionList.refresh();
+  };
+
+  const queued = messages.filter((one) => one.status === "queued");
+  const empty = shown.loaded && !messages.length && !outgoing.length;
+  return (
+    <main className="conversation">
+      <header>
+        <IconButton icon="menu" label="Sessions" className="open-sidebar" onClick={onMenu} />
+        <h1>
+          <bdi>{value?.title || (empty ? "New chat" : session.id)}</bdi>
+        </h1>
+        <ConnectionState session={session} connection={shown.connection} />
+        {value && <SessionMenu session={value} />}
+      </header>
+      {empty ? (
+        <div className="empty">
+          <h2>What is on your mind?</h2>
+          <p>Whatever is said here is stored before it is answered, and answered once.</p>
+        </div>
+      ) : shown.loaded || outgoing.length ? (
+        <MessageList
+          messages={messages}
+          outgoing={outgoing}
+          hasMore={shown.hasMore}
+          running={running}
+          actions={actions}
+          marked={message}
+        />
+      ) : (
+        <div className="empty" aria-busy="true" />
+      )}
+      <div className="bottom">
+        <Queue messages={queued} />
+        <Composer
+          key={edited?.id ?? "new"}
+          running={running}
+          edited={edited}
+          onEdited={() => setEdited(null)}
+          onSend={onSend}
+        />
+      </div>
+      {again && (
+        <Confirm
+          title="Answer again?"
+          text="This answer and everything after it is deleted."
+          verb="Answer again"
+          onYes={() => answerAgain(again)}
+          onClose={() => setAgain(null)}
+        />
+      )}
+    </main>
+  );
+}
+
+/** Of what two know of a session, what is newer. */
+function newer<Value extends { seq: number }>(one: Value | undefined, other: Value | null) {
+  if (!one || !other) return one ?? other;
+  return one.seq > other.seq ? one : other;
+}
+
+/** Read back to a message that is looked for. */
+function useFind(session: OpenSession, message: string | null): void {
+  useEffect(() => {
+    if (message) void attempt(session.find(message));
+  }, [session, message]);
+}
+
+/** Tell those who listen when an answer begins to ask, and when it ends. */
+function useAnnounced(messages: Message[]): void {
+  const last = messages.findLast((message) => message.role === "assistant");
+  const before = useRef<Message | undefined>(undefined);
+  useEffect(() => {
+    const known = before.current;
+    before.current = last;
+    if (!last || last.id !== known?.id) return;
+    if (known.status === "streaming" && last.status !== "streaming") {
+      announce(
+        last.status === "complete" ? "The answer is complete." : `The answer is ${last.status}.`,
+      );
+    } else if (asks(last) && !asks(known)) {
+      announce("The agent asks for leave.");
+    }
+  }, [last]);
+}
+
+function asks(message: Message): boolean {
+  return message.parts.some(
+    (part) => part.type === "tool-call" && part.approval?.state === "asked",
+  );
+}

@@ -1,0 +1,150 @@
+/**
+ * Markdown as React elements: nothing in it becomes HTML.
+ *
+ * A text that grows is cut into its blocks, of which only the last is parsed anew.
+ */
+
+import { fromMarkdown } from "mdast-util-from-markdown";
+import { gfmFromMarkdown } from "mdast-util-gfm";
+import { gfm } from "micromark-extension-gfm";
+import { Component, createContext, memo, type ReactNode, useContext, useRef } from "react";
+import ReactMarkdown, { type Components } from "react-markdown";
+import remarkGfm from "remark-gfm";
+import { CodeBlock } from "./CodeBlock.tsx";
+import { Icon } from "./icons.tsx";
+import { ownImage, safeLink } from "./text.ts";
+
+/** Characters: longer blocks of anything but code, and longer texts, are shown as they are. */
+const LONGEST_BLOCK = 20_000;
+const LONGEST = 200_000;
+
+type Cut = { text: string; blocks: string[] };
+
+/** A text in its blocks, each with the blank lines after it. */
+export function blocksOf(text: string, before?: Cut): string[] {
+  // What refers to another block cannot be parsed without it.
+  if (/^ {0,3}\[[^\]\n]+\]:/m.test(text)) return [text];
+  let kept: string[] = [];
+  if (before && before.text !== "" && text.startsWith(before.text)) {
+    kept = before.blocks.slice(0, -1);
+  }
+  const rest = text.slice(kept.reduce((length, block) => length + block.length, 0));
+  const tree = fromMarkdown(rest, {
+    extensions: [gfm()],
+    mdastExtensions: [gfmFromMarkdown()],
+  });
+  const starts = tree.children.map((block) => {
+    const at = block.position?.start.offset ?? 0;
+    return rest.lastIndexOf("\n", at - 1) + 1;
+  });
+  const blocks = starts.map((start, index) =>
+    rest.slice(index ? start : 0, starts[index + 1] ?? rest.length),
+  );
+  return [...kept, ...blocks];
+}
+
+/** Whether the text around may still grow. */
+const Growing = createContext(false);
+
+const components: Components = {
+  a({ href, children }) {
+    const address = safeLink(href ?? "");
+    if (!address) return <>{children}</>;
+    return (
+      <a href={address} target="_blank" rel="noopener noreferrer nofollow">
+        {children}
+      </a>
+    );
+  },
+  img({ src, alt }) {
+    const image = ownImage(typeof src === "string" ? src : "");
+    if (image) return <img src={image} alt={alt ?? ""} />;
+    const address = safeLink(typeof src === "string" ? src : "");
+    const name = alt || "image";
+    if (!address) return <>{name}</>;
+    return (
+      <a href={address} target="_blank" rel="noopener noreferrer nofollow">
+        <Icon name="link" />
+        {name}
+      </a>
+    );
+  },
+  pre({ node }) {
+    const code = node?.children[0];
+    if (code?.type !== "element") return null;
+    const language = String(code.properties.className ?? "").match(/language-([\w+#.-]+)/)?.[1];
+    const text = code.children.map((child) => (child.type === "text" ? child.value : "")).join("");
+    return <Fenced code={text.replace(/\n$/, "")} language={language} />;
+  },
+  table({ children }) {
+    return (
+      <div className="table" role="group" aria-label="Table" tabIndex={0}>
+        <table>{children}</table>
+      </div>
+    );
+  },
+  input({ checked }) {
+    return <input type="checkbox" checked={checked} disabled aria-label="Task" />;
+  },
+};
+
+function Fenced({ code, language }: { code: string; language: string | undefined }) {
+  return <CodeBlock code={code} language={language} growing={useContext(Growing)} />;
+}
+
+/** Deep nesting is more than a parser can take; then the text is shown as it is. */
+class OrPlain extends Component<{ text: string; children: ReactNode }, { failed: boolean }> {
+  override state = { failed: false };
+
+  static getDerivedStateFromError() {
+    return { failed: true };
+  }
+
+  override render() {
+    return this.state.failed ? <Plain text={this.props.text} /> : this.props.children;
+  }
+}
+
+function Plain({ text }: { text: string }) {
+  return <div className="plain">{text}</div>;
+}
+
+const Block = memo(function Block({ text, growing }: { text: string; growing: boolean }) {
+  if (text.length > LONGEST_BLOCK && !/^\s*(```|~~~)/.test(text)) return <Plain text={text} />;
+  return (
+    <OrPlain text={text}>
+      <Growing.Provider value={growing}>
+        <ReactMarkdown
+          remarkPlugins={[remarkGfm]}
+          components={components}
+          urlTransform={(address) => address /* `a` and `img` see to it */}
+        >
+          {text}
+        </ReactMarkdown>
+      </Growing.Provider>
+    </OrPlain>
+  );
+});
+
+export function Markdown({ text, growing = false }: { text: string; growing?: boolean }) {
+  const cut = useRef<Cut>({ text: "", blocks: [] });
+  if (text.length > LONGEST) return <Plain text={text} />;
+  if (cut.current.text !== text) {
+    let blocks: string[];
+    try {
+      blocks = blocksOf(text, cut.current);
+    } catch {
+      return <Plain text={text} />;
+    }
+    cut.current = { text, blocks };
+  }
+  const { blocks } = cut.current;
+  return (
+    <div className="markdown">
+      {blocks.map((block, index) => (
+        // biome-ignore lint/suspicious/noArrayIndexKey: a block's place is what it is
+        <Block key={index} text={block} growing={growing && index === blocks.length - 1} />
+      ))}
+    </div>
+  );
+}

@@ -1,0 +1,154 @@
+import { useVirtualizer } from "@tanstack/react-virtual";
+import { memo, type ReactNode, useEffect, useLayoutEffect, useMemo, useRef, useState } from "react";
+import type { Waiting as Outgoing } from "../state/outbox.ts";
+import type { Message } from "../wire/types.ts";
+import { IconButton } from "./Button.tsx";
+import { type MessageActions, MessageView, OutgoingView, Waiting } from "./MessageView.tsx";
+import { attempt } from "./notices.tsx";
+import { useSession } from "./session-context.ts";
+
+/** Pixels: of a message that was not measured; from the top where older ones are read; from the end that is still the end. */
+const GUESS = 120;
+const NEAR_TOP = 1_200;
+const NEAR_END = 80;
+const ABOVE = 56;
+
+type Row =
+  | { key: string; message: Message }
+  | { key: string; outgoing: Outgoing }
+  | { key: string; waiting: true };
+
+type Given = {
+  messages: Message[];
+  outgoing: Outgoing[];
+  hasMore: boolean;
+  running: boolean;
+  actions: MessageActions;
+  marked: string | null;
+};
+
+/** The history; only what is in sight is on the page. */
+export function MessageList({ messages, outgoing, hasMore, running, actions, marked }: Given) {
+  const session = useSession();
+  const scroller = useRef<HTMLDivElement>(null);
+  const [reading, setReading] = useState(false);
+  const [away, setAway] = useState(false);
+  const rows = useMemo(() => rowsOf(messages, outgoing, running), [messages, outgoing, running]);
+  const virtualizer = useVirtualizer({
+    count: rows.length,
+    getScrollElement: () => scroller.current,
+    estimateSize: () => GUESS,
+    getItemKey: (index) => rows[index]?.key ?? index,
+    overscan: 6,
+    paddingStart: ABOVE,
+    paddingEnd: 24,
+    anchorTo: "end",
+    followOnAppend: true,
+    scrollEndThreshold: NEAR_END,
+    useFlushSync: false,
+  });
+
+  const readEarlier = async () => {
+    setReading(true);
+    await attempt(session.readEarlier());
+    setReading(false);
+  };
+
+  useLayoutEffect(() => virtualizer.scrollToEnd(), [virtualizer]);
+
+  // Whoever sends wants to see what becomes of it.
+  const sent = outgoing.at(-1)?.id;
+  useEffect(() => {
+    if (sent) virtualizer.scrollToEnd();
+  }, [sent, virtualizer]);
+
+  const at = marked ? rows.findIndex((row) => row.key === marked) : -1;
+  useEffect(() => {
+    if (at >= 0) virtualizer.scrollToIndex(at, { align: "center" });
+  }, [at, virtualizer]);
+
+  const onScroll = () => {
+    const box = scroller.current;
+    if (!box) return;
+    setAway(box.scrollHeight - box.scrollTop - box.clientHeight > 4 * NEAR_END);
+    if (box.scrollTop < NEAR_TOP && hasMore && !reading) void readEarlier();
+  };
+
+  return (
+    <div className="messages">
+      <div
+        ref={scroller}
+        className="scroller"
+        onScroll={onScroll}
+        tabIndex={0}
+        role="log"
+        aria-live="off"
+        aria-label="Conversation"
+        data-count={messages.length}
+      >
+        <div className="rows" style={{ height: virtualizer.getTotalSize() }}>
+          {hasMore && (
+            <button type="button" className="earlier" disabled={reading} onClick={readEarlier}>
+              {reading ? "Loading…" : "Load earlier messages"}
+            </button>
+          )}
+          {virtualizer.getVirtualItems().map((item) => {
+            const row = rows[item.index];
+            if (!row) return null;
+            return (
+              <div
+                key={item.key}
+                ref={virtualizer.measureElement}
+                data-index={item.index}
+                className="row"
+                style={{ transform: `translateY(${item.start}px)` }}
+              >
+                <RowView row={row} busy={running} actions={actions} marked={row.key === marked} />
+              </div>
+            );
+          })}
+        </div>
+      </div>
+      {away && (
+        <IconButton
+          icon="arrowDown"
+          label="To the newest message"
+          className="to-end"
+          onClick={() => virtualizer.scrollToEnd()}
+        />
+      )}
+    </div>
+  );
+}
+
+type RowGiven = { row: Row; busy: boolean; actions: MessageActions; marked: boolean };
+
+const RowView = memo(function RowView({ row, busy, actions, marked }: RowGiven): ReactNode {
+  const { outbox } = useSession();
+  if ("message" in row) {
+    return <MessageView message={row.message} busy={busy} actions={actions} marked={marked} />;
+  }
+  if ("waiting" in row) return <Waiting />;
+  const { id, parts, error } = row.outgoing;
+  return (
+    <OutgoingView
+      message={{ id, parts }}
+      error={error}
+      onAgain={() => outbox.again(id)}
+      onDrop={() => outbox.drop(id)}
+    />
+  );
+});
+
+function rowsOf(messages: Message[], outgoing: Outgoing[], running: boolean): Row[] {
+  const rows: Row[] = messages
+    .filter((message) => message.status !== "queued")
+    .map((message) => ({ key: message.id, message }));
+  const last = messages.findLast((message) => message.status !== "queued");
+  if (running && last?.status !== "streaming") rows.push({ key: "waiting", waiting: true });
+  const stored = new Set(messages.slice(-300).map((message) => message.id));
+  for (const message of outgoing) {
+    if (!stored.has(message.id)) rows.push({ key: message.id, outgoing: message });
+  }
+  return rows;
+}

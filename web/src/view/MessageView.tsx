@@ -1,0 +1,165 @@
+import { memo, useDeferredValue } from "react";
+import type { Message } from "../wire/types.ts";
+import { IconButton } from "./Button.tsx";
+import { CopyButton } from "./CopyButton.tsx";
+import { Icon } from "./icons.tsx";
+import { File, PartView } from "./PartView.tsx";
+import { count, dollars, when } from "./text.ts";
+
+export type MessageActions = {
+  edit: (message: Message) => void;
+  regenerate: (message: Message) => void;
+  fork: (message: Message) => void;
+};
+
+type Given = { message: Message; busy: boolean; actions: MessageActions; marked: boolean };
+
+/** One message of the history. */
+export const MessageView = memo(function MessageView({ message, busy, actions, marked }: Given) {
+  const names = { user: "You said", assistant: "Answer", system: "System" };
+  return (
+    <article
+      className={`message ${message.role}${marked ? " marked" : ""}`}
+      aria-label={names[message.role]}
+      data-id={message.id}
+    >
+      {message.role === "assistant" ? <Answer message={message} /> : <Said message={message} />}
+      {message.status !== "streaming" && <Footer message={message} busy={busy} actions={actions} />}
+    </article>
+  );
+});
+
+function Said({ message }: { message: Pick<Message, "content" | "parts"> }) {
+  const files = message.parts.filter((part) => part.type === "file");
+  return (
+    <div className="said">
+      {files.map((file) => (
+        <File key={file.url} file={file} />
+      ))}
+      {message.content && <div className="plain">{message.content}</div>}
+    </div>
+  );
+}
+
+function Answer({ message }: { message: Message }) {
+  // While it is written faster than it can be drawn, what is drawn is a little behind.
+  const parts = useDeferredValue(message.parts);
+  const growing = message.status === "streaming";
+  return (
+    <div className="answer">
+      {parts.map((part, index) => (
+        <PartView
+          // biome-ignore lint/suspicious/noArrayIndexKey: a part's place is what it is
+          key={index}
+          id={`${message.id}/${index}`}
+          part={part}
+          growing={growing && index === parts.length - 1}
+        />
+      ))}
+      {growing && !parts.some((part) => part.type === "text") && <Waiting />}
+      <Outcome message={message} />
+    </div>
+  );
+}
+
+/** An answer is being thought of. */
+export function Waiting() {
+  return (
+    <div className="waiting" role="img" aria-label="The answer is being written">
+      <i />
+      <i />
+      <i />
+    </div>
+  );
+}
+
+function Outcome({ message }: { message: Message }) {
+  const failed = message.metadata?.error as { error?: unknown } | undefined;
+  const texts: Partial<Record<Message["status"], string>> = {
+    stopped: "Stopped. What was written is kept.",
+    interrupted: "The server was interrupted. What was written is kept.",
+    error: typeof failed?.error === "string" ? failed.error : "The agent failed.",
+  };
+  const text = texts[message.status];
+  if (!text) return null;
+  return (
+    <p className={`outcome ${message.status}`}>
+      <Icon name={message.status === "stopped" ? "stop" : "warning"} />
+      {text}
+    </p>
+  );
+}
+
+function Footer({ message, busy, actions }: Omit<Given, "marked">) {
+  const answer = message.role === "assistant";
+  return (
+    <footer>
+      <CopyButton text={message.content} label="Copy" />
+      {message.role === "user" && (
+        <IconButton
+          icon="edit"
+          label="Edit"
+          disabled={busy}
+          onClick={() => actions.edit(message)}
+        />
+      )}
+      {answer && message.replyTo && (
+        <IconButton
+          icon="refresh"
+          label="Answer again"
+          disabled={busy}
+          onClick={() => actions.regenerate(message)}
+        />
+      )}
+      {answer && (
+        <IconButton icon="branch" label="Fork from here" onClick={() => actions.fork(message)} />
+      )}
+      <time dateTime={new Date(message.createdAt * 1000).toISOString()}>
+        {when(message.createdAt)}
+      </time>
+      <Usage metadata={message.metadata} />
+    </footer>
+  );
+}
+
+/** What an answer took, as far as its agent tells. */
+function Usage({ metadata }: { metadata: Message["metadata"] }) {
+  const usage = metadata?.usage as { inputTokens?: unknown; outputTokens?: unknown } | undefined;
+  const told: string[] = [];
+  if (typeof metadata?.model === "string") told.push(metadata.model);
+  if (typeof usage?.inputTokens === "number") told.push(`${count(usage.inputTokens)} tokens in`);
+  if (typeof usage?.outputTokens === "number") told.push(`${count(usage.outputTokens)} out`);
+  if (typeof metadata?.cost === "number" && metadata.cost > 0) told.push(dollars(metadata.cost));
+  return told.length ? <span className="usage">{told.join(" · ")}</span> : null;
+}
+
+type OutgoingGiven = {
+  message: Pick<Message, "id" | "parts">;
+  error: string | undefined;
+  onAgain: () => void;
+  onDrop: () => void;
+};
+
+/** A message that the server has not stored yet. */
+export function OutgoingView({ message, error, onAgain, onDrop }: OutgoingGiven) {
+  const content = message.parts.map((part) => (part.type === "text" ? part.content : "")).join("");
+  return (
+    <article className="message user outgoing" aria-label="You said, not sent yet">
+      <Said message={{ content, parts: message.parts }} />
+      <p className={error ? "outcome error" : "outcome"} role={error ? "alert" : undefined}>
+        {error ? <Icon name="warning" /> : null}
+        {error ?? "Sending…"}
+        {error && (
+          <>
+            <button type="button" className="link" onClick={onAgain}>
+              Try again
+            </button>
+            <button type="button" className="link" onClick={onDrop}>
+              Discard
+            </button>
+          </>
+        )}
+      </p>
+    </article>
+  );
+}

@@ -1,0 +1,68 @@
+import type { ToolCallPart } from "../wire/types.ts";
+import { ApprovalView } from "./ApprovalView.tsx";
+import { Fold } from "./Fold.tsx";
+import { Icon } from "./icons.tsx";
+import { LongText } from "./LongText.tsx";
+import { shown, unhidden } from "./text.ts";
+
+const STATES = { pending: "pending", running: "running", complete: "done", error: "failed" };
+
+/** A tool call in a line, with its input and output behind it. */
+export function ToolCall({ id, call }: { id: string; call: ToolCallPart }) {
+  const asked = call.approval?.state === "asked";
+  const label = asked ? "asks" : STATES[call.state];
+  return (
+    <>
+      <Fold
+        id={id}
+        className={`tool ${asked ? "asked" : call.state}`}
+        summary={
+          <>
+            <Icon name="tool" />
+            <span className="tool-name">{unhidden(call.toolName)}</span>
+            <span className="tool-gist">{unhidden(gist(call.toolInput))}</span>
+            <span className="badge">{label}</span>
+          </>
+        }
+      >
+        {() => (
+          <>
+            <h4>Input</h4>
+            <LongText text={shown(call.toolInput)} label="Input" live={false} />
+            {call.toolOutput !== undefined && (
+              <>
+                <h4>Output</h4>
+                <LongText
+                  text={shown(call.toolOutput)}
+                  label="Output"
+                  live={call.state === "running"}
+                />
+              </>
+            )}
+            {call.error !== undefined && (
+              <>
+                <h4>Error</h4>
+                <LongText text={call.error} label="Error" live={false} />
+              </>
+            )}
+            {call.approval && !asked && <p className="aside">Leave was {call.approval.state}.</p>}
+          </>
+        )}
+      </Fold>
+      {asked && call.approval && <ApprovalView key={call.approval.id} call={call} />}
+    </>
+  );
+}
+
+/** What a call is about, from its input, in a line. */
+function gist(input: unknown): string {
+  if (typeof input === "string") return oneLine(input);
+  if (typeof input !== "object" || input === null) return "";
+  const values = Object.values(input);
+  const text = values.find((value) => typeof value === "string" && value !== "");
+  return typeof text === "string" ? oneLine(text) : "";
+}
+
+function oneLine(text: string): string {
+  return text.slice(0, 200).replace(/\s+/g, " ");
+}

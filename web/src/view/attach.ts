@@ -1,0 +1,46 @@
+/** Files that somebody adds to a message, as parts with their content inside. */
+
+import type { FilePart } from "../wire/types.ts";
+
+/** Bytes of one file; a message may have a mebibyte by default, and base64 takes a third more. */
+const LARGEST = 700_000;
+/** Pixels of a side of an image that is made smaller. */
+const LONGEST_SIDE = 1_600;
+
+/** Throws with a sentence for a person. */
+export async function attached(file: File): Promise<FilePart> {
+  const small = file.size > LARGEST && file.type.startsWith("image/") ? await smaller(file) : file;
+  if (small.size > LARGEST) {
+    throw new Error(`${file.name} is too large: a file may have ${LARGEST / 1000} kB.`);
+  }
+  return {
+    type: "file",
+    mediaType: small.type || "application/octet-stream",
+    url: await dataAddress(small),
+    filename: file.name,
+  };
+}
+
+async function smaller(file: File): Promise<Blob> {
+  try {
+    const image = await createImageBitmap(file);
+    const scale = Math.min(1, LONGEST_SIDE / Math.max(image.width, image.height));
+    const canvas = document.createElement("canvas");
+    canvas.width = Math.round(image.width * scale);
+    canvas.height = Math.round(image.height * scale);
+    canvas.getContext("2d")?.drawImage(image, 0, 0, canvas.width, canvas.height);
+    const made = await new Promise<Blob | null>((done) => canvas.toBlob(done, "image/jpeg", 0.85));
+    return made ?? file;
+  } catch {
+    return file; // not an image after all
+  }
+}
+
+function dataAddress(blob: Blob): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const reader = new FileReader();
+    reader.onload = () => resolve(String(reader.result));
+    reader.onerror = () => reject(new Error("The file cannot be read."));
+    reader.readAsDataURL(blob);
+  });
+}

@@ -1,0 +1,55 @@
+/** What is said for a moment: that something failed, or for those who listen, what happened. */
+
+import { useEffect } from "react";
+import { Store, useStore } from "../state/store.ts";
+import { ServerError } from "../wire/api.ts";
+import { IconButton } from "./Button.tsx";
+
+const LASTS = 8_000;
+
+const notice = new Store<string | null>(null);
+const spoken = new Store("");
+
+export function notify(text: string): void {
+  notice.set(text);
+}
+
+export function announce(text: string): void {
+  spoken.set(text);
+}
+
+/** Do something, and say so where the server refuses it; false then. */
+export async function attempt(doing: Promise<unknown>): Promise<boolean> {
+  try {
+    await doing;
+    return true;
+  } catch (error) {
+    if (!(error instanceof ServerError)) throw error;
+    notify(error.message);
+    return false;
+  }
+}
+
+export function Notices() {
+  const text = useStore(notice);
+  useEffect(() => {
+    if (text === null) return;
+    const timer = setTimeout(() => notice.set(null), LASTS);
+    return () => clearTimeout(timer);
+  }, [text]);
+  return (
+    <>
+      <div className="notices" role="alert">
+        {text !== null && (
+          <p>
+            {text}
+            <IconButton icon="close" label="Dismiss" onClick={() => notice.set(null)} />
+          </p>
+        )}
+      </div>
+      <div className="unseen" role="status">
+        {useStore(spoken)}
+      </div>
+    </>
+  );
+}

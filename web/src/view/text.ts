@@ -1,0 +1,58 @@
+/** Text as it may be shown, and addresses that may be followed. */
+
+// Controls (Cc) and what formats (Cf), but for line ends, tabs, and what joins letters and emoji.
+const HIDDEN = /(?![\t\n\u200c\u200d])[\p{Cc}\p{Cf}]/gu;
+
+/** Characters that reorder or hide others, made visible: for what people check before they allow it. */
+export function unhidden(text: string): string {
+  return text.replace(
+    HIDDEN,
+    (found) => `⟨U+${(found.codePointAt(0) ?? 0).toString(16).toUpperCase().padStart(4, "0")}⟩`,
+  );
+}
+
+/** An address that a link may lead to: of the web or of a mailbox, and whole. */
+export function safeLink(address: string): string | undefined {
+  try {
+    const url = new URL(address);
+    return ["http:", "https:", "mailto:"].includes(url.protocol) ? url.href : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** An image that needs no request: one from elsewhere would tell its server what is read here. */
+export function ownImage(address: string): string | undefined {
+  return /^data:image\/(png|jpeg|gif|webp|avif|svg\+xml)[;,]/i.test(address) ? address : undefined;
+}
+
+const number = new Intl.NumberFormat("en");
+const money = new Intl.NumberFormat("en", {
+  style: "currency",
+  currency: "USD",
+  maximumSignificantDigits: 2,
+});
+
+export function count(value: number): string {
+  return number.format(value);
+}
+
+export function dollars(value: number): string {
+  return money.format(value);
+}
+
+/** Any JSON as text for people; a text as it is. */
+export function shown(value: unknown): string {
+  return typeof value === "string" ? value : JSON.stringify(value, null, 2);
+}
+
+/** When something was, in few characters. */
+export function when(seconds: number): string {
+  const date = new Date(seconds * 1000);
+  const now = new Date();
+  if (date.toDateString() === now.toDateString()) {
+    return date.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+  }
+  const year = date.getFullYear() === now.getFullYear() ? undefined : "numeric";
+  return date.toLocaleDateString([], { day: "numeric", month: "short", year });
+}

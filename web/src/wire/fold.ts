@@ -1,0 +1,144 @@
+/**
+ * Events to messages, by the same rules as the server's `fold.py`.
+ *
+ * Messages are values: a change makes a new one, so whoever shows them sees by identity what changed.
+ */
+
+import type { DeltaEvent, HistoryEvent, Message, Part, PartEvent, TextPart } from "./types.ts";
+import { textOf } from "./types.ts";
+
+/** Text before a delta was lost: the history must be read anew. */
+export class GapError extends Error {}
+
+/** How many characters (code points) a text has; offsets count these, and JavaScript does not. */
+function lengthOf(text: string): number {
+  let pairs = 0;
+  for (let at = 0; at < text.length; at++) {
+    const unit = text.charCodeAt(at);
+    if (unit >= 0xd800 && unit < 0xdc00) pairs++;
+  }
+  return text.length - pairs;
+}
+
+export class History {
+  #messages = new Map<string, Message>();
+  /** How long the texts are that grow, so that a delta need not count what is there. */
+  #lengths = new Map<string, { content: string; length: number }>();
+  #sorted: Message[] | null = null;
+  /** Messages of lower numbers are there on the server, but not here. */
+  floor = 0;
+
+  /** The messages in the order of their seq. */
+  get messages(): Message[] {
+    this.#sorted ??= [...this.#messages.values()].sort((a, b) => a.seq - b.seq);
+    return this.#sorted;
+  }
+
+  get(id: string): Message | undefined {
+    return this.#messages.get(id);
+  }
+
+  clear(): void {
+    this.#messages.clear();
+    this.#lengths.clear();
+    this.#sorted = null;
+    this.floor = 0;
+  }
+
+  /** Put a page of messages where there may be older ones (`hasMore`) on the server. */
+  prepend(page: Message[], hasMore: boolean): void {
+    for (const message of page) if (!this.#messages.has(message.id)) this.#put(message);
+    this.floor = hasMore && page[0] ? page[0].seq : 0;
+  }
+
+  /**
+   * Take an event; taking it again changes nothing. Throws a GapError where text before it is missing.
+   */
+  apply(event: HistoryEvent): void {
+    switch (event.type) {
+      case "message":
+        this.#lengths.clear();
+        if (event.message.seq >= this.floor) this.#put(event.message);
+        break;
+      case "delta":
+        this.#append(event);
+        break;
+      case "part":
+        this.#set(event);
+        break;
+      case "status":
+        this.#change(event.messageId, {
+          status: event.status === "queued" ? "queued" : "complete",
+        });
+        break;
+      case "message-parts":
+        this.#change(event.messageId, { parts: event.parts, content: textOf(event.parts) });
+        break;
+      case "deleted":
+        if (event.messageId === undefined) this.clear();
+        else if (this.#messages.delete(event.messageId)) this.#sorted = null;
+    }
+  }
+
+  #put(message: Message): void {
+    this.#messages.set(message.id, message);
+    this.#sorted = null;
+  }
+
+  #change(id: string, change: Partial<Message>): void {
+    const known = this.#messages.get(id);
+    if (known) this.#put({ ...known, ...change });
+  }
+
+  #answer(id: string, seq: number): Message | undefined {
+    const known = this.#messages.get(id);
+    // One that ended is whole; what is told of it once more is older than that.
+    if (known) return known.status === "streaming" ? known : undefined;
+    return {
+      id,
+      role: "assistant",
+      content: "",
+      parts: [],
+      createdAt: Math.floor(Date.now() / 1000),
+      seq,
+      status: "streaming",
+    };
+  }
+
+  #append(event: DeltaEvent): void {
+    const answer = this.#answer(event.messageId, event.seq);
+    if (!answer) return;
+    const part: Part | undefined =
+      event.part === answer.parts.length
+        ? { type: event.kind, content: "" }
+        : answer.parts[event.part];
+    const gap = new GapError(`the text at ${event.offset} of part ${event.part} was lost`);
+    if (part?.type !== "text" && part?.type !== "reasoning") throw gap;
+    const key = `${event.part} ${event.messageId}`;
+    let known = this.#lengths.get(key);
+    if (known?.content !== part.content) {
+      known = { content: part.content, length: lengthOf(part.content) };
+    }
+    if (event.offset > known.length) throw gap;
+    const seen = known.length - event.offset;
+    const missing = seen ? [...event.text].slice(seen).join("") : event.text;
+    const grown: TextPart = { type: part.type, content: part.content + missing };
+    this.#lengths.set(key, { content: grown.content, length: known.length + lengthOf(missing) });
+    this.#put(withPart(answer, event.part, grown));
+  }
+
+  #set(event: PartEvent): void {
+    const answer = this.#answer(event.messageId, event.seq);
+    if (!answer) return;
+    if (event.index > answer.parts.length) {
+      throw new GapError(`part ${event.index} comes after ${answer.parts.length} parts`);
+    }
+    this.#put(withPart(answer, event.index, event.part));
+  }
+}
+
+function withPart(message: Message, index: number, part: Part): Message {
+  const parts = [...message.parts];
+  parts[index] = part;
+  return { ...message, parts, content: textOf(parts) };
+}

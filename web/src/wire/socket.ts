@@ -1,0 +1,143 @@
+/** A session's WebSocket that comes back by itself, after the last event that was taken. */
+
+import { socketAddress } from "./api.ts";
+import type { Frame } from "./types.ts";
+
+export type Connection = "connecting" | "open" | "waiting" | "offline";
+
+/** Milliseconds: between attempts, which double; of silence before a ping; until its answer. */
+const FIRST_PAUSE = 250;
+const LONGEST_PAUSE = 8_000;
+const SILENCE = 20_000;
+const PATIENCE = 10_000;
+
+type Listener = {
+  /** Whatever it throws ends the connection, which then comes back. */
+  take(frame: Frame): void;
+  state(state: Connection): void;
+  /** The number of the last event that was taken; null to begin with what comes. */
+  after(): number | null;
+};
+
+export class Socket {
+  #session: string;
+  #listener: Listener;
+  #socket: WebSocket | null = null;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #failures = 0;
+  #closed = false;
+
+  constructor(session: string, listener: Listener) {
+    this.#session = session;
+    this.#listener = listener;
+    addEventListener("online", this.#online);
+    addEventListener("offline", this.#offline);
+    document.addEventListener("visibilitychange", this.#visible);
+    this.#connect();
+  }
+
+  close(): void {
+    this.#closed = true;
+    removeEventListener("online", this.#online);
+    removeEventListener("offline", this.#offline);
+    document.removeEventListener("visibilitychange", this.#visible);
+    this.#leave();
+  }
+
+  /** Try at once, where it waits. */
+  retry(): void {
+    if (!this.#closed && this.#socket === null) this.#connect();
+  }
+
+  /** Give the connection up; after a pause it begins anew. */
+  fail(): void {
+    if (this.#socket) this.#lost(this.#socket);
+  }
+
+  #connect(): void {
+    this.#leave();
+    if (!navigator.onLine) {
+      this.#listener.state("offline");
+      return;
+    }
+    this.#listener.state("connecting");
+    const socket = new WebSocket(socketAddress(this.#session, this.#listener.after()));
+    this.#socket = socket;
+    this.#watch(PATIENCE);
+    socket.onmessage = (message) => {
+      this.#watch(SILENCE);
+      this.#take(socket, JSON.parse(message.data));
+    };
+    socket.onclose = () => this.#lost(socket);
+  }
+
+  #take(socket: WebSocket, frame: Frame): void {
+    if (frame.type === "hello") {
+      this.#failures = 0;
+      this.#listener.state("open");
+    }
+    try {
+      if (frame.type !== "pong") this.#listener.take(frame);
+    } catch (error) {
+      console.warn("the connection begins anew:", error);
+      this.#lost(socket);
+    }
+  }
+
+  #lost(socket: WebSocket): void {
+    if (this.#socket !== socket) return;
+    this.#leave();
+    if (!navigator.onLine) {
+      this.#listener.state("offline");
+      return;
+    }
+    const pause = Math.min(FIRST_PAUSE * 2 ** this.#failures, LONGEST_PAUSE);
+    this.#failures++;
+    this.#listener.state("waiting");
+    // Many clients lose one server at one moment; they shall not come back at one.
+    this.#timer = setTimeout(() => this.#connect(), pause * (0.5 + Math.random() / 2));
+  }
+
+  #leave(): void {
+    clearTimeout(this.#timer);
+    const socket = this.#socket;
+    this.#socket = null;
+    if (socket) {
+      socket.onmessage = null;
+      socket.onclose = null;
+      socket.close();
+    }
+  }
+
+  /** A connection that is dead says nothing: after a silence it is asked, and given up. */
+  #watch(patience: number): void {
+    const socket = this.#socket;
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => {
+      if (socket === null || socket !== this.#socket) return;
+      if (patience === SILENCE && socket.readyState === WebSocket.OPEN) {
+        socket.send('{"type":"ping"}');
+        this.#watch(PATIENCE);
+      } else {
+        this.#lost(socket);
+      }
+    }, patience);
+  }
+
+  #online = () => this.retry();
+
+  #offline = () => {
+    this.#leave();
+    this.#listener.state("offline");
+  };
+
+  /** Timers of a hidden page are slow, and a laptop that slept has a dead connection. */
+  #visible = () => {
+    if (document.visibilityState !== "visible") return;
+    this.retry();
+    if (this.#socket?.readyState === WebSocket.OPEN) {
+      this.#socket.send('{"type":"ping"}');
+      this.#watch(PATIENCE);
+    }
+  };
+}

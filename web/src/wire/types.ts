@@ -1,0 +1,115 @@
+/** The values of the protocol, as docs/protocol.md has them. */
+
+export type Json = null | boolean | number | string | Json[] | { [name: string]: Json };
+export type Metadata = Record<string, unknown>;
+
+export type MessageStatus =
+  | "complete"
+  | "queued"
+  | "streaming"
+  | "stopped"
+  | "interrupted"
+  | "error";
+
+export type TextPart = { type: "text" | "reasoning"; content: string };
+export type Approval = { id: string; state: "asked" | "approved" | "denied" | "expired" };
+export type ToolCallPart = {
+  type: "tool-call";
+  toolCallId: string;
+  toolName: string;
+  toolInput: Json;
+  state: "pending" | "running" | "complete" | "error";
+  toolOutput?: Json;
+  error?: string;
+  approval?: Approval;
+};
+export type ToolResultPart = {
+  type: "tool-result";
+  toolName: string;
+  toolOutput: Json;
+  state: string;
+  toolCallId?: string;
+};
+export type FilePart = { type: "file"; mediaType: string; url: string; filename?: string };
+export type SourcePart = { type: "source"; url: string; title?: string };
+export type DataPart = { type: "data"; name: string; data: Json };
+export type Part = TextPart | ToolCallPart | ToolResultPart | FilePart | SourcePart | DataPart;
+
+export type Message = {
+  id: string;
+  role: "user" | "assistant" | "system";
+  content: string;
+  parts: Part[];
+  createdAt: number;
+  seq: number;
+  status: MessageStatus;
+  metadata?: Metadata;
+  replyTo?: string;
+};
+
+export type SessionStatus = "idle" | "queued" | "running";
+
+export type Session = {
+  id: string;
+  title: string;
+  status: SessionStatus;
+  messageCount: number;
+  createdAt: number;
+  updatedAt: number;
+  archived: boolean;
+  metadata: Metadata;
+  seq: number;
+};
+
+/** A message that was found; `found` are pairs of start and end in the snippet's code points. */
+export type Found = {
+  sessionId: string;
+  title: string;
+  message: Message;
+  snippet: string;
+  found: [number, number][];
+};
+
+export type DeltaEvent = {
+  type: "delta";
+  seq: number;
+  messageId: string;
+  part: number;
+  kind: "text" | "reasoning";
+  offset: number;
+  text: string;
+};
+export type PartEvent = {
+  type: "part";
+  seq: number;
+  messageId: string;
+  index: number;
+  part: Part;
+};
+
+/** What changes a session's history. `seq` is missing where a message is told outside of the sequence. */
+export type HistoryEvent =
+  | { type: "message"; seq?: number; message: Message }
+  | DeltaEvent
+  | PartEvent
+  | {
+      type: "status";
+      seq: number;
+      messageId: string;
+      status: "queued" | "running";
+      position?: number;
+    }
+  | { type: "message-parts"; seq: number; messageId: string; parts: Part[] }
+  | { type: "deleted"; seq: number; messageId?: string };
+
+export type Frame =
+  | HistoryEvent
+  | { type: "hello"; seq: number; status: SessionStatus }
+  | { type: "session"; seq: number; session: Session }
+  | { type: "reset"; seq: number }
+  | { type: "error"; error: string; code: string }
+  | { type: "pong" };
+
+export function textOf(parts: Part[]): string {
+  return parts.map((part) => (part.type === "text" ? part.content : "")).join("");
+}
