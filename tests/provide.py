@@ -1,4 +1,4 @@
-"""Installs the Debian packages and the real agents that the tests need and the machine lacks.
+"""Installs what the tests need and the machine lacks: Debian packages, real agents, the page's packages.
 
 python -m tests.provide
 """
@@ -14,6 +14,7 @@ from tests import real
 NEEDED = {
     "bash": "bash",
     "cc": "gcc libc6-dev",
+    "chromium": "chromium fonts-dejavu-core",
     "curl": "curl",
     "git": "git",
     "mount": "mount",
@@ -26,6 +27,15 @@ NEEDED = {
 def main() -> None:
     real.install()
     install_packages()
+    install_page()
+
+
+def install_page() -> None:
+    """Build the page, if it is not; and what its tests take from its packages."""
+    build = [sys.executable, "web/build.py"]
+    subprocess.run(build, cwd=real.ROOT, check=True)
+    if not (real.ROOT / "web" / "node_modules" / "axe-core").exists():
+        subprocess.run([*build, "npm", "ci", "--silent"], cwd=real.ROOT, check=True)
 
 
 def install_packages() -> None:

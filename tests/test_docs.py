@@ -11,6 +11,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from openapi_spec_validator import validate
 
@@ -119,11 +120,8 @@ async def test_the_application_of_the_readme(
         sys.modules.pop(name, None)
 
 
-@pytest.mark.timeout(300)
-def test_the_first_command_of_the_readme_in_a_clean_clone(tmp_path: Path) -> None:
-    command = blocks(ROOT / "README.md", "sh")[0].strip()
-    assert command == "pip install uv && uv run sessile serve"
-    clone = tmp_path / "clone"
+def cloned(folder: Path) -> None:
+    """What somebody has who clones the project as it is."""
     tracked = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
@@ -133,10 +131,24 @@ def test_the_first_command_of_the_readme_in_a_clean_clone(tmp_path: Path) -> Non
     )
     for name in tracked.stdout.splitlines():
         if (ROOT / name).is_file():
-            (clone / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, clone / name)
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+
+
+@pytest.mark.timeout(300)
+def test_the_first_command_of_the_readme_in_a_clean_clone(tmp_path: Path) -> None:
+    command = blocks(ROOT / "README.md", "sh")[0].strip()
+    assert command == "pip install uv && uv run sessile serve"
+    cloned(tmp_path / "clone")
+    # No node but the one of the PyPI package.
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "node").symlink_to("/bin/false")
     script = f"uv venv --quiet --seed bare && . bare/bin/activate && cd clone && {command}"
-    environment = clean_environment() | {"SESSILE_PORT": "0", "HOME": str(tmp_path)}
+    environment = clean_environment() | {
+        "SESSILE_PORT": "0",
+        "HOME": str(tmp_path),
+        "PATH": f"{tmp_path}/bin:{os.environ['PATH']}",
+    }
     environment.pop("VIRTUAL_ENV", None)
     with (
         (tmp_path / "log").open("wb") as log,
@@ -156,8 +168,19 @@ def test_the_first_command_of_the_readme_in_a_clean_clone(tmp_path: Path) -> Non
             said += line
             if "agent  echo" in line:
                 break
-        os.killpg(server.pid, signal.SIGTERM)
-    assert " on http://127.0.0.1:" in said, (tmp_path / "log").read_text()
+        try:
+            assert " on http://127.0.0.1:" in said, (tmp_path / "log").read_text()
+            assert shows_the_page(said.split(" on ")[1].split()[0])
+        finally:
+            os.killpg(server.pid, signal.SIGTERM)
+
+
+def shows_the_page(url: str) -> bool:
+    """Whether a server has the page, with all that it loads."""
+    with httpx2.Client(base_url=url) as http:
+        front = http.get("/").text
+        loaded = re.findall(r'(?:src|href)="\./([^"]+)"', front)
+        return len(loaded) == 3 and all(http.get(f"/{name}").status_code == 200 for name in loaded)
 
 
 def test_every_other_command_of_the_docs_is_one_that_exists() -> None:

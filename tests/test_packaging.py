@@ -1,34 +1,103 @@
-"""The wheel installs in an empty environment and serves."""
+"""The wheel installs in an empty environment and serves, with the page and without it."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 from zipfile import ZipFile
 
+import httpx2
 import pytest
 
 from tests.serving import Process, clean_environment
-from tests.test_docs import ROOT
+from tests.test_docs import ROOT, cloned, shows_the_page
+
+
+def run(*command: str | Path, **environment: str) -> None:
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env=clean_environment() | environment,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def empty_environment(folder: Path) -> Path:
+    """Its Python."""
+    run("uv", "venv", "--quiet", "--python", sys.executable, folder / "empty")
+    return folder / "empty" / "bin" / "python"
 
 
 @pytest.mark.timeout(300)
 def test_a_wheel_installs_in_an_empty_environment_and_serves(tmp_path: Path) -> None:
-    def run(*command: str) -> None:
-        subprocess.run(command, cwd=ROOT, env=clean_environment(), check=True, capture_output=True)
-
-    run("uv", "build", "--wheel", "--out-dir", str(tmp_path), "--quiet")
+    run("uv", "build", "--wheel", "--out-dir", tmp_path, "--quiet")
     (wheel,) = tmp_path.glob("*.whl")
     names = ZipFile(wheel).namelist()
     assert "sessile/py.typed" in names
     assert "sessile/store/sqlite.sql" in names
     assert "sessile/store/migrations/sqlite_0001.sql" in names
-    assert not [name for name in names if name.startswith("tests")]
+    assert not [name for name in names if name.startswith(("tests", "web", "hatch"))]
 
-    python = tmp_path / "empty" / "bin" / "python"
-    run("uv", "venv", "--quiet", "--python", sys.executable, str(tmp_path / "empty"))
-    run("uv", "pip", "install", "--quiet", "--python", str(python), str(wheel))
+    python = empty_environment(tmp_path)
+    run("uv", "pip", "install", "--quiet", "--python", python, wheel)
     with Process(tmp_path, python=python) as server:
-        assert server.banner[-1] == "  agent  echo"
+        assert server.banner == ["  store  SQLite sessile.db", "  agent  echo"]
+        assert shows_the_page(server.url)
         assert server.terminate() == 0
     with pytest.raises(RuntimeError, match=r"pip install 'sessile\[openai\]'"):
         Process(tmp_path, "--agent", "openai:m", python=python)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("why", ["unwanted", "failed"])
+def test_a_server_without_its_page_says_so_and_works(tmp_path: Path, why: str) -> None:
+    """It was left out of a wheel; or a checkout could not build it, as without a network."""
+    python = empty_environment(tmp_path)
+    into = ("uv", "pip", "install", "--quiet", "--python", python)
+    cloned(tmp_path / "clone")
+    if why == "unwanted":
+        run(*into, tmp_path / "clone", SESSILE_BUILD_PAGE="0")
+    else:
+        nowhere = {"npm_config_registry": "http://127.0.0.1:1", "npm_config_fetch_retries": "0"}
+        run(
+            *into,
+            "--editable",
+            tmp_path / "clone",
+            HOME=str(tmp_path),
+            UV_CACHE_DIR=cache(),
+            **nowhere,
+        )
+    with Process(tmp_path, python=python) as server:
+        assert "  page   not built: `uv run just page` builds it in a clone" in server.banner
+        with httpx2.Client(base_url=server.url) as http:
+            front = http.get("/")
+            assert (front.status_code, "without its page" in front.text) == (200, True)
+            assert http.get("/assets/index.js").status_code == 404
+            assert http.post("/chat/s", json={"content": "Hello"}).status_code == 200
+            assert len(http.get("/chat/s/messages").json()) == 2
+
+
+def cache() -> str:
+    """uv's, for a home that has none."""
+    asked = subprocess.run(["uv", "cache", "dir"], capture_output=True, text=True, check=True)
+    return asked.stdout.strip()
+
+
+@pytest.mark.timeout(300)
+def test_a_wheel_that_cannot_have_the_page_is_not_made(tmp_path: Path) -> None:
+    cloned(tmp_path / "clone")
+    nowhere = {"npm_config_registry": "http://127.0.0.1:1", "npm_config_fetch_retries": "0"}
+    environment = clean_environment() | {"HOME": str(tmp_path), "UV_CACHE_DIR": cache()} | nowhere
+    built = subprocess.run(
+        ["uv", "build", "--wheel", "--out-dir", tmp_path / "dist", tmp_path / "clone"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert built.returncode != 0
+    assert "SESSILE_BUILD_PAGE=0 leaves it out" in built.stderr
+    assert not os.path.exists(tmp_path / "dist") or not list((tmp_path / "dist").glob("*.whl"))

@@ -75,7 +75,7 @@ def _digest() -> str:
 if __name__ == "__main__":
     try:
         if sys.argv[1:2] == ["npm"]:
-            if not (WEB / "node_modules").is_dir():
+            if not (WEB / "node_modules").is_dir() and sys.argv[2] != "ci":
                 install()
             npm(*sys.argv[2:])
         else:

@@ -7,6 +7,15 @@ export default defineConfig({
   // The server may be mounted under any path.
   base: "./",
   plugins: [react()],
+  resolve: {
+    alias: {
+      // What it has for browsers reads entities by innerHTML, which the page's policy forbids.
+      "decode-named-character-reference": new URL(
+        "node_modules/decode-named-character-reference/index.js",
+        import.meta.url,
+      ).pathname,
+    },
+  },
   build: {
     outDir: "../src/sessile/page",
     emptyOutDir: true,

@@ -9,7 +9,9 @@ theme.watch(applyTheme);
 
 const root = document.getElementById("page");
 if (root) {
-  createRoot(root).render(
+  // What an error boundary caught is shown in another way.
+  const onCaughtError = (error: unknown) => console.warn(error);
+  createRoot(root, { onCaughtError }).render(
     <StrictMode>
       <App />
     </StrictMode>,

@@ -45,7 +45,7 @@ function Opened({ session, message, onMenu }: Omit<Given, "id"> & { session: Ope
   // biome-ignore lint/correctness/useExhaustiveDependencies: whatever way it changed
   useEffect(() => void sessionList.refresh(), [running]);
   useFind(session, shown.loaded ? message : null);
-  useAnnounced(messages);
+  useAnnounced(messages, shown.loaded);
 
   const answerAgain = useCallback(
     (answer: Message) => attempt(regenerate(session.id, answer.id)),
@@ -146,22 +146,25 @@ function useFind(session: OpenSession, message: string | null): void {
   }, [session, message]);
 }
 
-/** Tell those who listen when an answer begins to ask, and when it ends. */
-function useAnnounced(messages: Message[]): void {
+/** Tell those who listen when an answer asks something, and when it ends. */
+function useAnnounced(messages: Message[], loaded: boolean): void {
   const last = messages.findLast((message) => message.role === "assistant");
-  const before = useRef<Message | undefined>(undefined);
+  const before = useRef<{ seq: number; open: boolean; asks: boolean } | null>(null);
   useEffect(() => {
+    if (!loaded) return;
     const known = before.current;
-    before.current = last;
-    if (!last || last.id !== known?.id) return;
-    if (known.status === "streaming" && last.status !== "streaming") {
-      announce(
-        last.status === "complete" ? "The answer is complete." : `The answer is ${last.status}.`,
-      );
-    } else if (asks(last) && !asks(known)) {
+    const now = {
+      seq: last?.seq ?? 0,
+      open: last?.status === "streaming",
+      asks: last !== undefined && asks(last),
+    };
+    before.current = now;
+    if (now.asks && !(known?.asks && known.seq === now.seq)) {
       announce("The agent asks for leave.");
+    } else if (last && known && !now.open && (known.seq < now.seq || known.open)) {
+      announce(`The answer is ${last.status}.`);
     }
-  }, [last]);
+  }, [last, loaded]);
 }
 
 function asks(message: Message): boolean {

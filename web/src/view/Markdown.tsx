@@ -15,8 +15,21 @@ import { Icon } from "./icons.tsx";
 import { ownImage, safeLink } from "./text.ts";
 
 /** Characters: longer blocks of anything but code, and longer texts, are shown as they are. */
-const LONGEST_BLOCK = 20_000;
+const LONGEST_BLOCK = 50_000;
 const LONGEST = 200_000;
+
+/** A line that begins so deep inside of lists and quotes is nobody's text, and takes seconds to parse. */
+const TOO_DEEP = /^(?:[ \t]{120}|(?:[ \t]*(?:>|[-*+][ \t]|\d+[.)][ \t])){30})/m;
+
+/** So many marks in one paragraph, of which each might belong to each, take seconds too. */
+const MOST_MARKS = 2_000;
+
+function isTooMuch(text: string): boolean {
+  if (text.length > LONGEST || TOO_DEEP.test(text)) return true;
+  return text.split(/\n[ \t]*\n/).some((part) => {
+    return part.length > MOST_MARKS && (part.match(/[*_~`[\]<]/g)?.length ?? 0) > MOST_MARKS;
+  });
+}
 
 type Cut = { text: string; blocks: string[] };
 
@@ -128,7 +141,7 @@ const Block = memo(function Block({ text, growing }: { text: string; growing: bo
 
 export function Markdown({ text, growing = false }: { text: string; growing?: boolean }) {
   const cut = useRef<Cut>({ text: "", blocks: [] });
-  if (text.length > LONGEST) return <Plain text={text} />;
+  if (isTooMuch(text)) return <Plain text={text} />;
   if (cut.current.text !== text) {
     let blocks: string[];
     try {

@@ -1,5 +1,14 @@
 import { useVirtualizer } from "@tanstack/react-virtual";
-import { memo, type ReactNode, useEffect, useLayoutEffect, useMemo, useRef, useState } from "react";
+import {
+  type KeyboardEvent,
+  memo,
+  type ReactNode,
+  useEffect,
+  useLayoutEffect,
+  useMemo,
+  useRef,
+  useState,
+} from "react";
 import type { Waiting as Outgoing } from "../state/outbox.ts";
 import type { Message } from "../wire/types.ts";
 import { IconButton } from "./Button.tsx";
@@ -45,7 +54,9 @@ export function MessageList({ messages, outgoing, hasMore, running, actions, mar
     anchorTo: "end",
     followOnAppend: true,
     scrollEndThreshold: NEAR_END,
-    useFlushSync: false,
+    // What was measured is corrected before it is drawn, and not one frame later.
+    directDomUpdates: true,
+    directDomUpdatesMode: "position",
   });
 
   const readEarlier = async () => {
@@ -74,19 +85,31 @@ export function MessageList({ messages, outgoing, hasMore, running, actions, mar
     if (box.scrollTop < NEAR_TOP && hasMore && !reading) void readEarlier();
   };
 
+  // The browser scrolls to these places smoothly, and gives up where a row on the way is corrected.
+  const onKeyDown = (event: KeyboardEvent) => {
+    const page = (scroller.current?.clientHeight ?? 0) * 0.9;
+    if (event.key === "Home") virtualizer.scrollToOffset(0);
+    else if (event.key === "End") virtualizer.scrollToEnd();
+    else if (event.key === "PageUp") scroller.current?.scrollBy(0, -page);
+    else if (event.key === "PageDown") scroller.current?.scrollBy(0, page);
+    else return;
+    event.preventDefault();
+  };
+
   return (
     <div className="messages">
       <div
         ref={scroller}
         className="scroller"
         onScroll={onScroll}
+        onKeyDown={onKeyDown}
         tabIndex={0}
         role="log"
         aria-live="off"
         aria-label="Conversation"
         data-count={messages.length}
       >
-        <div className="rows" style={{ height: virtualizer.getTotalSize() }}>
+        <div className="rows" ref={virtualizer.containerRef}>
           {hasMore && (
             <button type="button" className="earlier" disabled={reading} onClick={readEarlier}>
               {reading ? "Loading…" : "Load earlier messages"}
@@ -101,7 +124,6 @@ export function MessageList({ messages, outgoing, hasMore, running, actions, mar
                 ref={virtualizer.measureElement}
                 data-index={item.index}
                 className="row"
-                style={{ transform: `translateY(${item.start}px)` }}
               >
                 <RowView row={row} busy={running} actions={actions} marked={row.key === marked} />
               </div>

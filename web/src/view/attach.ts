@@ -21,6 +21,7 @@ export async function attached(file: File): Promise<FilePart> {
   };
 }
 
+/** An image of fewer pixels, and so often of less quality as it must be. */
 async function smaller(file: File): Promise<Blob> {
   try {
     const image = await createImageBitmap(file);
@@ -29,8 +30,13 @@ async function smaller(file: File): Promise<Blob> {
     canvas.width = Math.round(image.width * scale);
     canvas.height = Math.round(image.height * scale);
     canvas.getContext("2d")?.drawImage(image, 0, 0, canvas.width, canvas.height);
-    const made = await new Promise<Blob | null>((done) => canvas.toBlob(done, "image/jpeg", 0.85));
-    return made ?? file;
+    let made: Blob = file;
+    for (let quality = 0.85; quality > 0.1 && made.size > LARGEST; quality -= 0.15) {
+      made = await new Promise<Blob>((done) =>
+        canvas.toBlob((blob) => done(blob ?? file), "image/jpeg", quality),
+      );
+    }
+    return made;
   } catch {
     return file; // not an image after all
   }
