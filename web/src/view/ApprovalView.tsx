@@ -1,10 +1,10 @@
 import { useId, useState } from "react";
 import { approve } from "../wire/api.ts";
 import type { ToolCallPart } from "../wire/types.ts";
-import { LongText } from "./LongText.tsx";
+import { Fields } from "./Fields.tsx";
 import { attempt } from "./notices.tsx";
 import { useSession } from "./session-context.ts";
-import { shown, unhidden } from "./text.ts";
+import { unhidden } from "./text.ts";
 
 type Option = { label: string; description?: string };
 type Question = { question: string; options: Option[]; multiple: boolean };
@@ -56,7 +56,7 @@ export function ApprovalView({ call }: { call: ToolCallPart }) {
           <p>
             May <strong>{unhidden(call.toolName)}</strong> run?
           </p>
-          <LongText text={shown(call.toolInput)} label="What it wants to do" live={false} />
+          <Fields value={call.toolInput} label="What it wants to do" />
           <input
             type="text"
             value={message}

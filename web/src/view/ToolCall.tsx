@@ -1,5 +1,6 @@
 import type { ToolCallPart } from "../wire/types.ts";
 import { ApprovalView } from "./ApprovalView.tsx";
+import { Fields } from "./Fields.tsx";
 import { Fold } from "./Fold.tsx";
 import { Icon } from "./icons.tsx";
 import { LongText } from "./LongText.tsx";
@@ -28,7 +29,7 @@ export function ToolCall({ id, call }: { id: string; call: ToolCallPart }) {
         {() => (
           <>
             <h4>Input</h4>
-            <LongText text={shown(call.toolInput)} label="Input" live={false} />
+            <Fields value={call.toolInput} label="Input" />
             {call.toolOutput !== undefined && (
               <>
                 <h4>Output</h4>

@@ -1,0 +1,31 @@
+import type { Json } from "../wire/types.ts";
+import { LongText } from "./LongText.tsx";
+import { shown, unhidden } from "./text.ts";
+
+/** An object of more fields is data, and shown as it is. */
+const MOST = 50;
+
+type Given = { value: Json; label: string };
+
+/** What a tool was called with: the fields of an object, each as it would be written, not escaped. */
+export function Fields({ value, label }: Given) {
+  const isObject = typeof value === "object" && value !== null && !Array.isArray(value);
+  const fields = isObject ? Object.entries(value) : [];
+  if (!fields.length || fields.length > MOST) {
+    return <LongText text={shown(value)} label={label} live={false} />;
+  }
+  return (
+    <div role="group" aria-label={label}>
+      <dl className="fields">
+        {fields.map(([name, field]) => (
+          <div key={name}>
+            <dt>{unhidden(name)}</dt>
+            <dd>
+              <LongText text={shown(field)} label={name} live={false} />
+            </dd>
+          </div>
+        ))}
+      </dl>
+    </div>
+  );
+}
