@@ -37,6 +37,10 @@ slow-disk *arguments:
 scale *arguments:
     uv run python -m bench.scale "$@"
 
+# Measure the page in Chromium: how soon it is usable, what it loads, whether it stutters (docs/performance.md)
+page-speed *arguments:
+    uv run python -m bench.page "$@"
+
 # Take the pictures of the documentation
 pictures:
     uv run python -m tests.provide
@@ -46,9 +50,9 @@ pictures:
 page:
     uv run python web/build.py
 
-# Serve the page from its sources, which it takes up as they change, beside a server that runs
-page-dev:
-    uv run python web/build.py npm run dev
+# Serve the page from its sources as they change, beside the server that SESSILE_SERVER names
+page-dev *arguments:
+    uv run python web/build.py npm run dev -- "$@"
 
 # Run the server from this checkout; arguments go to `sessile serve`
 serve *arguments:

@@ -50,3 +50,10 @@ def test_what_must_not_grow_is_measured() -> None:
 def test_a_slow_disk_is_measured() -> None:
     rows = [line for line in run("bench.slow_disk", "--quick").splitlines() if " ms |" in line]
     assert len(rows) == 4
+
+
+def test_the_page_is_measured() -> None:
+    printed = run("bench.page", "--quick")
+    assert "| this machine | " in printed
+    assert printed.count("messages, to their start") == 2
+    assert "assets/index-" in printed

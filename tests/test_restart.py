@@ -3,8 +3,11 @@
 import asyncio
 from pathlib import Path
 
+import apsw
 import pytest
 
+from sessile.store import sql
+from sessile.types import Message, TextPart, encode
 from tests.serving import Client, Event, Process, events, frames, kinds, process, serving, text
 
 WORDS = " ".join(f"word{index}" for index in range(200))
@@ -176,3 +179,30 @@ async def test_a_turn_is_not_begun_again_for_ever_nor_after_a_tool(
     async with process(tmp_path, *flags) as (_, chat):
         question, answer = await chat.messages("s")
         assert (question["status"], answer["status"]) == ("complete", "interrupted")
+
+
+async def test_a_store_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> None:
+    database = apsw.Connection(str(tmp_path / "sessile.db"))
+    for statement in ("PRAGMA journal_mode = WAL", sql.migrations("sqlite")[0]):
+        database.execute(statement).fetchall()
+    row = ("s", "one", 3, 2, 0, 1, 1, 7, 0, b"{}", None)
+    database.execute(f"INSERT INTO sessions VALUES ({', '.join('?' * len(row))})", row)
+    for seq, role in ((1, "user"), (2, "assistant")):
+        body = encode(Message(role, role, "words", [TextPart("words")], 1, seq, "complete"))
+        values = ("s", seq, role, seq, role, "complete", None, body)
+        database.execute("INSERT INTO messages VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
+    event = b'{"type":"deleted","seq":3,"messageId":"gone"}'
+    database.execute("INSERT INTO tail VALUES ('s', 3, 3, ?)", (event,))
+    database.execute("PRAGMA user_version = 1")
+    database.close()
+    async with process(tmp_path) as (_, chat):
+        assert [m["content"] for m in await chat.messages("s")] == ["words", "words"]
+        (kept,) = await chat.follow("s", after=2)
+        assert (kept.id, kept.data["messageId"]) == (3, "gone")
+        assert len((await chat.http.get("/search?q=words")).json()) == 2
+        assert (await chat.send("s", "more"))[-2].data["content"] == "more"
+    steps = len(sql.migrations("sqlite"))
+    told = (tmp_path / "stderr.log").read_text()
+    assert [f"step {n} of {steps}" in told for n in range(1, steps + 1)] == [False, True, True]
+    async with process(tmp_path):
+        assert (tmp_path / "stderr.log").read_text() == told

@@ -1,7 +1,7 @@
 import react from "@vitejs/plugin-react";
-import { defineConfig } from "vite";
+import { defineConfig, loadEnv } from "vite";
 
-const server = "http://127.0.0.1:8787";
+const { SESSILE_SERVER: server = "http://127.0.0.1:8787" } = loadEnv("", ".", "SESSILE_");
 
 export default defineConfig({
   // The server may be mounted under any path.

@@ -1,6 +1,8 @@
 """The page in real Chromium: chatting, and what happens to connections and servers meanwhile."""
 
+import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -274,3 +276,36 @@ def test_the_page_of_a_server_that_is_mounted_in_an_application(
             tab.is_answered("Hello")
             visitor.leave()
             process.terminate()
+
+
+def test_the_page_is_served_from_its_sources(
+    browser: Browser, server: Process, tmp_path: Path
+) -> None:
+    """`just page-dev`, beside a server."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = str(listener.getsockname()[1])
+    command = [
+        "uv",
+        "run",
+        "just",
+        "page-dev",
+        "--port",
+        port,
+        "--strictPort",
+        "--host",
+        "127.0.0.1",
+    ]
+    environment = os.environ | {"SESSILE_SERVER": server.url, "NO_COLOR": "1"}
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as vite:
+        assert vite.stdout is not None
+        try:
+            assert any("Local:" in line for line in vite.stdout)
+            visitor = Visitor(browser, f"http://127.0.0.1:{port}")
+            tab = visitor.tab().open()
+            tab.say("Hello")
+            tab.is_answered("Hello")
+            visitor.leave()
+        finally:
+            os.killpg(vite.pid, signal.SIGTERM)

@@ -105,6 +105,9 @@ class SQLiteStore:
         # file can be written.
         with transaction(self.database):
             for number, script in enumerate(scripts[version:], version + 1):
+                if version:  # which a large store takes its time for
+                    told = "the store %s is brought up to date: step %d of %d"
+                    log.warning(told, self._path, number, len(scripts))
                 self._execute(script)
                 self._execute(f"PRAGMA user_version = {number}")
             self._execute("PRAGMA application_id = 0x5E551E")

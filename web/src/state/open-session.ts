@@ -13,6 +13,9 @@ const FIRST = 50;
 const EARLIER = 100;
 const MOST = 200;
 
+/** Milliseconds between two drawings of an answer that grows: words come faster than they are read. */
+const PACE = 40;
+
 export type Shown = {
   /** Null until it was asked for. */
   session: Session | null;
@@ -37,6 +40,7 @@ export class OpenSession extends Store<Shown> {
   #loading = 0;
   #earlier: Promise<void> | null = null;
   #scheduled = false;
+  #toldAt = 0;
   #next: Partial<Shown> = {};
 
   constructor(id: string) {
@@ -124,7 +128,8 @@ export class OpenSession extends Store<Shown> {
         if (this.#meanwhile) this.#meanwhile.push(frame);
         else this.#apply(frame);
     }
-    this.#read();
+    // What is written to be kept must not be so for every word.
+    if (frame.type !== "delta" && frame.type !== "part") this.#read();
   }
 
   #apply(event: HistoryEvent): void {
@@ -196,19 +201,18 @@ export class OpenSession extends Store<Shown> {
     }
   };
 
-  /** Tell those who watch, once a frame. */
+  /** Tell those who watch; what comes in quick succession together. */
   #publish(change: Partial<Shown> = {}): void {
     this.#next = { ...this.#next, ...change };
     if (this.#scheduled) return;
     this.#scheduled = true;
-    // A hidden page draws no frames.
-    if (document.visibilityState === "visible") requestAnimationFrame(this.#tell);
-    else setTimeout(this.#tell);
+    setTimeout(this.#tell, Math.max(0, this.#toldAt + PACE - performance.now()));
   }
 
   #tell = () => {
     const change = this.#next;
     this.#scheduled = false;
+    this.#toldAt = performance.now();
     this.#next = {};
     this.change({
       ...change,

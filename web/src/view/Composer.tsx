@@ -1,7 +1,7 @@
 import {
   type ClipboardEvent,
-  type DragEvent,
   type KeyboardEvent,
+  useCallback,
   useEffect,
   useRef,
   useState,
@@ -59,7 +59,7 @@ export function Composer({ running, edited, onEdited, onSend }: Given) {
     onSend();
   };
 
-  const attach = async (chosen: Iterable<File>) => {
+  const attach = useCallback(async (chosen: Iterable<File>) => {
     for (const file of chosen) {
       try {
         const part = await attached(file);
@@ -69,7 +69,7 @@ export function Composer({ running, edited, onEdited, onSend }: Given) {
       }
     }
     field.current?.focus();
-  };
+  }, []);
 
   const onKeyDown = (event: KeyboardEvent) => {
     if (event.nativeEvent.isComposing) return;
@@ -90,10 +90,20 @@ export function Composer({ running, edited, onEdited, onSend }: Given) {
     void attach(event.clipboardData.files);
   };
 
-  const onDrop = (event: DragEvent) => {
-    event.preventDefault();
-    void attach(event.dataTransfer.files);
-  };
+  // Wherever it is dropped: a browser would go to the file, and leave the page.
+  useEffect(() => {
+    const onDragOver = (event: DragEvent) => event.preventDefault();
+    const onDrop = (event: DragEvent) => {
+      event.preventDefault();
+      void attach(event.dataTransfer?.files ?? []);
+    };
+    addEventListener("dragover", onDragOver);
+    addEventListener("drop", onDrop);
+    return () => {
+      removeEventListener("dragover", onDragOver);
+      removeEventListener("drop", onDrop);
+    };
+  }, [attach]);
 
   return (
     <form
@@ -103,8 +113,6 @@ export function Composer({ running, edited, onEdited, onSend }: Given) {
         event.preventDefault();
         send();
       }}
-      onDragOver={(event) => event.preventDefault()}
-      onDrop={onDrop}
     >
       {edited && (
         <p className="editing">
