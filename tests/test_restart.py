@@ -7,7 +7,7 @@ import apsw
 import pytest
 
 from sessile.store import sql
-from sessile.types import Message, TextPart, encode
+from sessile.types import Message, Role, TextPart, encode
 from tests.serving import Client, Event, Process, events, frames, kinds, process, serving, text
 
 WORDS = " ".join(f"word{index}" for index in range(200))
@@ -187,7 +187,8 @@ async def test_a_store_of_the_first_version_is_brought_up_to_date(tmp_path: Path
         database.execute(statement).fetchall()
     row = ("s", "one", 3, 2, 0, 1, 1, 7, 0, b"{}", None)
     database.execute(f"INSERT INTO sessions VALUES ({', '.join('?' * len(row))})", row)
-    for seq, role in ((1, "user"), (2, "assistant")):
+    roles: list[Role] = ["user", "assistant"]
+    for seq, role in enumerate(roles, 1):
         body = encode(Message(role, role, "words", [TextPart("words")], 1, seq, "complete"))
         values = ("s", seq, role, seq, role, "complete", None, body)
         database.execute("INSERT INTO messages VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
