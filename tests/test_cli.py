@@ -32,6 +32,11 @@ def refused(folder: Path, *arguments: str, **environment: str) -> str:
     return line
 
 
+def test_a_command_that_talks_to_a_server_loads_none() -> None:
+    code = "import sys, sessile.cli.chat; sys.exit('sessile.server' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 def test_the_banner_says_where_and_what(tmp_path: Path) -> None:
     with Process(tmp_path) as server:
         assert server.url.startswith("http://127.0.0.1:")

@@ -68,6 +68,31 @@ async def test_forks_that_are_none(chat: Client) -> None:
     assert len(await chat.messages("s")) == 2
 
 
+@pytest.mark.parametrize("count", [0, 1, 499, 500, 501, 1000])
+async def test_an_export_is_whole_however_many_messages_there_are(chat: Client, count: int) -> None:
+    """They are read in chunks; a session may end where a chunk does."""
+    messages = [
+        {
+            "id": f"m{number}",
+            "role": "user",
+            "content": "words",
+            "parts": [{"type": "text", "content": "words"}],
+            "createdAt": 1,
+            "seq": number + 1,
+            "status": "complete",
+        }
+        for number in range(count)
+    ]
+    body = {"session": {"id": "s", "title": "t"}, "messages": messages}
+    assert (await chat.http.post("/sessions/import", json=body)).status_code == 201
+    exported = (await chat.http.get("/sessions/s/export")).json()
+    assert [message["id"] for message in exported["messages"]] == [m["id"] for m in messages]
+    markdown = (await chat.http.get("/sessions/s/export?format=markdown")).text
+    assert markdown.count("words") == count
+    fork = (await chat.http.post("/sessions/s/fork", json={"id": "fork"})).json()
+    assert fork["messageCount"] == count
+
+
 @pytest.mark.parametrize("format", ["json", "sqlite"])
 async def test_what_is_exported_can_be_imported(chat: Client, format: str) -> None:
     await chat.send("s", "Hello [[tool]] you", metadata={"a": 1})

@@ -38,6 +38,7 @@ def test_a_wheel_installs_in_an_empty_environment_and_serves(tmp_path: Path) -> 
     names = ZipFile(wheel).namelist()
     assert "sessile/py.typed" in names
     assert "sessile/store/sqlite.sql" in names
+    assert "sessile/page/licenses.md" in names  # of what the page is made of
     assert "sessile/store/migrations/sqlite_0001.sql" in names
     assert not [name for name in names if name.startswith(("tests", "web", "hatch"))]
 

@@ -22,6 +22,8 @@ export default defineConfig({
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
     reportCompressedSize: false,
+    // Of everything that is in it, as their licences ask.
+    license: { fileName: "licenses.md" },
   },
   server: {
     proxy: Object.fromEntries(

@@ -3,11 +3,11 @@
 What is here is what one needs to write an agent and to put Sessile into an application.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from sessile.agents.base import Agent, Decision, Output, Turn
 from sessile.errors import AgentError, SessileError
-from sessile.inbox import Draft
-from sessile.server import Sessile, create_app
-from sessile.session import Session
 from sessile.settings import Settings
 from sessile.types import (
     DataPart,
@@ -21,6 +21,11 @@ from sessile.types import (
     ToolCallPart,
     ToolResultPart,
 )
+
+if TYPE_CHECKING:
+    from sessile.inbox import Draft
+    from sessile.server import Sessile, create_app
+    from sessile.session import Session
 
 __all__ = [
     "Agent",
@@ -45,3 +50,18 @@ __all__ = [
     "Turn",
     "create_app",
 ]
+
+# The server is loaded when it is asked for: a command that only talks to one begins without it.
+_LATE = {
+    "Draft": "sessile.inbox",
+    "Sessile": "sessile.server",
+    "Session": "sessile.session",
+    "create_app": "sessile.server",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_LATE[name]), name)
+    return value

@@ -50,7 +50,7 @@ class Pages:
         return bodies[-limit:], len(bodies) > limit
 
     async def walk(self) -> AsyncGenerator[list[bytes], None]:
-        """The JSON of all messages from the oldest on, in chunks."""
+        """The JSON of all messages from the oldest on, in chunks, none of which is empty."""
         running = await self._as_it_stands()
         after = 0
         at_end = False
@@ -59,7 +59,8 @@ class Pages:
             at_end = len(found) < CHUNK
             between = range(after + 1, MAX_SEQ if at_end else found[-1].seq)
             after = 0 if at_end else found[-1].seq
-            yield _with_running(found, running, between.__contains__)
+            if bodies := _with_running(found, running, between.__contains__):
+                yield bodies
 
     async def messages_from(self, seq: int) -> list[Message]:
         """All messages from a number on."""

@@ -95,7 +95,8 @@ def test_a_phone_has_the_sessions_behind_a_button(visit: Visit, api: Api) -> Non
     api.send("other", "words")
     tab = visit(size=PHONE, has_touch=True, is_mobile=True).tab().open("s")
     expect(tab.answers).to_have_count(1)
-    assert tab.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    # A phone makes the window as wide as what is in it.
+    assert tab.page.evaluate("[innerWidth, innerHeight]") == list(PHONE)
     expect(tab.sidebar).not_to_be_in_viewport()
     tab.button("Sessions").tap()
     expect(tab.sidebar).to_be_in_viewport()
@@ -110,6 +111,19 @@ def test_a_phone_has_the_sessions_behind_a_button(visit: Visit, api: Api) -> Non
     tab.button("Send the message").tap()
     tab.is_answered("one x")
     expect(tab.answers.last.get_by_role("button", name="Copy")).to_be_in_viewport()
+
+
+def test_the_page_fills_its_window_whatever_is_in_it(visit: Visit, api: Api) -> None:
+    api.send("s", "short")
+    tab = visit().tab()
+    for session in ("s", ""):
+        tab.open(session)
+        bottom = tab.page.locator(".sidebar-bottom").bounding_box()
+        assert bottom
+        assert round(bottom["y"] + bottom["height"]) == DESKTOP[1]
+        composer = tab.page.locator(".bottom").bounding_box()
+        assert composer
+        assert round(composer["y"] + composer["height"]) == DESKTOP[1]
 
 
 def test_colours_follow_the_system_or_the_choice(visit: Visit) -> None:

@@ -141,6 +141,14 @@ def test_a_policy_lets_nothing_in(tab: Tab, api: Api) -> None:
     tab.faults.clear()
 
 
+def test_the_api_is_tried_out_under_a_policy_too(tab: Tab) -> None:
+    tab.page.goto(f"{tab.url}/docs")
+    tab.page.get_by_text("Whether it is alive.").click()
+    tab.page.get_by_role("button", name="Try it out").click()
+    tab.page.get_by_role("button", name="Execute").click()
+    expect(tab.page.locator(".live-responses-table .response").first).to_contain_text('"ok"')
+
+
 def test_code_has_colours_and_is_copied(visit: Visit, api: Api) -> None:
     tab = visit(permissions=["clipboard-read", "clipboard-write"]).tab()
     code = 'def f(x):\n    return "a"  # b'

@@ -68,6 +68,14 @@ def test_a_message_that_was_found_far_back_is_gone_to(tab: Tab, api: Api) -> Non
     marked = tab.page.locator(".message.marked")
     expect(marked).to_contain_text("message 17")
     expect(marked).to_be_in_viewport()
+    # From there the reader goes where they like.
+    log = tab.page.get_by_role("log")
+    log.press("Home")
+    expect(log).to_have_attribute("data-count", "1000")
+    expect(tab.page.locator('[data-id="m1"]')).to_be_in_viewport()
+    api.http.delete("/sessions/long/messages/m500")
+    tab.open("long/m500")
+    expect(tab.page.get_by_role("alert")).to_have_text("This message is not there any more.")
 
 
 def test_a_session_is_renamed_forked_archived_and_deleted(visit: Visit, api: Api) -> None:

@@ -1,4 +1,11 @@
-import "./style.css";
+import "./style/base.css";
+import "./style/sidebar.css";
+import "./style/conversation.css";
+import "./style/parts.css";
+import "./style/markdown.css";
+import "./style/composer.css";
+import "./style/overlays.css";
+import "./style/adapted.css";
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
 import { applyTheme, theme } from "./state/theme.ts";

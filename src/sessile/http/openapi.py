@@ -154,6 +154,12 @@ _PAGE = """<!doctype html>
 </html>
 """
 
+# Swagger UI writes styles into its elements.
+_POLICY = {
+    "content-security-policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+}
+
 _START = """SwaggerUIBundle({
   url: new URL("openapi.json", document.baseURI.replace(/docs\\/?$/, "")).href,
   dom_id: "#api",
@@ -179,7 +185,7 @@ class DocsRoutes:
         return JSONResponse(self._document | {"servers": [{"url": root or "/"}]})
 
     async def page(self, request: Request) -> Response:
-        return HTMLResponse(_PAGE)
+        return HTMLResponse(_PAGE, headers=_POLICY)
 
     async def file(self, request: Request) -> Response:
         name = request.path_params["name"]

@@ -10,10 +10,11 @@ import { Composer } from "./Composer.tsx";
 import { ConnectionState } from "./ConnectionState.tsx";
 import { Confirm } from "./Dialog.tsx";
 import { MessageList } from "./MessageList.tsx";
-import { announce, attempt } from "./notices.tsx";
+import { announce, attempt, notify } from "./notices.tsx";
 import { Queue } from "./Queue.tsx";
 import { SessionMenu } from "./SessionMenu.tsx";
 import { SessionContext } from "./session-context.ts";
+import { unhidden } from "./text.ts";
 
 type Given = { id: string; message: string | null; onMenu: () => void };
 
@@ -39,6 +40,7 @@ function Opened({ session, message, onMenu }: Omit<Given, "id"> & { session: Ope
   const [edited, setEdited] = useState<Message | null>(null);
   const [again, setAgain] = useState<Message | null>(null);
   const { messages, running } = shown;
+  const named = useStore(place).session === session.id;
   const value = newer(listed, shown.session);
 
   // The list is asked every few seconds, but what happens here is shown there at once.
@@ -74,7 +76,7 @@ function Opened({ session, message, onMenu }: Omit<Given, "id"> & { session: Ope
   const onSend = () => {
     setEdited(null);
     // The address of a new session is its own from its first message on.
-    if (place.value.session !== session.id) {
+    if (!named) {
       history.replaceState(null, "", addressOf(session.id));
       place.set({ session: session.id, message: null });
     }
@@ -83,12 +85,13 @@ function Opened({ session, message, onMenu }: Omit<Given, "id"> & { session: Ope
 
   const queued = messages.filter((one) => one.status === "queued");
   const empty = shown.loaded && !messages.length && !outgoing.length;
+  const unnamed = messages.length ? session.id : shown.loaded || !named ? "New chat" : "…";
   return (
     <main className="conversation">
       <header>
         <IconButton icon="menu" label="Sessions" className="open-sidebar" onClick={onMenu} />
         <h1>
-          <bdi>{value?.title || (empty ? "New chat" : session.id)}</bdi>
+          <bdi>{unhidden(value?.title || unnamed)}</bdi>
         </h1>
         <ConnectionState session={session} connection={shown.connection} />
         {value && <SessionMenu session={value} />}
@@ -142,7 +145,11 @@ function newer<Value extends { seq: number }>(one: Value | undefined, other: Val
 /** Read back to a message that is looked for. */
 function useFind(session: OpenSession, message: string | null): void {
   useEffect(() => {
-    if (message) void attempt(session.find(message));
+    if (!message) return;
+    const looking = session.find(message).then((found) => {
+      if (!found) notify("This message is not there any more.");
+    });
+    void attempt(looking);
   }, [session, message]);
 }
 

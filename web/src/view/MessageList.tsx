@@ -1,14 +1,5 @@
 import { useVirtualizer } from "@tanstack/react-virtual";
-import {
-  type KeyboardEvent,
-  memo,
-  type ReactNode,
-  useEffect,
-  useLayoutEffect,
-  useMemo,
-  useRef,
-  useState,
-} from "react";
+import { type KeyboardEvent, useEffect, useLayoutEffect, useMemo, useRef, useState } from "react";
 import type { Waiting as Outgoing } from "../state/outbox.ts";
 import type { Message } from "../wire/types.ts";
 import { IconButton } from "./Button.tsx";
@@ -73,10 +64,14 @@ export function MessageList({ messages, outgoing, hasMore, running, actions, mar
     if (sent) virtualizer.scrollToEnd();
   }, [sent, virtualizer]);
 
+  // Gone to once, when it is there; after that the reader goes where they like.
+  const gone = useRef<string | null>(null);
   const at = marked ? rows.findIndex((row) => row.key === marked) : -1;
   useEffect(() => {
-    if (at >= 0) virtualizer.scrollToIndex(at, { align: "center" });
-  }, [at, virtualizer]);
+    if (at < 0 || gone.current === marked) return;
+    gone.current = marked;
+    virtualizer.scrollToIndex(at, { align: "center" });
+  }, [at, marked, virtualizer]);
 
   const onScroll = () => {
     const box = scroller.current;
@@ -145,7 +140,7 @@ export function MessageList({ messages, outgoing, hasMore, running, actions, mar
 
 type RowGiven = { row: Row; busy: boolean; actions: MessageActions; marked: boolean };
 
-const RowView = memo(function RowView({ row, busy, actions, marked }: RowGiven): ReactNode {
+function RowView({ row, busy, actions, marked }: RowGiven) {
   const { outbox } = useSession();
   if ("message" in row) {
     return <MessageView message={row.message} busy={busy} actions={actions} marked={marked} />;
@@ -160,7 +155,7 @@ const RowView = memo(function RowView({ row, busy, actions, marked }: RowGiven):
       onDrop={() => outbox.drop(id)}
     />
   );
-});
+}
 
 function rowsOf(messages: Message[], outgoing: Outgoing[], running: boolean): Row[] {
   const rows: Row[] = messages
