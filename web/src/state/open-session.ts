@@ -99,7 +99,7 @@ export class OpenSession extends Store<Shown> {
     const page = await readMessages(this.id, limit, oldest.id);
     if (loading !== this.#loading) return;
     this.#history.prepend(page.messages, page.hasMore);
-    this.#publish();
+    this.#tell(); // before whoever waits for it may ask for more
   }
 
   #connected(connection: Connection): void {

@@ -17,6 +17,8 @@ import { ownImage, safeLink } from "./text.ts";
 /** Characters: longer blocks of anything but code, and longer texts, are shown as they are. */
 const LONGEST_BLOCK = 50_000;
 const LONGEST = 200_000;
+/** Characters: shorter texts are not cut. */
+const SHORT = 1_000;
 
 /** A line that begins so deep inside of lists and quotes is nobody's text, and takes seconds to parse. */
 const TOO_DEEP = /^(?:[ \t]{120}|(?:[ \t]*(?:>|[-*+][ \t]|\d+[.)][ \t])){30})/m;
@@ -33,14 +35,11 @@ function isTooMuch(text: string): boolean {
 
 type Cut = { text: string; blocks: string[] };
 
-/** A text in its blocks, each with the blank lines after it. */
-export function blocksOf(text: string, before?: Cut): string[] {
-  // What refers to another block cannot be parsed without it.
-  if (/^ {0,3}\[[^\]\n]+\]:/m.test(text)) return [text];
-  let kept: string[] = [];
-  if (before && before.text !== "" && text.startsWith(before.text)) {
-    kept = before.blocks.slice(0, -1);
-  }
+/** A text in its blocks, each with the blank lines after it; `before` is what it grew from. */
+function blocksOf(text: string, before: Cut): string[] {
+  // What refers to another block cannot be parsed without it, and a short text is soon parsed whole.
+  if (text.length < SHORT || /^ {0,3}\[[^\]\n]+\]:/m.test(text)) return [text];
+  const kept = text.startsWith(before.text) ? before.blocks.slice(0, -1) : [];
   const rest = text.slice(kept.reduce((length, block) => length + block.length, 0));
   const tree = fromMarkdown(rest, {
     extensions: [gfm()],

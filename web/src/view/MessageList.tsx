@@ -7,11 +7,12 @@ import { type MessageActions, MessageView, OutgoingView, Waiting } from "./Messa
 import { attempt } from "./notices.tsx";
 import { useSession } from "./session-context.ts";
 
-/** Pixels: of a message that was not measured; from the top where older ones are read; from the end that is still the end. */
+/** Pixels: of a message that was not measured; from the end that is still the end; above the first. */
 const GUESS = 120;
-const NEAR_TOP = 1_200;
 const NEAR_END = 80;
 const ABOVE = 56;
+/** So many messages from the first that is there, older ones are read. */
+const NEAR_START = 10;
 
 type Row =
   | { key: string; message: Message }
@@ -32,7 +33,6 @@ export function MessageList({ messages, outgoing, hasMore, running, actions, mar
   const session = useSession();
   const scroller = useRef<HTMLDivElement>(null);
   const [reading, setReading] = useState(false);
-  const [away, setAway] = useState(false);
   const rows = useMemo(() => rowsOf(messages, outgoing, running), [messages, outgoing, running]);
   const virtualizer = useVirtualizer({
     count: rows.length,
@@ -73,12 +73,17 @@ export function MessageList({ messages, outgoing, hasMore, running, actions, mar
     virtualizer.scrollToIndex(at, { align: "center" });
   }, [at, marked, virtualizer]);
 
-  const onScroll = () => {
-    const box = scroller.current;
-    if (!box) return;
-    setAway(box.scrollHeight - box.scrollTop - box.clientHeight > 4 * NEAR_END);
-    if (box.scrollTop < NEAR_TOP && hasMore && !reading) void readEarlier();
-  };
+  // Where it is asked of the virtualizer: to ask the page would make it lay itself out once more.
+  const first = virtualizer.range?.startIndex ?? 0;
+  const upwards = virtualizer.scrollDirection === "backward";
+  useEffect(() => {
+    if (upwards && first < NEAR_START && hasMore && !reading) void readEarlier();
+  });
+  const below =
+    virtualizer.getTotalSize() -
+    (virtualizer.scrollOffset ?? 0) -
+    (virtualizer.scrollRect?.height ?? 0);
+  const away = below > 4 * NEAR_END;
 
   // The browser scrolls to these places smoothly, and gives up where a row on the way is corrected.
   const onKeyDown = (event: KeyboardEvent) => {
@@ -96,7 +101,6 @@ export function MessageList({ messages, outgoing, hasMore, running, actions, mar
       <div
         ref={scroller}
         className="scroller"
-        onScroll={onScroll}
         onKeyDown={onKeyDown}
         tabIndex={0}
         role="log"

@@ -46,13 +46,16 @@ export function shown(value: unknown): string {
   return typeof value === "string" ? value : JSON.stringify(value, null, 2);
 }
 
+// Made once: making one takes longer than drawing a message.
+const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
+const day = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
+const oldDay = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" });
+
 /** When something was, in few characters. */
 export function when(seconds: number): string {
   const date = new Date(seconds * 1000);
   const now = new Date();
-  if (date.toDateString() === now.toDateString()) {
-    return date.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
-  }
-  const year = date.getFullYear() === now.getFullYear() ? undefined : "numeric";
-  return date.toLocaleDateString([], { day: "numeric", month: "short", year });
+  if (date.getFullYear() !== now.getFullYear()) return oldDay.format(date);
+  const isToday = date.getMonth() === now.getMonth() && date.getDate() === now.getDate();
+  return (isToday ? clock : day).format(date);
 }
