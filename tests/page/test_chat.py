@@ -132,6 +132,20 @@ def test_a_message_that_was_not_sent_survives_a_reload(
         assert len(api.messages("s")) == 4
 
 
+def test_a_message_is_sent_also_when_its_session_is_left_before(tab: Tab, api: Api) -> None:
+    tab.open("s").say("first")
+    tab.is_answered("first")
+    tab.page.context.set_offline(True)
+    expect(tab.connection).to_have_text("Offline")
+    tab.say("second")
+    tab.button("New chat").click()
+    expect(tab.page.get_by_role("heading", name="New chat")).to_be_visible()
+    assert len(api.messages("s")) == 2
+    tab.page.context.set_offline(False)
+    expect(tab.session("first")).to_contain_text("new")
+    assert [m["content"] for m in api.messages("s")] == ["first", "first", "second", "second"]
+
+
 @pytest.mark.parametrize("by", ["button", "key"])
 def test_stop_keeps_what_was_written(tab: Tab, api: Api, by: str) -> None:
     tab.open("s").say(LONG)

@@ -22,6 +22,16 @@ export function keep(name: string, value: unknown): boolean {
   }
 }
 
+/** The names of what is kept that begin so. */
+export function keptNames(prefix: string): string[] {
+  try {
+    const names = Object.keys(localStorage).map((key) => key.replace(/^sessile\./, ""));
+    return names.filter((name) => name.startsWith(prefix));
+  } catch {
+    return [];
+  }
+}
+
 /** A value that is kept, the same in all tabs. */
 export function kept<Value>(name: string, fallback: Value): Store<Value> {
   const store = new Store(read(name, fallback));

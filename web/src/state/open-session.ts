@@ -4,7 +4,7 @@ import { readMessages, readSession } from "../wire/api.ts";
 import { History } from "../wire/fold.ts";
 import { type Connection, Socket } from "../wire/socket.ts";
 import type { Frame, HistoryEvent, Message, Session } from "../wire/types.ts";
-import { Outbox } from "./outbox.ts";
+import { type Outbox, outboxOf } from "./outbox.ts";
 import { markSeen } from "./seen.ts";
 import { Store } from "./store.ts";
 
@@ -53,7 +53,7 @@ export class OpenSession extends Store<Shown> {
       connection: "connecting",
     });
     this.id = id;
-    this.outbox = new Outbox(id);
+    this.outbox = outboxOf(id);
     this.#socket = new Socket(id, {
       take: (frame) => this.#take(frame),
       state: (connection) => this.#connected(connection),
@@ -65,7 +65,6 @@ export class OpenSession extends Store<Shown> {
   close(): void {
     document.removeEventListener("visibilitychange", this.#read);
     this.#socket.close();
-    this.outbox.close();
   }
 
   /** Try to connect at once. */

@@ -4,7 +4,7 @@
  */
 
 import { type Outgoing, ServerError, send } from "../wire/api.ts";
-import { keep, read } from "./kept.ts";
+import { keep, keptNames, read } from "./kept.ts";
 import { Store } from "./store.ts";
 
 /** `error` is why the server refused it. */
@@ -14,24 +14,21 @@ export type Waiting = Outgoing & { error?: string };
 const FIRST_PAUSE = 500;
 const LONGEST_PAUSE = 10_000;
 
+const PREFIX = "outbox.";
+
 export class Outbox extends Store<Waiting[]> {
   #session: string;
   #name: string;
   #sending = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #pause = FIRST_PAUSE;
-  #closed = false;
 
   constructor(session: string) {
-    super(read(`outbox.${session}`, []));
+    super(read(`${PREFIX}${session}`, []));
     this.#session = session;
-    this.#name = `outbox.${session}`;
+    this.#name = `${PREFIX}${session}`;
+    addEventListener("online", () => this.flush());
     void this.flush();
-  }
-
-  close(): void {
-    this.#closed = true;
-    clearTimeout(this.#timer);
   }
 
   put(message: Outgoing): void {
@@ -59,12 +56,12 @@ export class Outbox extends Store<Waiting[]> {
 
   /** Send what waits, in its order; called when the server may be there again. */
   async flush(): Promise<void> {
-    if (this.#sending || this.#closed) return;
+    if (this.#sending) return;
     clearTimeout(this.#timer);
     this.#sending = true;
     try {
       let next = this.#next();
-      while (next && !this.#closed) {
+      while (next) {
         await this.#deliver(next);
         next = this.#next();
       }
@@ -101,3 +98,15 @@ export class Outbox extends Store<Waiting[]> {
     }
   }
 }
+
+const outboxes = new Map<string, Outbox>();
+
+/** The outbox of a session, which goes on when the session is not looked at. */
+export function outboxOf(session: string): Outbox {
+  const outbox = outboxes.get(session) ?? new Outbox(session);
+  outboxes.set(session, outbox);
+  return outbox;
+}
+
+// What was not sent at the last visit.
+for (const name of keptNames(PREFIX)) outboxOf(name.slice(PREFIX.length));

@@ -56,7 +56,7 @@ class SessionList extends Store<Listed> {
     }
   }
 
-  /** Ask again; what only the asking missed is asked at the next time. */
+  /** Ask again, and then every few seconds; less often while the server does not answer. */
   refresh = async (): Promise<void> => {
     clearTimeout(this.#timer);
     const asked = ++this.#asked;
