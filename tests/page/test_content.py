@@ -221,12 +221,13 @@ def test_an_edit_replaces_what_came_after(visit: Visit, api: Api) -> None:
         api.send("s", text)
     tab, other = visit().tab().open("s"), visit().tab().open("s")
     expect(other.articles).to_have_count(6)
+    tab.composer.fill("a draft")
     question = tab.sent.filter(has_text="two")
     question.hover()
     question.get_by_role("button", name="Edit").click()
     expect(tab.composer).to_have_value("two")
     tab.composer.press("Escape")
-    expect(tab.composer).to_have_value("")
+    expect(tab.composer).to_have_value("a draft")
     question.hover()
     question.get_by_role("button", name="Edit").click()
     tab.say("two and a half")
@@ -234,6 +235,7 @@ def test_an_edit_replaces_what_came_after(visit: Visit, api: Api) -> None:
         watcher.is_answered("two and a half")
         expect(watcher.articles).to_have_count(4)
     assert [m["content"] for m in api.messages("s")][2:] == ["two and a half"] * 2
+    expect(tab.composer).to_have_value("a draft")
 
 
 def test_an_answer_is_made_anew(visit: Visit, api: Api) -> None:

@@ -55,7 +55,7 @@ export function Composer({ running, edited, onEdited, onSend }: Given) {
     session.outbox.put({ id: newId(), parts, ...(edited ? { replaces: edited.id } : {}) });
     setText("");
     setFiles([]);
-    keep(name, null);
+    if (!edited) keep(name, null);
     onSend();
   };
 
