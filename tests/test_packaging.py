@@ -13,6 +13,17 @@ from tests.serving import Process, clean_environment
 from tests.test_docs import ROOT, cloned, shows_the_page
 
 
+def nowhere(home: Path) -> dict[str, str]:
+    """An environment in which npm reaches no registry and has nothing in its cache, but uv has."""
+    cache = subprocess.run(["uv", "cache", "dir"], capture_output=True, text=True, check=True)
+    return {
+        "HOME": str(home),
+        "UV_CACHE_DIR": cache.stdout.strip(),
+        "npm_config_registry": "http://127.0.0.1:1",
+        "npm_config_fetch_retries": "0",
+    }
+
+
 def run(*command: str | Path, **environment: str) -> None:
     done = subprocess.run(
         command,
@@ -62,15 +73,7 @@ def test_a_server_without_its_page_says_so_and_works(tmp_path: Path, why: str) -
     if why == "unwanted":
         run(*into, tmp_path / "clone", SESSILE_BUILD_PAGE="0")
     else:
-        nowhere = {"npm_config_registry": "http://127.0.0.1:1", "npm_config_fetch_retries": "0"}
-        run(
-            *into,
-            "--editable",
-            tmp_path / "clone",
-            HOME=str(tmp_path),
-            UV_CACHE_DIR=cache(),
-            **nowhere,
-        )
+        run(*into, "--editable", tmp_path / "clone", **nowhere(tmp_path))
     with Process(tmp_path, python=python) as server:
         assert "  page   not built: `uv run just page` builds it in a clone" in server.banner
         with httpx2.Client(base_url=server.url) as http:
@@ -81,20 +84,12 @@ def test_a_server_without_its_page_says_so_and_works(tmp_path: Path, why: str) -
             assert len(http.get("/chat/s/messages").json()) == 2
 
 
-def cache() -> str:
-    """uv's, for a home that has none."""
-    asked = subprocess.run(["uv", "cache", "dir"], capture_output=True, text=True, check=True)
-    return asked.stdout.strip()
-
-
 @pytest.mark.timeout(300)
 def test_a_wheel_that_cannot_have_the_page_is_not_made(tmp_path: Path) -> None:
     cloned(tmp_path / "clone")
-    nowhere = {"npm_config_registry": "http://127.0.0.1:1", "npm_config_fetch_retries": "0"}
-    environment = clean_environment() | {"HOME": str(tmp_path), "UV_CACHE_DIR": cache()} | nowhere
     built = subprocess.run(
         ["uv", "build", "--wheel", "--out-dir", tmp_path / "dist", tmp_path / "clone"],
-        env=environment,
+        env=clean_environment() | nowhere(tmp_path),
         capture_output=True,
         text=True,
         check=False,

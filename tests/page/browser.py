@@ -100,9 +100,9 @@ class Tab:
     def button(self, name: str) -> Locator:
         return self.page.get_by_role("button", name=name, exact=True)
 
-    def choose(self, session: str, what: str) -> None:
-        """From a session's menu in the list."""
-        item = self.session(session)
+    def choose(self, session: str | Locator, what: str) -> None:
+        """From the menu of a session in the list."""
+        item = self.session(session) if isinstance(session, str) else session
         item.hover()
         item.get_by_role("button").click()
         item.get_by_role("menuitem", name=what, exact=True).click()

@@ -102,9 +102,7 @@ def test_a_session_is_renamed_forked_archived_and_deleted(visit: Visit, api: Api
 
     tab.open("s")
     current = tab.sidebar.locator("li.session.current")
-    current.hover()
-    current.get_by_role("button").click()
-    current.get_by_role("menuitem", name="Archive").click()
+    tab.choose(current, "Archive")
     expect(tab.session("Fruit & veg")).to_have_count(1)
     tab.button("Archive").click()
     expect(tab.session("Fruit & veg")).to_have_count(1)
@@ -114,14 +112,10 @@ def test_a_session_is_renamed_forked_archived_and_deleted(visit: Visit, api: Api
     tab.button("Archive").click()
 
     # Nothing is deleted without a question; who watches it sees that it is gone.
-    current.hover()
-    current.get_by_role("button").click()
-    current.get_by_role("menuitem", name="Delete").click()
+    tab.choose(current, "Delete")
     tab.page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
     assert api.http.get("/sessions/s").status_code == 200
-    current.hover()
-    current.get_by_role("button").click()
-    current.get_by_role("menuitem", name="Delete").click()
+    tab.choose(current, "Delete")
     tab.page.get_by_role("dialog").get_by_role("button", name="Delete").click()
     expect(tab.page.get_by_role("heading", level=1)).to_have_text("New chat")
     expect(tab.session("Fruit & veg")).to_have_count(1)

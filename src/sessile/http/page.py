@@ -59,36 +59,36 @@ def is_built() -> bool:
 
 
 class PageRoutes:
-    """The page's files, each read and packed once, when it is first asked for."""
+    """The page, and the files it loads, each read and packed once, when it is first asked for."""
 
     def __init__(self) -> None:
-        self._files: dict[str, _File] = {}
+        self._assets: dict[str, _File] = {}
 
     async def front(self, request: Request) -> Response:
         """Where somebody lands who opens the server in a browser."""
         if not is_built():
             return HTMLResponse(_MISSING, headers=_HEADERS)
-        # A page that was built anew has other files.
-        self._files.pop("index.html", None)
-        return self._answer(request, "index.html", "no-cache")
+        # A page that was built anew loads other files.
+        return _answer(request, _read(FOLDER / "index.html"), "no-cache")
 
     async def asset(self, request: Request) -> Response:
-        return self._answer(request, f"assets/{request.path_params['name']}", _FOR_EVER)
+        name = request.path_params["name"]  # in which the route lets no slash
+        if name not in self._assets:
+            self._assets[name] = _read(FOLDER / "assets" / name)
+        return _answer(request, self._assets[name], _FOR_EVER)
 
-    def _answer(self, request: Request, name: str, caching: str) -> Response:
-        file = self._files.get(name) or self._read(name)
-        headers = _HEADERS | {"cache-control": caching, "vary": "accept-encoding"}
-        content = file.content
-        if "gzip" in request.headers.get("accept-encoding", ""):
-            content = file.packed
-            headers["content-encoding"] = "gzip"
-        return Response(content, media_type=file.media_type, headers=headers)
 
-    def _read(self, name: str) -> _File:
-        path = FOLDER / name  # the route lets no slash into a name, so it leads nowhere else
-        if path.suffix not in _MEDIA_TYPES or not path.is_file():
-            raise NotFound
-        content = path.read_bytes()
-        file = _File(_MEDIA_TYPES[path.suffix], content, gzip.compress(content, mtime=0))
-        self._files[name] = file
-        return file
+def _answer(request: Request, file: _File, caching: str) -> Response:
+    headers = _HEADERS | {"cache-control": caching, "vary": "accept-encoding"}
+    content = file.content
+    if "gzip" in request.headers.get("accept-encoding", ""):
+        content = file.packed
+        headers["content-encoding"] = "gzip"
+    return Response(content, media_type=file.media_type, headers=headers)
+
+
+def _read(path: Path) -> _File:
+    if path.suffix not in _MEDIA_TYPES or not path.is_file():
+        raise NotFound
+    content = path.read_bytes()
+    return _File(_MEDIA_TYPES[path.suffix], content, gzip.compress(content, mtime=0))

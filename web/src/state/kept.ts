@@ -11,14 +11,13 @@ export function read<Value>(name: string, fallback: Value): Value {
   }
 }
 
-/** Null removes it. False where there is no room for it, or nothing is kept here. */
-export function keep(name: string, value: unknown): boolean {
+/** Null removes it. */
+export function keep(name: string, value: unknown): void {
   try {
     if (value === null) localStorage.removeItem(`sessile.${name}`);
     else localStorage.setItem(`sessile.${name}`, JSON.stringify(value));
-    return true;
   } catch {
-    return false;
+    // There is no room for it, or nothing is kept here.
   }
 }
 

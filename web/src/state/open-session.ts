@@ -86,11 +86,6 @@ export class OpenSession extends Store<Shown> {
     return this.#history.get(messageId) !== undefined;
   }
 
-  /** The session as somebody knows it from elsewhere. */
-  known(session: Session): void {
-    if (session.seq >= (this.value.session?.seq ?? 0)) this.#publish({ session });
-  }
-
   async #readEarlier(limit: number): Promise<void> {
     const loading = this.#loading;
     const oldest = this.#history.messages[0];
@@ -167,7 +162,7 @@ export class OpenSession extends Store<Shown> {
   async #ask(): Promise<void> {
     const session = await readSession(this.id).catch(() => null);
     if (!session) return;
-    this.known(session);
+    if (session.seq >= (this.value.session?.seq ?? 0)) this.#publish({ session });
     if (session.seq >= (this.#last ?? 0)) this.#publish({ running: session.status === "running" });
   }
 

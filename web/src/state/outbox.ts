@@ -4,6 +4,7 @@
  */
 
 import { type Outgoing, ServerError, send } from "../wire/api.ts";
+import { Backoff } from "../wire/backoff.ts";
 import { keep, keptNames, read } from "./kept.ts";
 import { Store } from "./store.ts";
 
@@ -21,7 +22,7 @@ export class Outbox extends Store<Waiting[]> {
   #name: string;
   #sending = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
-  #pause = FIRST_PAUSE;
+  #backoff = new Backoff(FIRST_PAUSE, LONGEST_PAUSE);
 
   constructor(session: string) {
     super(read(`${PREFIX}${session}`, []));
@@ -66,8 +67,7 @@ export class Outbox extends Store<Waiting[]> {
         next = this.#next();
       }
     } catch {
-      this.#timer = setTimeout(() => this.flush(), this.#pause * (0.5 + Math.random() / 2));
-      this.#pause = Math.min(this.#pause * 2, LONGEST_PAUSE);
+      this.#timer = setTimeout(() => this.flush(), this.#backoff.next());
     } finally {
       this.#sending = false;
     }
@@ -86,7 +86,7 @@ export class Outbox extends Store<Waiting[]> {
   async #deliver(message: Outgoing): Promise<void> {
     try {
       await send(this.#session, message);
-      this.#pause = FIRST_PAUSE;
+      this.#backoff.reset();
       this.drop(message.id);
     } catch (error) {
       if (!(error instanceof ServerError) || error.passing) throw error;

@@ -10,7 +10,7 @@ export const seen = kept<{ since: number; sessions: Record<string, number> }>("s
   since: Math.floor(Date.now() / 1000),
   sessions: {},
 });
-seen.set({ ...seen.value });
+seen.set({ ...seen.value }); // which keeps the time of the first visit
 
 export function markSeen(id: string, seq: number): void {
   const { since, sessions } = seen.value;

@@ -1,9 +1,10 @@
 import { useCallback, useEffect, useMemo, useRef, useState } from "react";
+import { fork } from "../state/fork.ts";
 import { OpenSession } from "../state/open-session.ts";
-import { addressOf, go, place } from "../state/place.ts";
+import { addressOf, place } from "../state/place.ts";
 import { sessionList } from "../state/session-list.ts";
 import { useStore } from "../state/store.ts";
-import { forkSession, regenerate } from "../wire/api.ts";
+import { regenerate } from "../wire/api.ts";
 import type { Message } from "../wire/types.ts";
 import { IconButton } from "./Button.tsx";
 import { Composer } from "./Composer.tsx";
@@ -62,13 +63,7 @@ function Opened({ session, message, onMenu }: Omit<Given, "id"> & { session: Ope
         if (newest.current.at(-1)?.id === answer.id) void answerAgain(answer);
         else setAgain(answer);
       },
-      fork: (at: Message) =>
-        void attempt(
-          forkSession(session.id, at.id).then((fork) => {
-            void sessionList.refresh();
-            go(fork.id);
-          }),
-        ),
+      fork: (at: Message) => void attempt(fork(session.id, at.id)),
     }),
     [session, answerAgain],
   );

@@ -11,6 +11,7 @@ import { Component, createContext, memo, type ReactNode, useContext, useRef } fr
 import ReactMarkdown, { type Components } from "react-markdown";
 import remarkGfm from "remark-gfm";
 import { CodeBlock } from "./CodeBlock.tsx";
+import { Elsewhere } from "./Elsewhere.tsx";
 import { Icon } from "./icons.tsx";
 import { ownImage, safeLink } from "./text.ts";
 
@@ -60,25 +61,17 @@ const Growing = createContext(false);
 
 const components: Components = {
   a({ href, children }) {
-    const address = safeLink(href ?? "");
-    if (!address) return <>{children}</>;
-    return (
-      <a href={address} target="_blank" rel="noopener noreferrer nofollow">
-        {children}
-      </a>
-    );
+    return <Elsewhere to={href ?? ""}>{children}</Elsewhere>;
   },
   img({ src, alt }) {
-    const image = ownImage(typeof src === "string" ? src : "");
+    const address = typeof src === "string" ? src : "";
+    const image = ownImage(address);
     if (image) return <img src={image} alt={alt ?? ""} />;
-    const address = safeLink(typeof src === "string" ? src : "");
-    const name = alt || "image";
-    if (!address) return <>{name}</>;
     return (
-      <a href={address} target="_blank" rel="noopener noreferrer nofollow">
-        <Icon name="link" />
-        {name}
-      </a>
+      <Elsewhere to={address}>
+        {safeLink(address) && <Icon name="link" />}
+        {alt || "image"}
+      </Elsewhere>
     );
   },
   pre({ node }) {

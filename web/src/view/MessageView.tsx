@@ -1,5 +1,5 @@
 import { memo, useDeferredValue } from "react";
-import type { Message } from "../wire/types.ts";
+import { type Message, textOf } from "../wire/types.ts";
 import { IconButton } from "./Button.tsx";
 import { CopyButton } from "./CopyButton.tsx";
 import { Icon } from "./icons.tsx";
@@ -142,10 +142,9 @@ type OutgoingGiven = {
 
 /** A message that the server has not stored yet. */
 export function OutgoingView({ message, error, onAgain, onDrop }: OutgoingGiven) {
-  const content = message.parts.map((part) => (part.type === "text" ? part.content : "")).join("");
   return (
     <article className="message user outgoing" aria-label="You said, not sent yet">
-      <Said message={{ content, parts: message.parts }} />
+      <Said message={{ content: textOf(message.parts), parts: message.parts }} />
       <p className={error ? "outcome error" : "outcome"} role={error ? "alert" : undefined}>
         {error ? <Icon name="warning" /> : null}
         {error ?? "Sending…"}

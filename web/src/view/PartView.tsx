@@ -1,10 +1,11 @@
 import type { DataPart, FilePart, Json, Part, ToolResultPart } from "../wire/types.ts";
+import { Elsewhere } from "./Elsewhere.tsx";
 import { Fold } from "./Fold.tsx";
 import { Icon } from "./icons.tsx";
 import { LongText } from "./LongText.tsx";
 import { Markdown } from "./Markdown.tsx";
 import { ToolCall } from "./ToolCall.tsx";
-import { ownImage, safeLink, shown, unhidden } from "./text.ts";
+import { ownImage, shown, unhidden } from "./text.ts";
 
 type Given = { part: Part; id: string; growing: boolean };
 
@@ -46,37 +47,22 @@ export function File({ file }: { file: FilePart }) {
   const name = file.filename ?? file.mediaType;
   const image = file.mediaType.startsWith("image/") ? ownImage(file.url) : undefined;
   if (image) return <img className="file-image" src={image} alt={name} />;
-  const inside = file.url.startsWith("data:");
-  const address = inside ? file.url : safeLink(file.url);
-  const content = (
-    <>
-      <Icon name={inside ? "file" : "link"} />
-      <bdi>{unhidden(name)}</bdi>
-    </>
-  );
-  if (!address) return <span className="file">{content}</span>;
+  if (!file.url.startsWith("data:")) return <Source url={file.url} title={name} />;
   // What is inside is saved and never opened: it would be a page of whoever wrote it.
-  const how = inside ? { download: file.filename ?? "file" } : { target: "_blank" };
   return (
-    <a className="file" href={address} rel="noopener noreferrer nofollow" {...how}>
-      {content}
+    <a className="file" href={file.url} download={file.filename ?? "file"}>
+      <Icon name="file" />
+      <bdi>{unhidden(name)}</bdi>
     </a>
   );
 }
 
 function Source({ url, title }: { url: string; title: string | undefined }) {
-  const address = safeLink(url);
-  const content = (
-    <>
+  return (
+    <Elsewhere to={url} className="file">
       <Icon name="link" />
       <bdi>{unhidden(title || url)}</bdi>
-    </>
-  );
-  if (!address) return <span className="file">{content}</span>;
-  return (
-    <a className="file" href={address} target="_blank" rel="noopener noreferrer nofollow">
-      {content}
-    </a>
+    </Elsewhere>
   );
 }
 

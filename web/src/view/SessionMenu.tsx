@@ -1,8 +1,9 @@
 import { useState } from "react";
+import { fork } from "../state/fork.ts";
 import { go, place } from "../state/place.ts";
 import { markSeen } from "../state/seen.ts";
 import { sessionList } from "../state/session-list.ts";
-import { deleteSession, exportAddress, forkSession, updateSession } from "../wire/api.ts";
+import { deleteSession, exportAddress, updateSession } from "../wire/api.ts";
 import type { Session } from "../wire/types.ts";
 import { Confirm, Dialog } from "./Dialog.tsx";
 import { Menu } from "./Menu.tsx";
@@ -21,14 +22,6 @@ export function SessionMenu({ session }: { session: Session }) {
       }),
     );
 
-  const fork = () =>
-    attempt(
-      forkSession(session.id).then((made) => {
-        void sessionList.refresh();
-        go(made.id);
-      }),
-    );
-
   const remove = () =>
     attempt(
       deleteSession(session.id).then(() => {
@@ -43,7 +36,7 @@ export function SessionMenu({ session }: { session: Session }) {
         label={`Menu of ${session.title || session.id}`}
         items={[
           { icon: "edit", label: "Rename", run: () => setAsks("title") },
-          { icon: "branch", label: "Fork", run: fork },
+          { icon: "branch", label: "Fork", run: () => attempt(fork(session.id)) },
           {
             icon: "archive",
             label: session.archived ? "Unarchive" : "Archive",

@@ -1,6 +1,7 @@
 /** A session's WebSocket that comes back by itself, after the last event that was taken. */
 
 import { socketAddress } from "./api.ts";
+import { Backoff } from "./backoff.ts";
 import type { Frame } from "./types.ts";
 
 export type Connection = "connecting" | "open" | "waiting" | "offline";
@@ -24,7 +25,7 @@ export class Socket {
   #listener: Listener;
   #socket: WebSocket | null = null;
   #timer: ReturnType<typeof setTimeout> | undefined;
-  #failures = 0;
+  #backoff = new Backoff(FIRST_PAUSE, LONGEST_PAUSE);
   #closed = false;
 
   constructor(session: string, listener: Listener) {
@@ -73,7 +74,7 @@ export class Socket {
 
   #take(socket: WebSocket, frame: Frame): void {
     if (frame.type === "hello") {
-      this.#failures = 0;
+      this.#backoff.reset();
       this.#listener.state("open");
     }
     try {
@@ -91,11 +92,8 @@ export class Socket {
       this.#listener.state("offline");
       return;
     }
-    const pause = Math.min(FIRST_PAUSE * 2 ** this.#failures, LONGEST_PAUSE);
-    this.#failures++;
     this.#listener.state("waiting");
-    // Many clients lose one server at one moment; they shall not come back at one.
-    this.#timer = setTimeout(() => this.#connect(), pause * (0.5 + Math.random() / 2));
+    this.#timer = setTimeout(() => this.#connect(), this.#backoff.next());
   }
 
   #leave(): void {

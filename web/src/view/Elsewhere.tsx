@@ -1,0 +1,15 @@
+import type { ReactNode } from "react";
+import { safeLink } from "./text.ts";
+
+type Given = { to: string; className?: string; children: ReactNode };
+
+/** A link to somewhere else, in a tab of its own; without the link where the address is no good one. */
+export function Elsewhere({ to, className, children }: Given) {
+  const address = safeLink(to);
+  if (!address) return className ? <span className={className}>{children}</span> : children;
+  return (
+    <a className={className} href={address} target="_blank" rel="noopener noreferrer nofollow">
+      {children}
+    </a>
+  );
+}
