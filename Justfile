@@ -38,8 +38,8 @@ scale *arguments:
     uv run python -m bench.scale "$@"
 
 # Measure the page in Chromium: how soon it is usable, what it loads, whether it stutters (docs/performance.md)
-page-speed *arguments:
-    uv run python -m bench.page "$@"
+web-speed *arguments:
+    uv run python -m bench.web "$@"
 
 # Take the pictures of the documentation
 pictures:
@@ -47,11 +47,11 @@ pictures:
     uv run python -m tests.pictures
 
 # Build the page from web/ into the package, where that is not done yet; `uv run` does it by itself
-page:
+web:
     uv run python web/build.py
 
 # Serve the page from its sources as they change, beside the server that SESSILE_SERVER names
-page-dev *arguments:
+web-dev *arguments:
     uv run python web/build.py npm run dev -- "$@"
 
 # Run the server from this checkout; arguments go to `sessile serve`

@@ -33,7 +33,7 @@ class PageHook(BuildHookInterface[Any]):
                 ) from error
             self.app.display_warning(f"The page could not be built: {error}")
         # git ignores it, and so would the wheel.
-        build_data["artifacts"].append("src/sessile/page/")
+        build_data["artifacts"].append("src/sessile/web/")
 
     @property
     def _wanted(self) -> bool:

@@ -7,9 +7,10 @@ from pathlib import Path
 from sessile import Message, TextPart
 from sessile.agents.echo import EchoAgent
 from sessile.bus.memory import MemoryBus
-from sessile.registry import Registry
-from sessile.store.sqlite import SQLiteStore
-from sessile.types import Part, Role
+from sessile.node.registry import Registry
+from sessile.store.sqlite.store import SQLiteStore
+from sessile.wire.messages import Role
+from sessile.wire.parts import Part
 
 WORDS = "one two three four five six seven eight nine ten"
 CHUNK = 2_000

@@ -15,9 +15,9 @@ from rich.text import Text
 
 from tests import real
 from tests.fake_models import FakeModels, Step, served
-from tests.page.browser import DESKTOP, PHONE, Api, Visitor, chromium
 from tests.serving import Process
 from tests.test_terminal import Terminal, chat
+from tests.web.browser import DESKTOP, PHONE, Api, Visitor, chromium
 
 DOCS = Path(__file__).parent.parent / "docs"
 

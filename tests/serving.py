@@ -16,8 +16,8 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from sessile import Sessile, create_app
 from sessile.http.frames import FramesProtocol
-from sessile.sse import Parser, ServerSentEvent
-from sessile.types import decode_json
+from sessile.wire.codec import decode_json
+from sessile.wire.sse import Parser, ServerSentEvent
 
 # With --echo-delay an answer that runs for as long as a test may take; it is stopped at the end.
 LONG = " ".join(f"word{index}" for index in range(1000))

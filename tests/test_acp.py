@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from sessile.agents.acp import ACPAgent
-from sessile.errors import SettingsError
+from sessile.agents.acp.agent import ACPAgent
+from sessile.wire.errors import SettingsError
 from tests.serving import Client, frames, serving
 
 SCRIPT = Path(__file__).parent / "acp_agent.py"

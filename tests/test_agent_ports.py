@@ -14,12 +14,12 @@ from pydantic_ai import Agent as PydanticAgent
 from pydantic_ai.models.function import FunctionModel
 
 from sessile import Agent, ToolCallPart, Turn
-from sessile.agents.acp import ACPAgent
+from sessile.agents.acp.agent import ACPAgent
 from sessile.agents.echo import EchoAgent
 from sessile.agents.function import FunctionAgent
 from sessile.agents.langgraph import LangGraphAgent
 from sessile.agents.openai import OpenAIAgent
-from sessile.agents.opencode import OpenCodeAgent
+from sessile.agents.opencode.agent import OpenCodeAgent
 from sessile.agents.pydantic_ai import PydanticAIAgent
 from sessile.testing import AgentSuite
 from tests import real

@@ -18,7 +18,7 @@ from sessile import (
     Turn,
     create_app,
 )
-from sessile.errors import SettingsError
+from sessile.wire.errors import SettingsError
 from tests.serving import Client, kinds, serving, text
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from sessile import Decision, ToolCallPart, Turn
-from sessile.approvals import Approvals, Policy
-from sessile.types import Approval
+from sessile.session.questions import Approvals, Policy
+from sessile.wire.parts import Approval
 from tests.serving import Client, Event, frames, kinds, process, serving
 
 

@@ -53,7 +53,7 @@ def test_a_slow_disk_is_measured() -> None:
 
 
 def test_the_page_is_measured() -> None:
-    printed = run("bench.page", "--quick")
+    printed = run("bench.web", "--quick")
     assert "| this machine | " in printed
     assert "| 300 messages, to their start | " in printed
     assert "assets/index-" in printed

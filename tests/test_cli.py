@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from sessile.errors import SettingsError
 from sessile.settings import Settings, from_environment
+from sessile.wire.errors import SettingsError
 from tests.serving import Process, clean_environment, process
 
 

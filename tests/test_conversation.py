@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sessile import ToolCallPart, Turn
-from sessile.agents.conversation import Context, Limits
+from sessile.agents.kit.conversation import Context, Limits
 from tests.serving import Client, serving
 
 

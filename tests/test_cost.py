@@ -14,8 +14,8 @@ from typing import Any, Self
 import pytest
 
 from sessile import Sessile, create_app
-from sessile.store.sqlite import SQLiteStore
-from sessile.types import encode
+from sessile.store.sqlite.store import SQLiteStore
+from sessile.wire.codec import encode
 
 TURNS = 40
 TWENTY_WORDS = " ".join(f"word{index}" for index in range(20))

@@ -15,7 +15,7 @@ import httpx2
 import pytest
 from openapi_spec_validator import validate
 
-from sessile import errors
+from sessile.wire import errors
 from sessile.settings import Settings, environment_name
 from tests.serving import Client, Process, clean_environment, frames, running, serving
 

@@ -7,24 +7,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import UNSET
 
-from sessile.fold import Answer, GapError, History
-from sessile.sse import Parser, frame
-from sessile.types import (
-    Approval,
-    DataPart,
+from sessile.wire.codec import clean
+from sessile.wire.events import (
     DeletedEvent,
     DeltaEvent,
-    Message,
     MessageEvent,
     PartEvent,
     PartsEvent,
-    ReasoningPart,
     StatusEvent,
-    TextPart,
-    ToolCallPart,
-    clean,
-    new_id,
 )
+from sessile.wire.fold import Answer, GapError, History
+from sessile.wire.ids import new_id
+from sessile.wire.messages import Message
+from sessile.wire.parts import Approval, DataPart, ReasoningPart, TextPart, ToolCallPart
+from sessile.wire.sse import Parser, frame
 
 outputs = st.lists(
     st.one_of(

@@ -27,13 +27,14 @@ from hypothesis.stateful import (
 
 from sessile import AgentError, Draft, TextPart, ToolCallPart, Turn
 from sessile.bus.memory import MemoryBus
-from sessile.errors import MessageConflict, TurnInProgress
-from sessile.feed import Feeds, Watcher
-from sessile.fold import History
-from sessile.registry import Registry
-from sessile.store import sqlite_log
-from sessile.store.sqlite import SQLiteStore
-from sessile.types import Message, ResetEvent, decode_message
+from sessile.node.registry import Registry
+from sessile.store.sqlite import log as sqlite_log
+from sessile.store.sqlite.store import SQLiteStore
+from sessile.watch.feed import Feeds, Watcher
+from sessile.wire.errors import MessageConflict, TurnInProgress
+from sessile.wire.events import ResetEvent
+from sessile.wire.fold import History
+from sessile.wire.messages import Message, decode_message
 
 SESSION = "s"
 T = TypeVar("T")

@@ -12,8 +12,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from sessile.agents import opencode_server
-from sessile.agents.opencode import OpenCodeAgent
+from sessile.agents.opencode import server as opencode_server
+from sessile.agents.opencode.agent import OpenCodeAgent
 from tests import real
 from tests.fake_models import FakeModels
 from tests.serving import Client, Process, frames, serving

@@ -48,9 +48,9 @@ def test_a_wheel_installs_in_an_empty_environment_and_serves(tmp_path: Path) -> 
     (wheel,) = tmp_path.glob("*.whl")
     names = ZipFile(wheel).namelist()
     assert "sessile/py.typed" in names
-    assert "sessile/store/sqlite.sql" in names
-    assert "sessile/page/licenses.md" in names  # of what the page is made of
-    assert "sessile/store/migrations/sqlite_0001.sql" in names
+    assert "sessile/store/sqlite/queries.sql" in names
+    assert "sessile/web/licenses.md" in names  # of what the page is made of
+    assert "sessile/store/sqlite/migrations/0001.sql" in names
     assert not [name for name in names if name.startswith(("tests", "web", "hatch"))]
 
     python = empty_environment(tmp_path)
@@ -75,7 +75,7 @@ def test_a_server_without_its_page_says_so_and_works(tmp_path: Path, why: str) -
     else:
         run(*into, "--editable", tmp_path / "clone", **nowhere(tmp_path))
     with Process(tmp_path, python=python) as server:
-        assert "  page   not built: `uv run just page` builds it in a clone" in server.banner
+        assert "  page   not built: `uv run just web` builds it in a clone" in server.banner
         with httpx2.Client(base_url=server.url) as http:
             front = http.get("/")
             assert (front.status_code, "without its page" in front.text) == (200, True)

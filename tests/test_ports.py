@@ -12,12 +12,17 @@ import pytest
 
 from sessile.bus.base import Bus
 from sessile.bus.memory import MemoryBus
-from sessile.errors import SettingsError
-from sessile.store import sql, sqlite_log
+from sessile.store import sql
 from sessile.store.base import Store
-from sessile.store.sqlite import SQLiteStore
+from sessile.store.sqlite import log as sqlite_log
+from sessile.store.sqlite.store import SQLiteStore
 from sessile.testing import BusSuite, StoreSuite, Writer
-from sessile.types import DeltaEvent, Frame, Message, Part, TextPart, encode
+from sessile.wire.codec import encode
+from sessile.wire.errors import SettingsError
+from sessile.wire.events import DeltaEvent
+from sessile.wire.frames import Frame
+from sessile.wire.messages import Message
+from sessile.wire.parts import Part, TextPart
 
 
 class TestSQLiteStore(StoreSuite):
@@ -52,7 +57,7 @@ class TestSQLiteStore(StoreSuite):
         await store.close()
 
     async def test_a_file_of_a_newer_schema_is_left_alone(self, tmp_path: Path) -> None:
-        newer = len(sql.migrations("sqlite")) + 1
+        newer = len(sql.migrations("sessile.store.sqlite")) + 1
         database = apsw.Connection(str(tmp_path / "sessile.db"))
         database.execute(f"PRAGMA user_version = {newer}")
         database.close()
@@ -66,7 +71,7 @@ class TestSQLiteStore(StoreSuite):
         events = [Frame.of_message(message, encode(message), 1)]
         events.append(Frame.of(DeltaEvent(2, "a", 0, "text", 0, "two\nlines"), 2))
         database = apsw.Connection(path)
-        for script in sql.migrations("sqlite")[:2]:
+        for script in sql.migrations("sessile.store.sqlite")[:2]:
             database.execute(script)
         database.execute("PRAGMA user_version = 2")
         database.execute(
@@ -100,7 +105,7 @@ class TestSQLiteStore(StoreSuite):
         await store.open()
         over_all = {"sessions", "search", "unindexed", "tails", "exported", "exported_messages"}
         sorts_a_page = {"changed"}
-        for name, query in sql.queries("sqlite.sql").items():
+        for name, query in sql.queries("sessile.store.sqlite").items():
             numbered = [int(number) for number in re.findall(r"\?(\d+)", query)]
             values = [None] * (max(numbered) if numbered else query.count("?"))
             plan = [
@@ -113,10 +118,12 @@ class TestSQLiteStore(StoreSuite):
         await store.close()
 
     def test_every_query_has_a_purpose_and_is_used(self) -> None:
-        queries = sql.queries("sqlite.sql")
-        source = "".join(path.read_text() for path in Path(sql.__file__).parent.glob("sqlite*.py"))
+        queries = sql.queries("sessile.store.sqlite")
+        source = "".join(
+            path.read_text() for path in (Path(sql.__file__).parent / "sqlite").glob("*.py")
+        )
         assert {name for name in queries if f'"{name}"' not in source} == set()
-        text = (Path(sql.__file__).parent / "sqlite.sql").read_text()
+        text = (Path(sql.__file__).parent / "sqlite" / "queries.sql").read_text()
         for name in queries:
             assert f"-- name: {name}\n-- " in text
 

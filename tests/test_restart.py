@@ -7,7 +7,9 @@ import apsw
 import pytest
 
 from sessile.store import sql
-from sessile.types import Message, Role, TextPart, encode
+from sessile.wire.codec import encode
+from sessile.wire.messages import Message, Role
+from sessile.wire.parts import TextPart
 from tests.serving import Client, Event, Process, events, frames, kinds, process, serving, text
 
 WORDS = " ".join(f"word{index}" for index in range(200))

@@ -12,9 +12,10 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from sessile import ReasoningPart, ToolCallPart, Turn
-from sessile.fold import History
-from sessile.types import Event as SessionEvent
-from sessile.types import Message, ResetEvent
+from sessile.wire.events import Event as SessionEvent
+from sessile.wire.events import ResetEvent
+from sessile.wire.fold import History
+from sessile.wire.messages import Message
 from tests.serving import Client, Event, frames, serving
 
 decode_event = msgspec.json.Decoder(SessionEvent).decode

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from sessile.bus.memory import MemoryBus
-from sessile.feed import Feeds
 from sessile.http.stream import EventStream
 from sessile.protocols.native import SessionStream
-from sessile.sse import HEARTBEAT
-from sessile.store.sqlite import SQLiteStore
-from sessile.types import DeletedEvent, Frame
+from sessile.store.sqlite.store import SQLiteStore
+from sessile.watch.feed import Feeds
+from sessile.wire.events import DeletedEvent
+from sessile.wire.frames import Frame
+from sessile.wire.sse import HEARTBEAT
 
 
 class Client:

@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 
 from sessile import TextPart
 from sessile.store.tail import pack, unpack
-from sessile.types import DeltaEvent, Frame, PartEvent, StatusEvent
+from sessile.wire.events import DeltaEvent, PartEvent, StatusEvent
+from sessile.wire.frames import Frame
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
 deltas = st.builds(

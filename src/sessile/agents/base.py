@@ -12,7 +12,7 @@ An agent asks leave for a tool call with :meth:`Turn.ask`.
 
 What was yielded is stored and then shown. A stop cancels the generator: it may clean up, for two
 seconds at most, and what it still yields is dropped. An error ends the answer with what it has;
-the text of an :class:`~sessile.errors.AgentError` is shown to the clients.
+the text of an :class:`~sessile.wire.errors.AgentError` is shown to the clients.
 """
 
 from collections.abc import AsyncGenerator
@@ -20,7 +20,8 @@ from typing import Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from msgspec import Struct
 
-from sessile.types import Message, Metadata, Part, ToolCallPart, merged
+from sessile.wire.messages import Message, Metadata, merged
+from sessile.wire.parts import Part, ToolCallPart
 
 Output: TypeAlias = str | Part
 

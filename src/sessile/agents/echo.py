@@ -5,7 +5,8 @@ import re
 from collections.abc import AsyncGenerator
 
 from sessile.agents.base import Output, Turn
-from sessile.types import ToolCallPart, new_id
+from sessile.wire.ids import new_id
+from sessile.wire.parts import ToolCallPart
 
 _WORDS = re.compile(r"^\s+|\S+\s*")
 

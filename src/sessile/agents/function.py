@@ -5,13 +5,13 @@ from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 from sessile.agents.base import Output, Turn
-from sessile.errors import SettingsError
+from sessile.wire.errors import SettingsError
 
 
 class FunctionAgent:
     """``async def reply(turn)`` that yields text or parts, or that returns them.
 
-    Raises :class:`~sessile.errors.SettingsError` for anything that is not such a function: one
+    Raises :class:`~sessile.wire.errors.SettingsError` for anything that is not such a function: one
     that blocks would hold up every session.
     """
 

@@ -19,16 +19,13 @@ from langgraph.pregel import Pregel
 from langgraph.types import Command, Interrupt
 
 from sessile.agents.base import DENIED, Decision, Output, Turn, Usage
-from sessile.agents.conversation import Limits
-from sessile.agents.rounds import Paragraphs, contents, result, rounds
-from sessile.types import (
-    Message,
-    ReasoningPart,
-    ToolCallPart,
-    decode_json,
-    new_id,
-)
-from sessile.types import encode as encode_json
+from sessile.agents.kit.conversation import Limits
+from sessile.agents.kit.rounds import Paragraphs, contents, result, rounds
+from sessile.wire.codec import decode_json
+from sessile.wire.codec import encode as encode_json
+from sessile.wire.ids import new_id
+from sessile.wire.messages import Message
+from sessile.wire.parts import ReasoningPart, ToolCallPart
 
 
 class LangGraphAgent:

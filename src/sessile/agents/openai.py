@@ -13,9 +13,10 @@ from openai.types import CompletionUsage
 from openai.types.chat import ChatCompletionChunk, ChatCompletionMessageParam
 
 from sessile.agents.base import Output, Turn, Usage
-from sessile.agents.rounds import contents
-from sessile.errors import AgentError, SettingsError
-from sessile.types import FilePart, Message, ReasoningPart
+from sessile.agents.kit.rounds import contents
+from sessile.wire.errors import AgentError, SettingsError
+from sessile.wire.messages import Message
+from sessile.wire.parts import FilePart, ReasoningPart
 
 # What compatible servers call the thoughts in a delta: DeepSeek and vLLM · OpenRouter and Ollama.
 _REASONING = ("reasoning_content", "reasoning")
@@ -28,7 +29,7 @@ class OpenAIAgent:
     as far as they fit into ``history_characters``, and the user's message. The usage that the
     server tells (in tokens) is kept in the answer's metadata.
 
-    Raises :class:`~sessile.errors.SettingsError` if there is no key.
+    Raises :class:`~sessile.wire.errors.SettingsError` if there is no key.
     """
 
     def __init__(

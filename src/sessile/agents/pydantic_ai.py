@@ -39,17 +39,12 @@ from pydantic_ai.messages import ToolCallPart as ModelToolCall
 from pydantic_core import to_jsonable_python
 
 from sessile.agents.base import Decision, Output, Turn, Usage
-from sessile.agents.conversation import Limits
-from sessile.agents.rounds import Paragraphs, result, rounds
-from sessile.errors import AgentError
-from sessile.types import (
-    DataPart,
-    FilePart,
-    Message,
-    ReasoningPart,
-    ToolCallPart,
-)
-from sessile.types import TextPart as Text
+from sessile.agents.kit.conversation import Limits
+from sessile.agents.kit.rounds import Paragraphs, result, rounds
+from sessile.wire.errors import AgentError
+from sessile.wire.messages import Message
+from sessile.wire.parts import DataPart, FilePart, ReasoningPart, ToolCallPart
+from sessile.wire.parts import TextPart as Text
 
 
 class PydanticAIAgent:

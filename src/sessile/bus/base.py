@@ -7,7 +7,7 @@ may lose and repeat them: their numbers show a gap, and the store fills it.
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeAlias
 
-from sessile.types import Frame
+from sessile.wire.frames import Frame
 
 Receiver: TypeAlias = Callable[[Sequence[Frame]], None]
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from sessile.bus.base import Receiver
-from sessile.types import Frame
+from sessile.wire.frames import Frame
 
 
 class MemoryBus:

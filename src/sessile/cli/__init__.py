@@ -8,8 +8,8 @@ from dataclasses import Field, fields
 from importlib.metadata import version
 from typing import Any, NoReturn
 
-from sessile.errors import RemoteError, SettingsError
 from sessile.settings import Settings
+from sessile.wire.errors import RemoteError, SettingsError
 
 SERVER = "http://127.0.0.1:8787"
 INTERRUPTED = 130  # what a shell gives a command that Ctrl-C ended

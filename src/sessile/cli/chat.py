@@ -6,8 +6,9 @@ from typing import Any
 
 from sessile.cli.remote import Remote, Turn, session_path
 from sessile.cli.screen import Screen
-from sessile.errors import RemoteError
-from sessile.types import encode, new_id
+from sessile.wire.codec import encode
+from sessile.wire.errors import RemoteError
+from sessile.wire.ids import new_id
 
 _ANSWERS = {"y": (True, False), "n": (False, False), "a": (True, True)}
 

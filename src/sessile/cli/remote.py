@@ -7,9 +7,10 @@ from typing import IO, Any
 
 import httpx2
 
-from sessile.errors import RemoteError
-from sessile.sse import Parser
-from sessile.types import decode_json, new_id
+from sessile.wire.codec import decode_json
+from sessile.wire.errors import RemoteError
+from sessile.wire.ids import new_id
+from sessile.wire.sse import Parser
 
 PATIENCE = 60.0  # seconds that a server may be away in the middle of an answer
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0  # seconds between attempts, which double
@@ -19,7 +20,7 @@ _TRY_AGAIN = frozenset({"shutting_down", "store_unavailable"})
 
 
 class Remote:
-    """``call`` and ``turn`` raise :class:`~sessile.errors.RemoteError` with what to tell."""
+    """``call`` and ``turn`` raise :class:`~sessile.wire.errors.RemoteError` with what to tell."""
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")

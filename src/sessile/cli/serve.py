@@ -14,11 +14,11 @@ from typing import Any
 
 import uvicorn
 
-from sessile.errors import SettingsError
 from sessile.http.frames import FramesProtocol
-from sessile.http.page import is_built
+from sessile.http.web import is_built
 from sessile.server import Sessile, create_app
 from sessile.settings import Settings, from_environment
+from sessile.wire.errors import SettingsError
 
 
 def _settings(given: dict[str, Any]) -> Settings:
@@ -36,7 +36,7 @@ def _settings(given: dict[str, Any]) -> Settings:
 def serve(given: dict[str, Any]) -> int:
     """Serve until a signal to end.
 
-    Raises :class:`~sessile.errors.SettingsError` where it cannot begin.
+    Raises :class:`~sessile.wire.errors.SettingsError` where it cannot begin.
     """
     settings = _settings(given)
     logging.basicConfig(
@@ -165,7 +165,7 @@ def _banner(app: Sessile, listener: socket.socket, settings: Settings) -> str:
         f"  agent  {app.agent.name}",
     ]
     if not is_built():
-        lines.insert(1, "  page   not built: `uv run just page` builds it in a clone")
+        lines.insert(1, "  page   not built: `uv run just web` builds it in a clone")
     if not _is_loopback(settings.host):
         lines.append("  open to everybody who reaches this address: no authentication")
     return "\n".join(lines)

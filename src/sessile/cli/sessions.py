@@ -13,8 +13,8 @@ from rich.table import Table
 
 from sessile.cli.remote import Remote, session_path
 from sessile.cli.screen import Screen, clean
-from sessile.errors import RemoteError
-from sessile.types import encode
+from sessile.wire.codec import encode
+from sessile.wire.errors import RemoteError
 
 
 def ls(server: str, json: bool, query: str | None, archived: bool, limit: int) -> int:

@@ -5,8 +5,6 @@ from collections.abc import Awaitable, Callable
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sessile.errors import InvalidRequest, ShuttingDown
-from sessile.feed import Watcher
 from sessile.http.context import Context
 from sessile.http.parsing import (
     PAGE_DEFAULT,
@@ -24,11 +22,15 @@ from sessile.http.parsing import (
 )
 from sessile.http.responses import JSONResponse, page_response
 from sessile.http.stream import EventStream
-from sessile.inbox import Sent
 from sessile.protocols import native
-from sessile.session import Session
-from sessile.sse import HEARTBEAT, frame
-from sessile.types import ErrorEvent, decode_message, encode
+from sessile.session.inbox import Sent
+from sessile.session.session import Session
+from sessile.watch.feed import Watcher
+from sessile.wire.codec import encode
+from sessile.wire.errors import InvalidRequest, ShuttingDown
+from sessile.wire.events import ErrorEvent
+from sessile.wire.messages import decode_message
+from sessile.wire.sse import HEARTBEAT, frame
 
 _CUT = frame("error", encode(ErrorEvent(str(ShuttingDown()), ShuttingDown.code)))
 

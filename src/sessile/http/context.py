@@ -4,10 +4,10 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import NamedTuple, TypeAlias
 
 from sessile.bus.base import Bus
-from sessile.feed import Feeds
-from sessile.registry import Registry
+from sessile.node.registry import Registry
 from sessile.store.base import Row, Store
-from sessile.types import Message
+from sessile.watch.feed import Feeds
+from sessile.wire.messages import Message
 
 # Writes one session, from the JSON of its messages, into a SQLite file of its own.
 WriteSQLite: TypeAlias = Callable[[str, Row, AsyncGenerator[list[bytes], None]], Awaitable[None]]

@@ -9,7 +9,6 @@ from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sessile.errors import InvalidRequest, SessionNotFound
 from sessile.http.context import Context
 from sessile.http.parsing import (
     ForkBody,
@@ -21,9 +20,11 @@ from sessile.http.parsing import (
     session_id,
 )
 from sessile.http.responses import JSONResponse
-from sessile.session import Session
+from sessile.session.session import Session
 from sessile.store.base import Row
-from sessile.types import Message, Metadata, decode_message, new_id
+from sessile.wire.errors import InvalidRequest, SessionNotFound
+from sessile.wire.ids import new_id
+from sessile.wire.messages import Message, Metadata, decode_message
 
 SQLITE_MAGIC = b"SQLite format 3\0"
 CHUNK = 500  # messages written in one transaction

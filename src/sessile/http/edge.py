@@ -9,15 +9,15 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from sessile.errors import (
+from sessile.http.responses import error_response
+from sessile.http.websocket import refuse
+from sessile.wire.errors import (
     HostNotAllowed,
     MethodNotAllowed,
     NotFound,
     OriginNotAllowed,
     SessileError,
 )
-from sessile.http.responses import error_response
-from sessile.http.websocket import refuse
 
 log = logging.getLogger(__name__)
 

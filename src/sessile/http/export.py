@@ -10,20 +10,19 @@ from starlette.background import BackgroundTask
 from starlette.responses import FileResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from sessile.errors import SessionNotFound
 from sessile.http.context import Context
-from sessile.types import (
+from sessile.wire.codec import encode
+from sessile.wire.errors import SessionNotFound
+from sessile.wire.messages import Message, decode_message
+from sessile.wire.parts import (
     DataPart,
     FilePart,
-    Message,
     Part,
     ReasoningPart,
     SourcePart,
     TextPart,
     ToolCallPart,
     ToolResultPart,
-    decode_message,
-    encode,
 )
 
 

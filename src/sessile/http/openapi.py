@@ -11,9 +11,9 @@ from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, Response
 
-from sessile.errors import NotFound, SessileError
 from sessile.http.responses import JSONResponse
-from sessile.types import ErrorEvent, Event
+from sessile.wire.errors import NotFound, SessileError
+from sessile.wire.events import ErrorEvent, Event
 
 
 class Parameter(NamedTuple):

@@ -9,16 +9,17 @@ from msgspec import Struct
 from starlette.requests import ClientDisconnect, Request
 
 from sessile.agents.base import Decision
-from sessile.errors import (
+from sessile.http.context import Limits
+from sessile.session.inbox import Draft
+from sessile.wire.errors import (
     BodyTooLarge,
     ContentRequired,
     InvalidMessageId,
     InvalidRequest,
     InvalidSessionId,
 )
-from sessile.http.context import Limits
-from sessile.inbox import Draft
-from sessile.types import Metadata, Part, Role, TextPart, WhileBusy, text_of
+from sessile.wire.messages import Metadata, Role, WhileBusy
+from sessile.wire.parts import Part, TextPart, text_of
 
 T = TypeVar("T")
 
@@ -111,7 +112,7 @@ _decoders: dict[type, msgspec.json.Decoder[Any]] = {}
 def parse(data: bytes | str, type: type[T], depth: int) -> T:
     """JSON to a value of a type.
 
-    Raises :class:`~sessile.errors.InvalidRequest` with what is wrong and where.
+    Raises :class:`~sessile.wire.errors.InvalidRequest` with what is wrong and where.
     """
     decoder = _decoders.get(type)
     if decoder is None:
@@ -132,8 +133,8 @@ def parse(data: bytes | str, type: type[T], depth: int) -> T:
 def draft_of(body: MessageBody, role: Role = "user", key: str | None = None) -> Draft:
     """The message that a body asks to store.
 
-    ``key`` is an ``Idempotency-Key``. Raises :class:`~sessile.errors.ContentRequired` and
-    :class:`~sessile.errors.InvalidRequest`.
+    ``key`` is an ``Idempotency-Key``. Raises :class:`~sessile.wire.errors.ContentRequired` and
+    :class:`~sessile.wire.errors.InvalidRequest`.
     """
     id = body.id
     if key is not None:
@@ -164,7 +165,7 @@ def _parts(body: MessageBody) -> list[Part]:
 
 
 async def read_body(request: Request, limit: int) -> bytes:
-    """The body of a request; raises :class:`~sessile.errors.BodyTooLarge` as soon as it is."""
+    """The body of a request; raises :class:`~sessile.wire.errors.BodyTooLarge` as soon as it is."""
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length) > limit:
         raise _too_large(limit)

@@ -6,8 +6,8 @@ import types
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Protocol
 
-from sessile.feed import Watcher
-from sessile.types import Frame
+from sessile.watch.feed import Watcher
+from sessile.wire.frames import Frame
 
 log = logging.getLogger(__name__)
 

@@ -6,8 +6,8 @@ from urllib.parse import parse_qsl, quote, urlencode
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sessile.errors import SessileError
-from sessile.types import encode
+from sessile.wire.codec import encode
+from sessile.wire.errors import SessileError
 
 
 class JSONResponse(Response):

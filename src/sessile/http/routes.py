@@ -7,7 +7,30 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, Router, WebSocketRoute
 
-from sessile.errors import (
+from sessile.http.chat import ChatRoutes
+from sessile.http.context import Context
+from sessile.http.copies import CopyRoutes, ImportBody
+from sessile.http.edge import Endpoint
+from sessile.http.metrics import MetricsRoute
+from sessile.http.openapi import DocsRoutes, Operation, Parameter
+from sessile.http.parsing import (
+    PAGE_DEFAULT,
+    PAGE_MOST,
+    ApproveBody,
+    CreateBody,
+    ForkBody,
+    PartsBody,
+    RegenerateBody,
+    SendBody,
+    StoreBody,
+    UpdateBody,
+)
+from sessile.http.responses import JSONResponse, error_response
+from sessile.http.search import DEFAULT, MOST, Found, SearchRoute
+from sessile.http.sessions import SessionRoutes
+from sessile.http.web import PageRoutes
+from sessile.http.websocket import SocketRoute
+from sessile.wire.errors import (
     ApprovalAnswered,
     ApprovalNotFound,
     BodyTooLarge,
@@ -27,30 +50,8 @@ from sessile.errors import (
     TurnInProgress,
     UpgradeRequired,
 )
-from sessile.http.chat import ChatRoutes
-from sessile.http.context import Context
-from sessile.http.copies import CopyRoutes, ImportBody
-from sessile.http.edge import Endpoint
-from sessile.http.metrics import MetricsRoute
-from sessile.http.openapi import DocsRoutes, Operation, Parameter
-from sessile.http.page import PageRoutes
-from sessile.http.parsing import (
-    PAGE_DEFAULT,
-    PAGE_MOST,
-    ApproveBody,
-    CreateBody,
-    ForkBody,
-    PartsBody,
-    RegenerateBody,
-    SendBody,
-    StoreBody,
-    UpdateBody,
-)
-from sessile.http.responses import JSONResponse, error_response
-from sessile.http.search import DEFAULT, MOST, Found, SearchRoute
-from sessile.http.sessions import SessionRoutes
-from sessile.http.websocket import SocketRoute
-from sessile.types import Approval, Message, Session
+from sessile.wire.messages import Message, Session
+from sessile.wire.parts import Approval
 
 CHAT = "/chat/{session_id}"
 SESSION = "/sessions/{session_id}"

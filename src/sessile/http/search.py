@@ -6,11 +6,11 @@ from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sessile.errors import InvalidRequest
 from sessile.http.context import Context
 from sessile.http.parsing import number
 from sessile.http.responses import JSONResponse
-from sessile.types import Message
+from sessile.wire.errors import InvalidRequest
+from sessile.wire.messages import Message
 
 MOST, DEFAULT = 100, 20
 LONGEST = 1_000  # characters of a query

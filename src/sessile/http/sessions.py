@@ -3,7 +3,6 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sessile.errors import SessionNotFound
 from sessile.http.context import Context
 from sessile.http.export import export_response
 from sessile.http.parsing import (
@@ -23,8 +22,9 @@ from sessile.http.parsing import (
     session_id,
 )
 from sessile.http.responses import JSONResponse
-from sessile.journal import value_of
-from sessile.types import new_id
+from sessile.session.journal import value_of
+from sessile.wire.errors import SessionNotFound
+from sessile.wire.ids import new_id
 
 
 class SessionRoutes:

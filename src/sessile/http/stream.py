@@ -6,10 +6,10 @@ from typing import Protocol
 
 from starlette.types import Receive, Scope, Send
 
-from sessile.feed import Feeds, Watcher
 from sessile.http.pump import Pump
-from sessile.sse import HEARTBEAT
-from sessile.types import Frame
+from sessile.watch.feed import Feeds, Watcher
+from sessile.wire.frames import Frame
+from sessile.wire.sse import HEARTBEAT
 
 HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),

@@ -7,8 +7,6 @@ from msgspec import Struct
 from starlette.datastructures import QueryParams
 from starlette.types import Receive, Scope, Send
 
-from sessile.errors import InvalidRequest, SessileError
-from sessile.feed import is_end
 from sessile.http.context import Context
 from sessile.http.frames import FRAMES, framed, takes_frames
 from sessile.http.parsing import (
@@ -22,9 +20,14 @@ from sessile.http.parsing import (
 )
 from sessile.http.pump import Pump
 from sessile.http.responses import error_response
-from sessile.journal import value_of
+from sessile.session.journal import value_of
 from sessile.store.base import Row
-from sessile.types import ErrorEvent, Frame, SessionStatus, encode
+from sessile.watch.feed import is_end
+from sessile.wire.codec import encode
+from sessile.wire.errors import InvalidRequest, SessileError
+from sessile.wire.events import ErrorEvent
+from sessile.wire.frames import Frame
+from sessile.wire.messages import SessionStatus
 
 NORMAL, GOING_AWAY, TOO_BIG, TOO_SLOW = 1000, 1001, 1009, 1013
 

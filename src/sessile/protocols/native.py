@@ -8,18 +8,18 @@ from collections.abc import Iterable
 
 from msgspec import UNSET
 
-from sessile.sse import frame as sse_frame
-from sessile.types import (
+from sessile.wire.codec import encode
+from sessile.wire.events import (
     DeletedEvent,
     DeltaEvent,
     ErrorEvent,
-    Frame,
-    Message,
     MessageEvent,
     PartEvent,
     StatusEvent,
-    encode,
 )
+from sessile.wire.frames import Frame
+from sessile.wire.messages import Message
+from sessile.wire.sse import frame as sse_frame
 
 DONE = sse_frame("done", b'{"type":"done"}')
 

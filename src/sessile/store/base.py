@@ -10,7 +10,8 @@ from typing import NamedTuple, Protocol
 
 from msgspec import Struct
 
-from sessile.types import Frame, Message, Metadata
+from sessile.wire.frames import Frame
+from sessile.wire.messages import Message, Metadata
 
 
 class Running(Struct, rename="camel"):
@@ -117,7 +118,7 @@ class Store(Protocol):
     """Where sessions are kept.
 
     Every method that reads or writes raises
-    :class:`~sessile.errors.StoreUnavailable` when the store cannot be reached or written.
+    :class:`~sessile.wire.errors.StoreUnavailable` when the store cannot be reached or written.
     """
 
     name: str  # for the start's banner and for logs: technology and place, no secrets
@@ -143,7 +144,7 @@ class Store(Protocol):
         """Sessions by their newest activity, newest first.
 
         ``before`` is the session id that the page ends before; one that is unknown raises
-        :class:`~sessile.errors.SessionNotFound`. ``query`` must be part of the title or the id.
+        :class:`~sessile.wire.errors.SessionNotFound`. ``query`` must be part of the title or the id.
         """
 
     async def unsettled(self) -> list[str]:

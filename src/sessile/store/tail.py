@@ -11,7 +11,9 @@ from typing import Literal
 import msgspec
 from msgspec import Raw, Struct
 
-from sessile.types import DeltaEvent, Frame, encode
+from sessile.wire.codec import encode
+from sessile.wire.events import DeltaEvent
+from sessile.wire.frames import Frame
 
 
 class _Deltas(Struct, array_like=True):

@@ -8,18 +8,12 @@ from pathlib import Path
 import pytest
 
 from sessile.agents.base import Agent
-from sessile.fold import History
-from sessile.inbox import Draft
 from sessile.server import Sessile, create_app
-from sessile.types import (
-    DeltaEvent,
-    Event,
-    Message,
-    MessageEvent,
-    PartEvent,
-    TextPart,
-    ToolCallPart,
-)
+from sessile.session.inbox import Draft
+from sessile.wire.events import DeltaEvent, Event, MessageEvent, PartEvent
+from sessile.wire.fold import History
+from sessile.wire.messages import Message
+from sessile.wire.parts import TextPart, ToolCallPart
 
 ORDER = {"pending": 0, "running": 1, "complete": 2, "error": 2}
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from sessile.bus.base import Bus
-from sessile.types import Frame
+from sessile.wire.frames import Frame
 
 
 class BusSuite:

@@ -8,18 +8,13 @@ from typing import Any
 import pytest
 from msgspec import UNSET
 
-from sessile.errors import SessionNotFound
 from sessile.store.base import Body, Change, Row, Running, Store, StoredMessage
-from sessile.types import (
-    DeletedEvent,
-    DeltaEvent,
-    Frame,
-    Message,
-    MessageStatus,
-    TextPart,
-    decode_message,
-    encode,
-)
+from sessile.wire.codec import encode
+from sessile.wire.errors import SessionNotFound
+from sessile.wire.events import DeletedEvent, DeltaEvent
+from sessile.wire.frames import Frame
+from sessile.wire.messages import Message, MessageStatus, decode_message
+from sessile.wire.parts import TextPart
 
 
 class Writer:

@@ -1,0 +1,371 @@
+"""Any agent that speaks the Agent Client Protocol over its standard input and output.
+
+One process serves many sessions. Source of the rules: https://agentclientprotocol.com, version 1.
+"""
+
+import asyncio
+import logging
+import shlex
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import acp
+from acp.schema import (
+    AgentCapabilities,
+    AllowedOutcome,
+    ClientCapabilities,
+    DeniedOutcome,
+    Implementation,
+    PermissionOption,
+)
+from msgspec import UNSET
+
+from sessile.agents.acp.parts import Parts
+from sessile.agents.base import Decision, Output, Turn
+from sessile.agents.kit.child import Child
+from sessile.agents.kit.conversation import Context, Limits
+from sessile.agents.kit.pace import Pace
+from sessile.wire.errors import AgentError, SettingsError
+from sessile.wire.messages import Message
+from sessile.wire.parts import FilePart, TextPart
+
+log = logging.getLogger(__name__)
+
+NAME = "acp"  # of what it keeps in a session's metadata
+START = 30.0  # seconds that an agent has to start, and to make or load a session
+QUIET = 0.2  # seconds without an update after which a history is told
+LET_GO = 1.5  # seconds that it has to end what was stopped
+LOGIN = -32000  # the protocol's code for an agent that nobody is logged in to
+
+_OPTIONS = {
+    ("approved", True): ("allow_always", "allow_once"),
+    ("approved", False): ("allow_once", "allow_always"),
+    ("denied", True): ("reject_always", "reject_once"),
+    ("denied", False): ("reject_once", "reject_always"),
+}
+
+
+class ACPAgent:
+    """The agent that a command starts, such as ``gemini --acp`` or ``opencode acp``.
+
+    It works in ``directory``, or where the session's metadata say.
+    """
+
+    def __init__(
+        self,
+        command: str,
+        directory: Path | None = None,
+        limits: Limits = Limits(),  # noqa: B008
+    ) -> None:
+        self.name = f"acp:{command}"
+        try:
+            self._command = shlex.split(command)
+        except ValueError as error:
+            raise SettingsError(f"the agent {self.name}: {error}") from error
+        if not self._command:
+            raise SettingsError("the agent acp needs a command: acp:COMMAND")
+        self._directory = (directory or Path.cwd()).resolve()
+        self._limits = limits
+        self._process: _Process | None = None
+        self._starting = asyncio.Lock()
+
+    async def open(self) -> None:
+        try:
+            await self._ready()
+        except AgentError as error:
+            raise SettingsError(f"the agent {self.name}: {error}") from error
+
+    async def close(self) -> None:
+        if self._process is not None:
+            await self._process.end()
+            self._process = None
+
+    async def reply(self, turn: Turn) -> AsyncGenerator[Output, None]:
+        context = await Context.of(turn, NAME, self._directory, self._limits)
+        process = await self._ready()
+        with _told(process):
+            session, told = await self._taken_up(process, context)
+        answer = _Answer(process, turn, session)
+        try:
+            async for output in answer.outputs(_prompt(told, turn.message, process.capabilities)):
+                yield output
+        finally:
+            await answer.end()
+            if answer.heard:
+                await context.keep(session)
+
+    async def _ready(self) -> "_Process":
+        """The process; one that has ended is started again."""
+        async with self._starting:
+            if self._process is None or not self._process.running:
+                await self.close()
+                self._process = await _Process.start(self._command, self._directory)
+            return self._process
+
+    async def _taken_up(self, process: "_Process", context: Context) -> tuple[str, str]:
+        """The agent's session that knows the history, and what it must be told of it."""
+        folder = str(context.directory)
+        if context.conversation is not None:
+            session = context.conversation.id
+            if session in process.sessions or await process.load(session, folder):
+                return session, ""
+        return await process.begin(folder), await context.told()
+
+
+class _Process(acp.Client):
+    """The agent's process, and this side of the connection to it."""
+
+    def __init__(self, child: Child) -> None:
+        self.capabilities = AgentCapabilities()
+        self.sessions: dict[str, float | None] = {}  # that it has in memory, and their cost so far
+        self.answers: dict[str, _Answer] = {}
+        self._told_to_nobody = 0
+        self._child = child
+        self.connection = acp.connect_to_agent(self, child.stdin, child.stdout)
+
+    @classmethod
+    async def start(cls, command: list[str], folder: Path) -> "_Process":
+        """Raises :class:`~sessile.wire.errors.AgentError`."""
+        process = cls(await Child.start(command, folder))
+        try:
+            with _told(process):
+                async with asyncio.timeout(START):
+                    begun = await process.connection.initialize(
+                        protocol_version=acp.PROTOCOL_VERSION,
+                        client_capabilities=ClientCapabilities(),
+                        client_info=Implementation(name="sessile", version="1"),
+                    )
+        except AgentError as error:
+            await process.end()
+            if isinstance(error.__cause__, ConnectionError):
+                raise AgentError(f"it did not start: {await process._child.reason()}") from error
+            raise
+        process.capabilities = begun.agent_capabilities or AgentCapabilities()
+        return process
+
+    @property
+    def running(self) -> bool:
+        return self._child.running
+
+    async def end(self) -> None:
+        with suppress(OSError):
+            await self.connection.close()
+        await self._child.end()
+
+    async def begin(self, folder: str) -> str:
+        async with asyncio.timeout(START):
+            made = await self.connection.new_session(cwd=folder, mcp_servers=[])
+        self.sessions[made.session_id] = 0.0
+        return made.session_id
+
+    async def load(self, session: str, folder: str) -> bool:
+        """Have the agent take up a session of an earlier process, if it can."""
+        can = self.capabilities.session_capabilities
+        try:
+            async with asyncio.timeout(START):
+                if can is not None and can.resume is not None:
+                    await self.connection.resume_session(session_id=session, cwd=folder)
+                elif self.capabilities.load_session:
+                    await self.connection.load_session(
+                        session_id=session, cwd=folder, mcp_servers=[]
+                    )
+                    await self._replayed()
+                else:
+                    return False
+        except (acp.RequestError, TimeoutError) as error:
+            said = _said(error) if isinstance(error, acp.RequestError) else "it does not answer"
+            log.info("the agent's session %s is begun anew: %s", session, said)
+            return False
+        self.sessions[session] = None
+        return True
+
+    async def _replayed(self) -> None:
+        """Wait until nothing more comes of the history that a load has the agent tell: some
+        agents go on with it after they have answered."""
+        told = -1
+        while told != self._told_to_nobody:
+            told = self._told_to_nobody
+            await asyncio.sleep(QUIET)
+
+    # What the agent says ------------------------------------------------------------------------
+
+    async def session_update(self, session_id: str, update: Any, **_: Any) -> None:
+        # No wait before it is in its place: every update has a task of its own.
+        answer = self.answers.get(session_id)
+        if answer is None:
+            self._told_to_nobody += 1
+        else:
+            answer.updates.put_nowait(update)
+
+    async def request_permission(
+        self, session_id: str, tool_call: Any, options: list[PermissionOption], **_: Any
+    ) -> acp.RequestPermissionResponse:
+        answer = self.answers.get(session_id)
+        option = None
+        if answer is not None:
+            question = _Question(tool_call, options)
+            answer.updates.put_nowait(question)
+            option = await question.chosen
+        if option is None:
+            return acp.RequestPermissionResponse(outcome=DeniedOutcome(outcome="cancelled"))
+        outcome = AllowedOutcome(outcome="selected", option_id=option)
+        return acp.RequestPermissionResponse(outcome=outcome)
+
+
+class _Question:
+    """What the agent asks leave for, in its place among the updates."""
+
+    def __init__(self, call: Any, options: list[PermissionOption]) -> None:
+        self.call = call
+        self.options = options
+        # The id of the option that people chose; None where there is none of their mind.
+        self.chosen: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+
+    def choose(self, decision: Decision | None) -> None:
+        if self.chosen.done():
+            return
+        state = ("", False) if decision is None else (decision.state, decision.always)
+        kinds = _OPTIONS.get(state, ())
+        found = [o.option_id for kind in kinds for o in self.options if o.kind == kind]
+        self.chosen.set_result(found[0] if found else None)
+
+
+class _Answer:
+    """One prompt, from its sending to its end."""
+
+    def __init__(self, process: _Process, turn: Turn, session: str) -> None:
+        self.updates: asyncio.Queue[Any] = asyncio.Queue()  # ends with None
+        self._process = process
+        self._turn = turn
+        self._session = session
+        self._parts = Parts()
+        self._pace = Pace(asyncio.get_running_loop().time)
+        self._asking: set[asyncio.Task[None]] = set()
+        self._prompt: asyncio.Task[Any] | None = None
+
+    @property
+    def heard(self) -> bool:
+        """Whether the agent is through with the prompt, and so remembers it."""
+        if self._prompt is None or not self._prompt.done() or self._prompt.cancelled():
+            return False
+        error = self._prompt.exception()
+        return error is None or isinstance(error, acp.RequestError)
+
+    async def outputs(self, blocks: list[Any]) -> AsyncGenerator[Output, None]:
+        """The answer as it comes; raises :class:`~sessile.wire.errors.AgentError` where it fails."""
+        self._process.answers[self._session] = self
+        self._prompt = asyncio.create_task(
+            self._process.connection.prompt(session_id=self._session, prompt=blocks),
+            name=f"acp prompt {self._session}",
+        )
+        self._prompt.add_done_callback(lambda _: self.updates.put_nowait(None))
+        over = False
+        while not over:
+            found: list[Output] = []
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._pace.seconds()):
+                    update = await self.updates.get()
+                over = update is None
+                if isinstance(update, _Question):
+                    self._ask(update)
+                elif not over:
+                    found = self._parts.take(update)
+            for output in self._pace.due(found):
+                yield output
+        for output in self._pace.rest():
+            yield output
+        with _told(self._process):
+            response = await self._prompt
+        self._ended(response)
+
+    def _ended(self, response: Any) -> None:
+        if response.usage is not None:
+            self._turn.metadata["usage"] = Parts.usage(response.usage)
+        before = self._process.sessions.get(self._session)
+        if self._parts.cost is not None:
+            if before is not None:
+                self._turn.metadata["cost"] = round(self._parts.cost - before, 10)
+            self._process.sessions[self._session] = self._parts.cost
+        reason = response.stop_reason
+        if reason == "refusal":
+            raise AgentError("The agent refuses to go on from here.")
+        if reason == "cancelled":
+            raise AgentError("The agent stopped by itself.")
+        if reason != "end_turn":
+            self._turn.metadata["finishReason"] = "length" if reason == "max_tokens" else reason
+
+    def _ask(self, question: _Question) -> None:
+        asking = asyncio.create_task(self._put(question), name=f"acp asks {self._session}")
+        self._asking.add(asking)
+        asking.add_done_callback(self._asking.discard)
+        asking.add_done_callback(lambda _: question.choose(None))
+
+    async def _put(self, question: _Question) -> None:
+        question.choose(await self._turn.ask(self._parts.asked(question.call), key=""))
+
+    async def end(self) -> None:
+        """Leave nothing behind: what the agent still does for this prompt is stopped."""
+        # What the agent says or asks from here on has nobody to take it.
+        if self._process.answers.get(self._session) is self:
+            del self._process.answers[self._session]
+        while not self.updates.empty():
+            if isinstance(update := self.updates.get_nowait(), _Question):
+                update.choose(None)
+        for asking in self._asking:
+            asking.cancel()
+        if self._prompt is not None and not self._prompt.done():
+            with suppress(OSError, acp.RequestError):
+                await self._process.connection.cancel(session_id=self._session)
+            await asyncio.wait({self._prompt}, timeout=LET_GO)
+            if not self._prompt.done():
+                # It goes on with it, so it can be asked nothing more.
+                self._process.sessions.pop(self._session, None)
+                self._prompt.cancel()
+                await asyncio.wait({self._prompt})
+
+
+class _told:
+    """Turns what goes wrong with the agent into a sentence."""
+
+    def __init__(self, process: _Process) -> None:
+        self._process = process
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, acp.RequestError):
+            if error.code == LOGIN:
+                raise AgentError(
+                    f"The agent wants somebody to log in, by its own command: {error}"
+                ) from error
+            raise AgentError(f"The agent failed: {_said(error)}") from error
+        if isinstance(error, TimeoutError):
+            raise AgentError("The agent does not answer.") from error
+        if isinstance(error, OSError):
+            raise AgentError("The agent's process ended in the middle of the answer.") from error
+
+
+def _said(error: acp.RequestError) -> str:
+    details = error.data.get("details") if isinstance(error.data, dict) else None
+    return f"{error}: {details}" if details else str(error)
+
+
+def _prompt(told: str, message: Message, capabilities: AgentCapabilities) -> list[Any]:
+    """The history where it must be told, and a user's message, in the protocol's blocks."""
+    can = capabilities.prompt_capabilities
+    blocks: list[Any] = [acp.text_block(told)] if told else []
+    for part in message.parts:
+        if isinstance(part, TextPart):
+            blocks.append(acp.text_block(part.content))
+        elif isinstance(part, FilePart):
+            header, _, data = part.url.partition(";base64,")
+            if can and can.image and part.media_type.startswith("image/") and data:
+                blocks.append(acp.image_block(data, part.media_type))
+            elif header.startswith(("http://", "https://")):
+                name = part.url if part.filename is UNSET else part.filename
+                blocks.append(acp.resource_link_block(name, part.url, mime_type=part.media_type))
+            else:
+                blocks.append(acp.text_block(f"[a file: {part.media_type}]"))
+    return blocks or [acp.text_block(message.content)]

@@ -1,0 +1,173 @@
+"""What OpenCode tells of one answer, as parts of a message. Pure."""
+
+from typing import Any
+
+from sessile.agents.base import Output, Usage
+from sessile.agents.kit.rounds import Paragraphs
+from sessile.wire.parts import DataPart, FilePart, ReasoningPart, ToolCallPart
+
+_STATES = {"pending": "pending", "running": "running", "completed": "complete", "error": "error"}
+_ABORTED = "MessageAbortedError"
+
+
+class Parts:
+    """The answer to one prompt: of one session, after the messages that were ``known`` before.
+
+    An answer is several messages of OpenCode, one for each step, all with the prompt as their
+    parent. What it tells may come twice, whole after its pieces, or only whole, when events were
+    missed: what was shown is not shown again.
+    """
+
+    def __init__(self, session: str, known: set[str]) -> None:
+        self.prompt: str | None = None
+        self.error: dict[str, Any] | None = None
+        self._session = session
+        self._known = known
+        self._messages: dict[str, dict[str, Any]] = {}
+        self._kinds: dict[str, str] = {}
+        self._shown: dict[str, str] = {}  # text, by the id of its part
+        self._calls: dict[tuple[str, str], ToolCallPart] = {}  # by message and OpenCode's own id
+        self._torn: set[str] = set()  # of which pieces were missed: they come whole at their end
+        self._paragraphs = Paragraphs()
+
+    def take(self, event: dict[str, Any]) -> list[Output]:
+        """What an event adds to the answer."""
+        kind, about = event["type"], event["properties"]
+        if about.get("sessionID") != self._session:
+            return []
+        if kind == "message.updated":
+            self._message(about["info"])
+        elif kind == "message.part.updated":
+            return self.part(about["part"])
+        elif kind == "message.part.delta":
+            if about["partID"] in self._kinds and about["partID"] not in self._torn:
+                return self._delta(about["partID"], about["delta"])
+        elif kind == "todo.updated":
+            return [DataPart("plan", [_step(todo) for todo in about["todos"]])]
+        elif kind == "session.error":
+            self.error = self.error or about.get("error")
+        return []
+
+    def take_message(self, message: dict[str, Any]) -> list[Output]:
+        """What a whole message adds to what was shown of it."""
+        self._message(message["info"])
+        return [output for part in message["parts"] for output in self.part(part)]
+
+    def miss(self) -> None:
+        """Some events were lost."""
+        self._torn.update(self._shown)
+
+    def _message(self, info: dict[str, Any]) -> None:
+        if info["id"] in self._known:
+            return
+        if info["role"] == "user":
+            self.prompt = self.prompt or info["id"]
+        elif info.get("parentID") == self.prompt:
+            self._messages[info["id"]] = info
+            self.error = self.error or info.get("error")
+
+    def part(self, part: dict[str, Any]) -> list[Output]:
+        if part["messageID"] not in self._messages:
+            return []
+        kind = self._kinds[part["id"]] = part["type"]
+        if kind in ("text", "reasoning"):
+            shown, text = self._shown.get(part["id"], ""), part["text"]
+            return self._delta(part["id"], text[len(shown) :]) if text.startswith(shown) else []
+        if kind == "tool":
+            self._paragraphs.interrupt()
+            call = self._calls[part["messageID"], part["callID"]] = _tool(part)
+            return [call]
+        if kind == "file" and part["id"] not in self._shown:
+            self._shown[part["id"]] = ""
+            return [FilePart(part["mime"], part["url"], part.get("filename") or "file")]
+        return []
+
+    def _delta(self, part: str, text: str) -> list[Output]:
+        if not text:
+            return []
+        kind = self._kinds[part]
+        first = part not in self._shown
+        self._shown[part] = self._shown.get(part, "") + text
+        if first:
+            text = self._paragraphs.begin(kind) + text
+        return [ReasoningPart(text) if kind == "reasoning" else text]
+
+    def call(self, permission: dict[str, Any]) -> ToolCallPart:
+        """The tool call that something is asked about; made up where there is none."""
+        tool = permission.get("tool") or {}
+        known = self._calls.get((tool.get("messageID", ""), tool.get("callID", "")))
+        if known is not None:
+            return known
+        return ToolCallPart(
+            permission["id"],
+            permission.get("permission", "question"),
+            permission.get("metadata") or permission.get("questions") or permission.get("patterns"),
+            "pending",
+        )
+
+    # How it ended -------------------------------------------------------------------------------
+
+    @property
+    def completed(self) -> bool:
+        """Whether every message of the answer, and there are some, is over."""
+        return bool(self._messages) and all(
+            "completed" in info["time"] for info in self._messages.values()
+        )
+
+    @property
+    def aborted(self) -> bool:
+        return self.error is not None and self.error.get("name") == _ABORTED
+
+    @property
+    def too_long(self) -> bool:
+        return any(info.get("finish") == "length" for info in self._messages.values())
+
+    @property
+    def model(self) -> str | None:
+        for info in self._messages.values():
+            return f"{info['providerID']}/{info['modelID']}"
+        return None
+
+    def usage(self) -> tuple[Usage, float]:
+        """The tokens of all steps, and their cost in USD."""
+        total, cost = Usage(), 0.0
+        for info in self._messages.values():
+            tokens, cache = info["tokens"], info["tokens"]["cache"]
+            total.input_tokens += tokens["input"] + cache["read"] + cache["write"]
+            total.cached_input_tokens += cache["read"]
+            total.output_tokens += tokens["output"] + tokens["reasoning"]
+            total.reasoning_tokens += tokens["reasoning"]
+            cost += info["cost"]
+        return total, cost
+
+    def sentence(self) -> str:
+        """What went wrong, for a person."""
+        error = self.error or {}
+        data = error.get("data") or {}
+        message = data.get("message") or error.get("name") or "OpenCode failed."
+        if "statusCode" in data:
+            return f"The model's provider answered {data['statusCode']}: {message}"
+        return f"OpenCode failed: {message}"
+
+
+def _tool(part: dict[str, Any]) -> ToolCallPart:
+    state = part["state"]
+    call = ToolCallPart(
+        part["id"],
+        part["tool"],
+        state.get("input") or {},
+        _STATES[state["status"]],  # type: ignore[arg-type]
+    )
+    if state["status"] == "completed":
+        call.tool_output = state["output"]
+    elif state["status"] == "error":
+        call.error = state["error"]
+    else:
+        output = (state.get("metadata") or {}).get("output")
+        if output:
+            call.tool_output = output
+    return call
+
+
+def _step(todo: dict[str, Any]) -> dict[str, Any]:
+    return {name: todo[name] for name in ("content", "status", "priority") if name in todo}

@@ -1,0 +1,194 @@
+"""How messages come into a session: at once, later, instead of others, or a second time."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from msgspec import UNSET, Struct
+
+from sessile.session.journal import Journal
+from sessile.session.queue import Turns, Waiting
+from sessile.store.base import Store
+from sessile.wire.errors import (
+    InvalidRequest,
+    MessageConflict,
+    MessageNotFound,
+    QueueFull,
+    SessionNotFound,
+    ShuttingDown,
+    StoreUnavailable,
+    TurnInProgress,
+)
+from sessile.wire.ids import new_id, now
+from sessile.wire.messages import Message, MessageStatus, Metadata, Role, WhileBusy
+from sessile.wire.parts import Part, text_of
+
+
+class Draft(Struct):
+    """A message that somebody wants to store: without ``id`` it gets one."""
+
+    parts: list[Part]
+    role: Role = "user"
+    id: str | None = None
+    metadata: Metadata | None = None
+
+
+class Sent(NamedTuple):
+    """What became of a message that was sent.
+
+    ``answer_id`` is the answer that it has or will have; None if nobody was asked to answer it.
+    The events of its turn come after ``after``. ``answer`` is there if it is settled already.
+    """
+
+    message: Message
+    answer_id: str | None
+    repeat: bool
+    after: int
+    answer: Message | None = None
+
+
+class Inbox:
+    """Takes messages for one session; its methods run under the session's lock.
+
+    ``most`` is how many messages may wait.
+    """
+
+    def __init__(self, journal: Journal, turns: Turns, store: Store, most: int) -> None:
+        self._journal = journal
+        self._turns = turns
+        self._store = store
+        self._most = most
+
+    async def take(self, draft: Draft, while_busy: WhileBusy, replaces: str | None) -> Sent:
+        """Write a user message, and begin its turn or let it wait; find it if it was sent before."""
+        known = await self.known(draft)
+        if known is not None:
+            return await self._sent_before(known)
+        self._check_awake()
+        if replaces is not None:
+            return await self._send_instead(draft, replaces, while_busy)
+        return self._send_now_or_later(draft, while_busy)
+
+    async def again(self, answer_id: str | None) -> Sent:
+        """Delete an answer, the last by default, with everything after it, and answer anew."""
+        self._check_awake()
+        if self._turns.busy:
+            raise TurnInProgress
+        if not self._journal.row.seq:
+            raise SessionNotFound
+        await self._journal.recorded()
+        if answer_id is None:
+            answer = await self._store.last_answer(self._journal.row.id)
+        else:
+            answer = await self._store.message(self._journal.row.id, answer_id)
+        if answer is None or answer.role != "assistant" or answer.reply_to is UNSET:
+            raise MessageNotFound("There is no such answer in this session.")
+        question = await self._store.message(self._journal.row.id, answer.reply_to)
+        if question is None:
+            raise MessageNotFound("The message that it answers was deleted.")
+        doomed = await self._turns.pages.messages_from(answer.seq)
+        gone = [message for message in doomed if message.id != question.id]
+        self._turns.withdraw(self._journal.delete(gone))
+        waiting = Waiting(question, new_id())
+        self._turns.begin(waiting)
+        return Sent(question, waiting.answer_id, True, self._journal.row.seq)
+
+    async def known(self, draft: Draft) -> Message | None:
+        """The message that a draft would be for the second time."""
+        if draft.id is None:
+            return None
+        message = await self._journal.find(draft.id)
+        if message is None:
+            if self._turns.answer == draft.id:
+                raise MessageConflict
+            return None
+        if message.role != draft.role or message.parts != draft.parts:
+            raise MessageConflict
+        return message
+
+    def message(self, draft: Draft, status: MessageStatus) -> Message:
+        return Message(
+            draft.id or new_id(),
+            draft.role,
+            text_of(draft.parts),
+            draft.parts,
+            now(),
+            self._journal.next_seq,
+            status,
+            UNSET if draft.metadata is None else draft.metadata,
+        )
+
+    def _check_awake(self) -> None:
+        if self._journal.broken:
+            raise StoreUnavailable
+        if self._turns.draining:
+            raise ShuttingDown
+
+    def _send_now_or_later(self, draft: Draft, while_busy: WhileBusy) -> Sent:
+        if not self._turns.busy:
+            return self._send_now(draft)
+        if while_busy == "reject":
+            raise TurnInProgress
+        if len(self._turns.queue) >= self._most:
+            raise QueueFull(f"{self._most} messages wait in this session already.")
+        sent = self._send_later(draft)
+        if while_busy == "interrupt" and self._turns.run is not None:
+            self._turns.stop(self._turns.run)
+        return sent
+
+    async def _send_instead(self, draft: Draft, replaces: str, while_busy: WhileBusy) -> Sent:
+        if self._turns.busy and while_busy != "interrupt":
+            raise TurnInProgress
+        replaced = await self._journal.find(replaces)
+        if replaced is None:
+            raise MessageNotFound
+        if replaced.role != "user":
+            raise InvalidRequest("`replaces` must name a user message.")
+        # Nothing may begin between the end of the turn that runs and the edit.
+        self._turns.held = True
+        try:
+            if self._turns.run is not None:
+                self._turns.stop(run := self._turns.run)
+                await self._turns.ended(run)
+            doomed = await self._turns.pages.messages_from(replaced.seq)
+        except BaseException:
+            self._turns.held = False
+            if not self._journal.broken:
+                self._turns.next()
+            raise
+        self._turns.held = False
+        self._turns.withdraw(self._journal.delete(doomed))
+        if not self._turns.queue:
+            return self._send_now(draft)
+        sent = self._send_later(draft)
+        self._turns.next()
+        return sent
+
+    def _send_now(self, draft: Draft) -> Sent:
+        return self._send(draft, "complete", self._turns.begin)
+
+    def _send_later(self, draft: Draft) -> Sent:
+        return self._send(draft, "queued", self._turns.enqueue)
+
+    def _send(self, draft: Draft, status: MessageStatus, give: Callable[[Waiting], None]) -> Sent:
+        message = self.message(draft, status)
+        self._journal.put_new(message)
+        waiting = Waiting(message, new_id())
+        give(waiting)
+        return Sent(message, waiting.answer_id, False, message.seq - 1)
+
+    async def _sent_before(self, message: Message) -> Sent:
+        """Find the turn of a message that is stored, for somebody who sent it again."""
+        while True:
+            run = self._turns.run
+            if run is not None and run.running.question == message.id:
+                return Sent(message, run.running.answer, True, run.running.since)
+            for waiting in self._turns.queue:
+                if waiting.message.id == message.id:
+                    return Sent(waiting.message, waiting.answer_id, True, self._journal.row.seq)
+            if not self._journal.pending:
+                break
+            await self._journal.stored()
+        answer = await self._store.answer(self._journal.row.id, message)
+        if answer is None:
+            return Sent(message, None, True, self._journal.row.seq)
+        return Sent(message, answer.id, True, answer.seq - 1, answer)

@@ -1,0 +1,227 @@
+"""One turn: run the agent, make events of what it yields, and say how it ended."""
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any, Literal, Protocol, TypeAlias
+
+import msgspec
+
+from sessile.agents.base import Agent, Decision, Output, Turn
+from sessile.session.questions import ALWAYS, Approvals, Policy
+from sessile.store.base import Running
+from sessile.wire.codec import clean, encode
+from sessile.wire.errors import AgentError, SessileError
+from sessile.wire.events import DeltaEvent, ErrorEvent, PartEvent
+from sessile.wire.fold import Answer, Kind
+from sessile.wire.messages import Message, MessageStatus, Metadata, decode_metadata
+from sessile.wire.parts import Part, ReasoningPart, TextPart, ToolCallPart, decode_part
+
+log = logging.getLogger(__name__)
+
+Ending: TypeAlias = Literal["stopped", "interrupted"]
+
+# An agent that yields without ever waiting hands over after so many outputs, so that what it has
+# is stored and shown, and other sessions get their share of the loop.
+STRIDE = 64
+
+# Seconds that a cancelled agent has to clean up before its turn is settled without it.
+CANCEL_GRACE = 2.0
+
+
+class Ledger(Protocol):
+    """What a turn needs of its session."""
+
+    @property
+    def metadata(self) -> Metadata:
+        """The session's metadata."""
+
+    async def history(self, question: Message, messages: int) -> list[Message]:
+        """The newest messages before a question, each answer behind its own."""
+
+    async def remember(self, metadata: Metadata) -> None:
+        """Merge into the session's metadata; returns when it is stored."""
+
+    def record(self, event: DeltaEvent | PartEvent) -> None:
+        """Give an event of a running turn the next number, store it, and then publish it."""
+
+    async def recorded(self) -> None:
+        """Wait until everything recorded so far is stored."""
+
+    def settle(self, run: "Run", status: MessageStatus, error: ErrorEvent | None) -> None:
+        """Replace the events by the message they make."""
+
+
+class Run:
+    """A turn that is being answered in this process; the host of what its agent sees of it."""
+
+    def __init__(
+        self,
+        session: str,
+        question: Message,
+        running: Running,
+        answer: Answer,
+        agent: Agent,
+        ledger: Ledger,
+        policy: Policy,
+    ) -> None:
+        self.running = running
+        self.answer = answer
+        self.turn = Turn(session, question, answer.id, self, dict(ledger.metadata))
+        self.ended_as: MessageStatus | None = None
+        self._question = question
+        self._agent = agent
+        self._ledger = ledger
+        self._policy = policy
+        self._approvals: Approvals | None = None  # most turns ask nothing
+        self._ending: Ending | None = None
+        self._settled = False
+        self._task: asyncio.Task[None] | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._drive(), name=f"turn {self.running.answer}")
+
+    def cancel(self, ending: Ending) -> None:
+        """End the turn soon: at once if the agent lets go, after two seconds if it does not."""
+        if self._settled or self._ending:
+            return
+        self._ending = ending
+        if self._task is None:
+            self._settle(ending)
+            return
+        self._task.cancel()
+        self._deadline = asyncio.get_running_loop().call_later(CANCEL_GRACE, self._settle, ending)
+
+    def drop(self) -> None:
+        """Give the turn up without settling it: its session can no longer be written."""
+        self._settled = True
+        if self._task is not None:
+            self._task.cancel()
+
+    # What the agent may ask of its session --------------------------------------------------------
+
+    async def history(self, messages: int) -> list[Message]:
+        return await self._ledger.history(self._question, messages)
+
+    async def ask(self, call: ToolCallPart, key: str) -> Decision:
+        if self._approvals is None:
+            self._approvals = Approvals(
+                self.answer.id, self._policy, self.answer.call, self._put_if_open
+            )
+        decision = await self._approvals.ask(call, bool(key) and key in self._always())
+        await self._ledger.recorded()
+        if key and decision.approved and decision.always:
+            await self._ledger.remember({ALWAYS: [*self._always(), key]})
+        return decision
+
+    def _always(self) -> list[Any]:
+        """What may be done in this session without asking."""
+        names = self._ledger.metadata.get(ALWAYS)
+        return names if isinstance(names, list) else []
+
+    async def remember(self, metadata: Metadata) -> None:
+        await self._ledger.remember(metadata)
+
+    def decide(self, approval_id: str, decision: Decision) -> bool:
+        """Answer a question of this turn; False if it has no such question."""
+        if self._approvals is None or self._settled or self._ending:
+            return False
+        return self._approvals.answer(approval_id, decision)
+
+    # Running it ---------------------------------------------------------------------------------
+
+    async def _drive(self) -> None:
+        try:
+            async with aclosing(self._agent.reply(self.turn)) as outputs:
+                await self._take_all(outputs)
+        except asyncio.CancelledError:
+            self._settle(self._ending or "interrupted")
+        except Exception as error:
+            if self._ending:
+                self._settle(self._ending)
+            else:
+                self._settle("error", self._told(error))
+        else:
+            self._settle(self._ending or "complete")
+
+    async def _take_all(self, outputs: AsyncGenerator[Output, None]) -> None:
+        count = 0
+        async for output in outputs:
+            if self._settled or self._ending:
+                return
+            self._take(output)
+            count += 1
+            if count % STRIDE == 0:
+                await self._ledger.recorded()
+
+    def _take(self, output: Output) -> None:
+        if isinstance(output, str):
+            self._write("text", output)
+        elif isinstance(output, TextPart):
+            self._write("text", output.content)
+        elif isinstance(output, ReasoningPart):
+            self._write("reasoning", output.content)
+        elif isinstance(output, Part):
+            self._put(output)
+        else:
+            raise TypeError(
+                f"an agent yields text or parts, not {type(output).__name__}: {output!r:.80}"
+            )
+
+    def _write(self, kind: Kind, text: str) -> None:
+        if not text:
+            return
+        text = clean(text)
+        part, offset = self.answer.write(kind, text)
+        self._record(DeltaEvent(0, self.answer.id, part, kind, offset, text))
+
+    def _put(self, part: Part) -> None:
+        part = _own(part)
+        if isinstance(part, ToolCallPart) and part.approval is msgspec.UNSET:
+            known = self.answer.call(part.tool_call_id)
+            if known is not None:
+                part.approval = known.approval
+        self._record(PartEvent(0, self.answer.id, self.answer.put(part), part))
+
+    def _put_if_open(self, part: Part) -> None:
+        if not (self._settled or self._ending):
+            self._put(part)
+
+    def _record(self, event: DeltaEvent | PartEvent) -> None:
+        self._ledger.record(event)
+        if not self.answer.seq:
+            self.answer.seq = event.seq
+
+    def _told(self, error: Exception) -> ErrorEvent:
+        """What the clients are told of an error; the rest of it is for the log."""
+        if isinstance(error, AgentError):
+            return ErrorEvent(str(error), error.code)
+        if isinstance(error, SessileError):
+            return ErrorEvent(str(error), error.code)
+        log.error("the agent %s failed", self._agent.name, exc_info=error)
+        name = type(error).__name__
+        return ErrorEvent(f"The agent failed ({name}); the server's log says why.", "agent_error")
+
+    def _settle(self, status: MessageStatus, error: ErrorEvent | None = None) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+        if self._settled:
+            return
+        self._settled = True
+        try:
+            self.answer.metadata = decode_metadata(encode(self.turn.metadata))
+        except (TypeError, ValueError, RecursionError) as unfit:
+            log.error("metadata of the agent %s is not JSON: %s", self._agent.name, unfit)
+        self._ledger.settle(self, status, error)
+
+
+def _own(part: Part) -> Part:
+    """A copy of an agent's part, which the agent cannot change any more; raises if it is no JSON."""
+    try:
+        return decode_part(encode(part))
+    except UnicodeEncodeError:
+        text = json.dumps(msgspec.to_builtins(part), ensure_ascii=False)
+        return decode_part(clean(text).encode())

@@ -1,0 +1,365 @@
+"""The session object: the one writer of its session, while it is awake.
+
+Every change takes the session's next number in the transaction that stores it, and is published
+after that transaction. What must hold from a check to its write happens without a wait between
+them, or under the session's lock.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterable, Callable
+from typing import Any, NamedTuple
+
+import msgspec
+
+from sessile.agents.base import Agent, Decision
+from sessile.bus.base import Bus
+from sessile.session.inbox import Draft, Inbox, Sent
+from sessile.session.journal import Journal, value_of
+from sessile.session.questions import Policy, asks
+from sessile.session.queue import Turns
+from sessile.store.base import Row, Store
+from sessile.wire.codec import encode
+from sessile.wire.errors import (
+    ApprovalAnswered,
+    ApprovalNotFound,
+    MessageNotFound,
+    SessionExists,
+    TurnInProgress,
+)
+from sessile.wire.events import BroadcastEvent, PartsEvent
+from sessile.wire.fold import Answer
+from sessile.wire.frames import Frame
+from sessile.wire.messages import Message, MessageStatus, Metadata, Page, WhileBusy, decode_message
+from sessile.wire.messages import Session as SessionValue
+from sessile.wire.parts import Approval, Part, text_of
+
+
+class Limits(NamedTuple):
+    """``queue``: the most messages that wait in a session. ``retries``: how often a turn that a
+    crash cut off is begun again; 0 settles it as interrupted. ``approval``: who answers what an
+    agent asks."""
+
+    queue: int = 100
+    retries: int = 0
+    approval: Policy = Policy()
+
+
+class Session:
+    """One session, while it is awake. All methods are for the event loop's thread.
+
+    Methods that write return after the commit and raise
+    :class:`~sessile.wire.errors.StoreUnavailable` if there was none. After such an error the object is
+    ``broken``: what it believes may differ from what is stored, so it is thrown away and the
+    session woken anew.
+    """
+
+    def __init__(
+        self,
+        row: Row,
+        store: Store,
+        bus: Bus,
+        agent: Agent,
+        limits: Limits,
+        on_change: Callable[["Session"], None],
+    ) -> None:
+        self.id = row.id
+        self.users = 0
+        self._store = store
+        self._on_change = on_change
+        self._lock = asyncio.Lock()
+        self._journal = Journal(row, store, bus, self._written)
+        self._turns = Turns(self._journal, store, agent, limits.retries, limits.approval)
+        self._pages = self._turns.pages
+        self._inbox = Inbox(self._journal, self._turns, store, limits.queue)
+
+    async def wake(self) -> None:
+        """Take up what a process that is gone left behind."""
+        await self._turns.wake()
+
+    # State --------------------------------------------------------------------------------------
+
+    @property
+    def row(self) -> Row:
+        return self._journal.row
+
+    @property
+    def broken(self) -> bool:
+        return self._journal.broken
+
+    @property
+    def exists(self) -> bool:
+        return self.row.seq > 0
+
+    @property
+    def idle(self) -> bool:
+        """Nothing runs and nobody uses this object, so it may be put to sleep."""
+        return not (self.users or self.running or self._journal.pending or self._lock.locked())
+
+    @property
+    def running(self) -> bool:
+        return self._turns.run is not None
+
+    @property
+    def settled_seq(self) -> int:
+        """The newest event that no running turn needs for its recovery."""
+        run = self._turns.run
+        return self.row.seq if run is None else run.running.since
+
+    async def read(self) -> SessionValue:
+        """The session as its clients see it, once everything that is in it is stored."""
+        value = value_of(self.row)
+        await self._journal.recorded()
+        return value
+
+    # The original's five ------------------------------------------------------------------------
+
+    async def persist_message(self, draft: Draft) -> Message:
+        """Store a message without asking anybody to answer it.
+
+        The same id with the same content again returns what is stored; with another content it
+        raises :class:`~sessile.wire.errors.MessageConflict`.
+        """
+        async with self._lock:
+            message = await self._inbox.known(draft)
+            if message is not None:
+                return message
+            message = self._inbox.message(draft, "complete")
+            self._journal.put_new(message)
+        await self._journal.stored()
+        return message
+
+    async def get_messages(
+        self, limit: int = 25, before: str | None = None, after: str | None = None
+    ) -> Page:
+        """The newest messages, or those next to the message ``before`` or ``after``.
+
+        The answer that is being written is among them, as it stands. Raises
+        :class:`~sessile.wire.errors.MessageNotFound` if that message is unknown.
+        """
+        bodies, has_more = await self.page(limit, before, after)
+        return Page([decode_message(body) for body in bodies], has_more)
+
+    async def page(
+        self, limit: int, before: str | None = None, after: str | None = None
+    ) -> tuple[list[bytes], bool]:
+        """What :meth:`get_messages` gives, as the JSON of each message."""
+        return await self._pages.page(limit, before, after)
+
+    def walk(self) -> AsyncGenerator[list[bytes], None]:
+        """All messages from the oldest on, in chunks, as the JSON of each."""
+        return self._pages.walk()
+
+    async def update_message_parts(self, message_id: str, parts: list[Part]) -> Message:
+        """Replace the parts of a stored message.
+
+        Raises :class:`~sessile.wire.errors.TurnInProgress` for the answer that is being written.
+        """
+        async with self._lock:
+            message = await self.get_message(message_id)
+            changed = msgspec.structs.replace(message, parts=parts, content=text_of(parts))
+            self._journal.put(changed, PartsEvent(self._journal.next_seq, message_id, parts))
+            self._turns.replace(changed)
+        await self._journal.stored()
+        return changed
+
+    async def get_message_count(self) -> int:
+        """How many messages are stored."""
+        return self.row.message_count
+
+    def broadcast(self, data: Any) -> None:
+        """Send any JSON value to everybody who watches at this moment; it is not stored."""
+        self._journal.tell_watchers(Frame(0, encode(data), BroadcastEvent()))
+
+    # Sending ------------------------------------------------------------------------------------
+
+    async def send(
+        self, draft: Draft, while_busy: WhileBusy = "queue", replaces: str | None = None
+    ) -> Sent:
+        """Store a user message and have it answered; returns when the message is stored.
+
+        ``replaces`` names a user message that is deleted with everything after it, in the same
+        transaction. Raises :class:`~sessile.wire.errors.TurnInProgress`,
+        :class:`~sessile.wire.errors.QueueFull`, :class:`~sessile.wire.errors.MessageConflict`,
+        :class:`~sessile.wire.errors.MessageNotFound` or :class:`~sessile.wire.errors.ShuttingDown`; then
+        nothing is stored.
+        """
+        async with self._lock:
+            sent = await self._inbox.take(draft, while_busy, replaces)
+        if not sent.repeat:
+            await self._journal.stored()
+        return sent
+
+    async def regenerate(self, answer_id: str | None = None) -> Sent:
+        """Delete an answer, the last by default, with everything after it, and answer anew.
+
+        Raises :class:`~sessile.wire.errors.MessageNotFound`, or
+        :class:`~sessile.wire.errors.TurnInProgress` while a turn runs.
+        """
+        async with self._lock:
+            sent = await self._inbox.again(answer_id)
+        await self._journal.stored()
+        return sent
+
+    async def stop(self) -> bool:
+        """End the turn that runs, with what it has; returns when it is settled.
+
+        False if no turn runs, or if it came to its own end first.
+        """
+        async with self._lock:
+            run = self._turns.run
+            if run is None:
+                return False
+            self._turns.stop(run)
+        await self._turns.ended(run)
+        return run.ended_as == "stopped"
+
+    async def approve(self, approval_id: str, decision: Decision) -> Approval:
+        """Answer what an agent asks; returns when the answer is stored.
+
+        Raises :class:`~sessile.wire.errors.ApprovalNotFound` and
+        :class:`~sessile.wire.errors.ApprovalAnswered`, also for a question of a turn that is over.
+        """
+        run = self._turns.run
+        if run is None or not run.decide(approval_id, decision):
+            await self._journal.recorded()
+            raise await self._asked_before(approval_id)
+        await self._journal.stored()
+        return Approval(approval_id, decision.state)
+
+    async def _asked_before(self, approval_id: str) -> ApprovalAnswered | ApprovalNotFound:
+        message = await self._journal.find(approval_id.rpartition(".")[0])
+        parts = () if message is None else message.parts
+        if any(asks(part, approval_id) for part in parts):
+            return ApprovalAnswered()
+        return ApprovalNotFound()
+
+    async def delete_message(self, message_id: str) -> None:
+        """Delete a message; one that waits for its turn is thereby withdrawn.
+
+        Raises :class:`~sessile.wire.errors.TurnInProgress` for the answer that is being written and
+        the message that it answers.
+        """
+        async with self._lock:
+            message = await self.get_message(message_id)
+            if self._turns.question == message_id:
+                raise TurnInProgress
+            self._delete([message])
+        await self._journal.stored()
+
+    # The session as a whole ---------------------------------------------------------------------
+
+    async def create(self, title: str | None, metadata: Metadata | None) -> SessionValue:
+        """Store the session before its first message.
+
+        Raises :class:`~sessile.wire.errors.SessionExists`.
+        """
+        if self.exists:
+            raise SessionExists
+        return await self.update(title, None, metadata)
+
+    async def update(
+        self,
+        title: str | None = None,
+        archived: bool | None = None,
+        metadata: Metadata | None = None,
+    ) -> SessionValue:
+        """Change the session itself; ``metadata`` is merged (RFC 7396: null removes a name)."""
+        self._journal.change()
+        if title is not None:
+            self.row.title = title
+        if archived is not None:
+            self.row.archived = archived
+        if metadata is not None:
+            self._journal.merge(metadata)
+        self._journal.put_session()
+        return await self.read()
+
+    async def adopt(
+        self,
+        chunks: AsyncIterable[list[Message]],
+        title: str,
+        metadata: Metadata,
+        archived: bool = False,
+    ) -> SessionValue:
+        """Store a session that was elsewhere, with its messages, which get new numbers.
+
+        No two messages may have one id. What still ran or waited there is over. If it fails in
+        the middle, nothing of it stays. Raises :class:`~sessile.wire.errors.SessionExists`.
+        """
+        async with self._lock:
+            if self.exists:
+                raise SessionExists
+            try:
+                async for messages in chunks:
+                    for message in messages:
+                        self._journal.adopt(_settled_copy(message, self._journal.next_seq))
+                    await self._journal.stored()
+                self._journal.change()
+                self.row.title = title or self.row.title
+                self.row.metadata, self.row.archived = metadata, archived
+                self._journal.put_session()
+            except BaseException:
+                if self.exists and not self.broken:
+                    self._journal.drop()
+                raise
+        return await self.read()
+
+    async def delete(self) -> None:
+        """Delete the session with everything it has; a turn that runs is given up."""
+        async with self._lock:
+            self._journal.drop()
+            self._turns.give_up()
+            self._turns.queue.clear()
+        await self._journal.recorded()
+
+    # Ending -------------------------------------------------------------------------------------
+
+    def begin_no_more(self) -> None:
+        """Begin no turn from here on; what is sent is refused, what waits goes on waiting."""
+        self._turns.draining = True
+
+    async def drain(self) -> None:
+        """Begin no more turns, and wait for the one that runs."""
+        self.begin_no_more()
+        if self._turns.run is not None:
+            await self._turns.ended(self._turns.run)
+
+    def interrupt(self) -> None:
+        """Settle the turn that runs as interrupted."""
+        self._turns.interrupt()
+
+    def _written(self) -> None:
+        """Something was stored, or could not be."""
+        if self.broken:
+            self._turns.give_up()
+        self._on_change(self)
+
+    # Messages -----------------------------------------------------------------------------------
+
+    async def get_message(self, message_id: str) -> Message:
+        """One stored message.
+
+        Raises :class:`~sessile.wire.errors.MessageNotFound`, or
+        :class:`~sessile.wire.errors.TurnInProgress` for the answer that is being written.
+        """
+        if self._turns.answer == message_id:
+            raise TurnInProgress
+        message = await self._journal.find(message_id)
+        if message is None:
+            raise MessageNotFound
+        return message
+
+    def _delete(self, messages: list[Message]) -> None:
+        self._turns.withdraw(self._journal.delete(messages))
+
+
+def _settled_copy(message: Message, seq: int) -> Message:
+    """A message of another session, in a new place; what was not over there is over."""
+    if message.role == "assistant":
+        over: MessageStatus = "interrupted" if message.status == "streaming" else message.status
+        copied = Answer.of(message).settled(over)
+    else:
+        copied = msgspec.structs.replace(message, status="complete")
+    copied.seq = seq
+    copied.content = text_of(copied.parts)
+    return copied

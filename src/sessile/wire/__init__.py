@@ -1,0 +1,1 @@
+"""What goes over the wire: values and their encodings. Pure; the server and its clients share it."""

@@ -1,0 +1,271 @@
+"""Events to messages: the one reducer, used by the turn, by recovery and by clients. Pure.
+
+A delta says at which offset its text goes, so whoever folds can check that nothing is missing:
+equal to what is there, it is appended; smaller, it was seen before; larger, something was lost.
+"""
+
+from collections.abc import Iterable
+from typing import Literal
+
+import msgspec
+from msgspec import UNSET
+
+from sessile.wire.events import (
+    DeletedEvent,
+    DeltaEvent,
+    Event,
+    MessageEvent,
+    PartEvent,
+    PartsEvent,
+    StatusEvent,
+)
+from sessile.wire.frames import Frame
+from sessile.wire.messages import Message, MessageStatus, Metadata
+from sessile.wire.parts import DataPart, Part, ReasoningPart, TextPart, ToolCallPart, text_of
+
+Kind = Literal["text", "reasoning"]
+
+UNFINISHED = "The answer ended before this tool call did."
+
+
+class GapError(Exception):
+    """A delta starts beyond the text that is there: events before it were lost."""
+
+
+class _Growing:
+    """A text or reasoning part that grows, joined only when somebody reads it."""
+
+    __slots__ = ("chunks", "kind", "length")
+
+    def __init__(self, kind: Kind, text: str = "") -> None:
+        self.kind = kind
+        self.chunks = [text] if text else []
+        self.length = len(text)
+
+    def append(self, text: str) -> None:
+        self.chunks.append(text)
+        self.length += len(text)
+
+    def part(self) -> TextPart | ReasoningPart:
+        text = "".join(self.chunks)
+        self.chunks = [text]
+        return TextPart(text) if self.kind == "text" else ReasoningPart(text)
+
+
+class Answer:
+    """A message while it is being written.
+
+    The agent's side calls :meth:`write` and :meth:`put` and gets told where it went; everyone
+    else calls :meth:`apply` with the events that were made of that.
+    """
+
+    def __init__(
+        self,
+        id: str,
+        reply_to: str | None = None,
+        created_at: int = 0,
+        seq: int = 0,
+        parts: Iterable[Part] = (),
+        metadata: Metadata | None = None,
+    ) -> None:
+        self.id = id
+        self.reply_to = reply_to
+        self.created_at = created_at
+        self.seq = seq
+        self.changed = seq
+        self.metadata: Metadata = metadata or {}
+        self._parts: list[_Growing | Part] = [_grow(part) for part in parts]
+        self._calls: dict[str, int] = {}
+        self._data: dict[str, int] = {}
+        for index, part in enumerate(self._parts):
+            self._name(part, index)
+
+    @classmethod
+    def of(cls, message: Message) -> "Answer":
+        """Go on with a message as it stands."""
+        return cls(
+            message.id,
+            None if message.reply_to is UNSET else message.reply_to,
+            message.created_at,
+            message.seq,
+            message.parts,
+            None if message.metadata is UNSET else dict(message.metadata),
+        )
+
+    def write(self, kind: Kind, text: str) -> tuple[int, int]:
+        """Append to the last part if it is of this kind, else open one: (part, offset)."""
+        last = self._parts[-1] if self._parts else None
+        if not isinstance(last, _Growing) or last.kind != kind:
+            last = _Growing(kind)
+            self._parts.append(last)
+        offset = last.length
+        last.append(text)
+        return len(self._parts) - 1, offset
+
+    def put(self, part: Part) -> int:
+        """Add a part, or replace the tool call of the same id or the data of the same name."""
+        index = len(self._parts)
+        if isinstance(part, ToolCallPart):
+            index = self._calls.get(part.tool_call_id, index)
+        elif isinstance(part, DataPart):
+            index = self._data.get(part.name, index)
+        self._set(index, part)
+        return index
+
+    def call(self, id: str) -> ToolCallPart | None:
+        """A tool call as it stands."""
+        index = self._calls.get(id)
+        part = None if index is None else self._parts[index]
+        return part if isinstance(part, ToolCallPart) else None
+
+    def apply(self, event: DeltaEvent | PartEvent) -> None:
+        """Take an event of this message.
+
+        Raises :class:`GapError` if an event before it is missing.
+        """
+        if not self.seq:
+            self.seq = event.seq
+        self.changed = event.seq
+        if isinstance(event, PartEvent):
+            if event.index > len(self._parts):
+                raise GapError(f"part {event.index} comes after {len(self._parts)} parts")
+            self._set(event.index, event.part)
+            return
+        if event.part == len(self._parts):
+            self._parts.append(_Growing(event.kind))
+        growing = self._parts[event.part] if event.part < len(self._parts) else None
+        if not isinstance(growing, _Growing) or event.offset > growing.length:
+            raise GapError(f"the text at offset {event.offset} of part {event.part} was lost")
+        missing = event.text[growing.length - event.offset :]
+        if missing:
+            growing.append(missing)
+
+    def clear(self) -> None:
+        """Begin anew, in the same place."""
+        self._parts, self._calls, self._data = [], {}, {}
+
+    @property
+    def used_tools(self) -> bool:
+        """Whether a tool was called, and so may have done something."""
+        return bool(self._calls)
+
+    def parts(self) -> list[Part]:
+        return [part.part() if isinstance(part, _Growing) else part for part in self._parts]
+
+    def message(self, status: MessageStatus = "streaming") -> Message:
+        """The message as it stands."""
+        parts = self.parts()
+        return Message(
+            self.id,
+            "assistant",
+            text_of(parts),
+            parts,
+            self.created_at,
+            self.seq,
+            status,
+            self.metadata or UNSET,
+            UNSET if self.reply_to is None else self.reply_to,
+        )
+
+    def settled(self, status: MessageStatus) -> Message:
+        """The message at its end: a tool call that is still open is an error.
+
+        Model providers refuse a history in which a tool call has no result.
+        """
+        for index, part in enumerate(self._parts):
+            if isinstance(part, ToolCallPart) and part.state in ("pending", "running"):
+                self._parts[index] = closed(part)
+        return self.message(status)
+
+    def _set(self, index: int, part: Part) -> None:
+        grown = _grow(part)
+        if index == len(self._parts):
+            self._parts.append(grown)
+        else:
+            self._parts[index] = grown
+        self._name(grown, index)
+
+    def _name(self, part: "_Growing | Part", index: int) -> None:
+        if isinstance(part, ToolCallPart):
+            self._calls[part.tool_call_id] = index
+        elif isinstance(part, DataPart):
+            self._data[part.name] = index
+
+
+def _grow(part: Part) -> "_Growing | Part":
+    if isinstance(part, TextPart):
+        return _Growing("text", part.content)
+    if isinstance(part, ReasoningPart):
+        return _Growing("reasoning", part.content)
+    return part
+
+
+def closed(part: ToolCallPart) -> ToolCallPart:
+    """An open tool call as the error it is once its turn is over."""
+    call = msgspec.structs.replace(part, state="error", error=UNFINISHED)
+    if call.approval is not UNSET and call.approval.state == "asked":
+        call.approval = msgspec.structs.replace(call.approval, state="expired")
+    return call
+
+
+def fold_answer(answer: Answer, frames: Iterable[Frame]) -> None:
+    """Apply those of a session's events that belong to an answer.
+
+    Raises :class:`GapError`, after everything before the gap was applied.
+    """
+    for frame in frames:
+        event = frame.event
+        if isinstance(event, DeltaEvent | PartEvent) and event.message_id == answer.id:
+            answer.apply(event)
+        elif isinstance(event, MessageEvent) and event.message.id == answer.id:
+            answer.clear()
+
+
+class History:
+    """What somebody who watches a session has of it, folded from the events they were sent."""
+
+    def __init__(self, messages: Iterable[Message] = ()) -> None:
+        self._messages: dict[str, Message] = {message.id: message for message in messages}
+        self._answers: dict[str, Answer] = {}
+
+    def apply(self, event: Event) -> None:
+        """Take the next event.
+
+        Raises :class:`GapError` if text before it was lost; the message must then be read anew.
+        """
+        if isinstance(event, MessageEvent):
+            self._answers.pop(event.message.id, None)
+            self._messages[event.message.id] = event.message
+        elif isinstance(event, DeltaEvent | PartEvent):
+            self._answer(event.message_id).apply(event)
+        elif isinstance(event, PartsEvent):
+            if event.message_id in self._messages:
+                self._messages[event.message_id] = msgspec.structs.replace(
+                    self._messages[event.message_id],
+                    parts=event.parts,
+                    content=text_of(event.parts),
+                )
+        elif isinstance(event, StatusEvent):
+            if event.message_id in self._messages:
+                self._messages[event.message_id] = msgspec.structs.replace(
+                    self._messages[event.message_id],
+                    status="queued" if event.status == "queued" else "complete",
+                )
+        elif isinstance(event, DeletedEvent):
+            if event.message_id is UNSET:
+                self._messages.clear()
+                self._answers.clear()
+            else:
+                self._messages.pop(event.message_id, None)
+                self._answers.pop(event.message_id, None)
+
+    def messages(self) -> list[Message]:
+        """The messages in the order of their seq; one that is being written as it stands."""
+        running = {answer.id: answer.message() for answer in self._answers.values()}
+        return sorted((self._messages | running).values(), key=lambda message: message.seq)
+
+    def _answer(self, message_id: str) -> Answer:
+        if message_id not in self._answers:
+            known = self._messages.get(message_id)
+            self._answers[message_id] = Answer.of(known) if known else Answer(message_id)
+        return self._answers[message_id]

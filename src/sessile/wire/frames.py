@@ -1,0 +1,50 @@
+"""An event with its JSON, encoded once for everything that uses it."""
+
+import msgspec
+from msgspec import Struct
+
+from sessile.wire.codec import encode
+from sessile.wire.events import Event, MessageEvent
+from sessile.wire.messages import Message
+
+_event_decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
+
+
+class Frame(Struct, eq=False):
+    """An event and its JSON, encoded once and shared by the store, the bus and every watcher.
+
+    ``seq`` is 0 for what is not part of the session's sequence: it is sent to those who watch at
+    that moment and kept nowhere. ``sse`` and ``websocket`` are the frame in these protocols, kept
+    here by those who make them.
+    """
+
+    seq: int
+    data: bytes
+    _event: Event | None = None
+    sse: bytes | None = None
+    websocket: bytes | None = None
+    _text: str | None = None
+
+    @classmethod
+    def of(cls, event: Event, seq: int) -> "Frame":
+        return cls(seq, encode(event), event)
+
+    @classmethod
+    def of_message(cls, message: Message, body: bytes, seq: int) -> "Frame":
+        """A message event around the message's JSON, which is encoded once for all its uses."""
+        data = b'{"type":"message","seq":%d,"message":%s}' % (seq, body)
+        return cls(seq, data, MessageEvent(seq, message))
+
+    @property
+    def event(self) -> Event:
+        """The event; decoded when first asked for where the frame came from the store."""
+        if self._event is None:
+            self._event = _event_decoder.decode(self.data)
+        return self._event
+
+    @property
+    def text(self) -> str:
+        """The JSON as text, for a WebSocket's text frame."""
+        if self._text is None:
+            self._text = self.data.decode()
+        return self._text

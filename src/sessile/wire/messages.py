@@ -1,0 +1,60 @@
+"""Messages, and sessions as their clients see them."""
+
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from sessile.wire.parts import Part
+
+Role: TypeAlias = Literal["user", "assistant", "system"]
+MessageStatus: TypeAlias = Literal[
+    "complete", "queued", "streaming", "stopped", "interrupted", "error"
+]
+SessionStatus: TypeAlias = Literal["idle", "queued", "running"]
+WhileBusy: TypeAlias = Literal["queue", "interrupt", "reject"]
+Metadata: TypeAlias = dict[str, Any]
+
+
+class Message(Struct, rename="camel"):
+    """One message of a session's history."""
+
+    id: str
+    role: Role
+    content: str
+    parts: list[Part]
+    created_at: int
+    seq: int
+    status: MessageStatus
+    metadata: Metadata | UnsetType = UNSET
+    reply_to: str | UnsetType = UNSET
+
+
+class Session(Struct, rename="camel"):
+    """A session as its clients see it."""
+
+    id: str
+    title: str
+    status: SessionStatus
+    message_count: int
+    created_at: int
+    updated_at: int
+    archived: bool
+    metadata: Metadata
+    seq: int
+
+
+class Page(Struct):
+    """Some of a session's messages, oldest first, and whether there are more that way."""
+
+    messages: list[Message]
+    has_more: bool
+
+
+decode_message = msgspec.json.Decoder(Message).decode
+decode_metadata = msgspec.json.Decoder(Metadata).decode
+
+
+def merged(metadata: Metadata, changes: Metadata) -> Metadata:
+    """Metadata with changes (RFC 7396, one level: None removes a name)."""
+    return {name: value for name, value in (metadata | changes).items() if value is not None}

@@ -1,0 +1,167 @@
+"""A long session: read back to its start, and kept where the reader is."""
+
+import re
+from typing import Any
+
+from playwright.sync_api import expect
+
+from tests.serving import LONG
+from tests.web.browser import Api, Tab, Visit, filling
+
+COUNT = 5_000
+
+# The numbers of the messages in sight, of which `top` is that of the first, and how many there are
+# on the page in all.
+LOOK = """() => {
+    const box = document.querySelector('.scroller').getBoundingClientRect();
+    const all = [...document.querySelectorAll('article')];
+    const seen = all.filter((a) => {
+        const at = a.getBoundingClientRect();
+        return at.bottom > box.top && at.top < box.bottom;
+    });
+    const number = (a) => Number(a.dataset.id.slice(1));
+    return {
+        seen: seen.map(number).sort((a, b) => a - b),
+        drawn: all.length,
+        top: document.querySelector('.scroller').scrollTop,
+    };
+}"""
+# Whatever a wheel begins is drawn after two frames.
+DRAWN = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+
+
+def look(tab: Tab) -> dict[str, Any]:
+    tab.page.evaluate(DRAWN)
+    found: dict[str, Any] = tab.page.evaluate(LOOK)
+    return found
+
+
+def test_five_thousand_messages_are_scrolled_to_their_start(visit: Visit, api: Api) -> None:
+    api.fill("long", COUNT)
+    tab = visit(size=(1200, 2400)).tab().open("long")
+    expect(tab.page.get_by_text(f"message {COUNT}", exact=True)).to_be_in_viewport()
+    before = look(tab)
+    assert before["seen"][-1] == COUNT
+    tab.page.mouse.move(700, 400)
+    drawn = read = 0
+    while before["seen"][0] > 1:
+        tab.page.mouse.wheel(0, -1800)
+        now = look(tab)
+        # What is in sight is without a gap, and goes on where it was: nothing jumps or is missed.
+        first, last = now["seen"][0], now["seen"][-1]
+        assert now["seen"] == list(range(first, last + 1))
+        assert first <= before["seen"][0]
+        assert last >= before["seen"][0] - 1, f"{last} to {before['seen'][0]} was jumped over"
+        drawn = max(drawn, now["drawn"])
+        before = now
+        read += 1
+        assert read < 10_000
+    assert drawn < 120, "what is not in sight is on the page"
+    expect(tab.button("Load earlier messages")).to_have_count(0)
+    expect(tab.page.locator('[data-id="m1"]')).to_be_in_viewport()
+    expect(tab.page.get_by_role("log")).to_have_attribute("data-count", str(COUNT))
+    tab.button("To the newest message").click()
+    expect(tab.page.get_by_text(f"message {COUNT}", exact=True)).to_be_in_viewport()
+
+
+def test_earlier_messages_are_loaded_by_a_button_too(tab: Tab, api: Api) -> None:
+    api.fill("long", 300)
+    tab.open("long")
+    log = tab.page.get_by_role("log")
+    expect(log).to_have_attribute("data-count", "50")
+    log.press("Home")
+    expect(log).to_have_attribute("data-count", "150")
+    tab.button("Load earlier messages").press("Enter")
+    expect(log).to_have_attribute("data-count", "250")
+
+
+def test_who_reads_further_up_is_not_pulled_down(tab: Tab, api: Api) -> None:
+    api.fill("s", 60)
+    tab.open("s").say(LONG[:900])
+    expect(tab.answers.last).to_contain_text("word1 ")
+    # At the end what comes stays in sight.
+    expect(tab.answers.last).to_contain_text(re.compile("word4[0-9]"))
+    assert at_end(tab)
+    tab.page.mouse.move(700, 400)
+    tab.page.mouse.wheel(0, -1500)
+    seen = look(tab)["seen"][:-1]
+    top = position(tab, seen[0])
+    with tab.page.expect_response(re.compile(r"/sessions\?")):
+        pass
+    assert position(tab, seen[0]) == top
+    tab.button("To the newest message").click()
+    tab.is_answered(LONG[:900].split()[-1])
+    assert at_end(tab)
+
+
+def test_what_was_opened_stays_open_out_of_sight(tab: Tab, api: Api) -> None:
+    api.send("s", "[[tool]] first")
+    for number in range(30):
+        api.store("s", "assistant", {"type": "text", "content": filling(number + 1)})
+    tab.open("s")
+    log = tab.page.get_by_role("log")
+    expect(tab.articles.last).to_be_in_viewport()
+    log.press("Home")
+    block = tab.page.locator("details.tool")
+    block.locator("summary").click()
+    expect(block.get_by_label("Output")).to_be_visible()
+    log.press("End")
+    expect(block).to_have_count(0)
+    log.press("Home")
+    expect(block.get_by_label("Output")).to_be_visible()
+
+
+def test_a_long_absence_is_caught_up_with(visit: Visit, api: Api) -> None:
+    """More happens than is kept event by event, and a message that is in sight is changed."""
+    tab = visit().tab()
+    api.fill("s", 40)
+    tab.open("s")
+    tab.page.context.set_offline(True)
+    expect(tab.connection).to_have_text("Offline")
+    for number in range(41, 90):
+        api.store("s", "user", {"type": "text", "content": f"message {number}"}, id=f"m{number}")
+    changed = {"parts": [{"type": "text", "content": "message 40, changed"}]}
+    assert api.http.patch("/sessions/s/messages/m40", json=changed).status_code == 200
+    assert api.http.delete("/sessions/s/messages/m50").status_code == 204
+    tab.page.context.set_offline(False)
+    expect(tab.connection).to_have_text("Connected")
+    expect(tab.page.get_by_role("log")).to_have_attribute("data-count", "88")
+    expect(tab.page.get_by_text("message 89", exact=True)).to_be_in_viewport()
+    tab.page.mouse.move(700, 400)
+    texts: list[str] = []
+    while "m39" not in texts:
+        tab.page.mouse.wheel(0, -300)
+        tab.page.evaluate(DRAWN)
+        texts += tab.page.eval_on_selector_all("article", "all => all.map(a => a.dataset.id)")
+    assert "m50" not in texts
+    expect(tab.page.locator('[data-id="m40"]')).to_contain_text("message 40, changed")
+
+
+def test_a_session_that_was_deleted_and_began_anew_is_shown_as_it_is(
+    visit: Visit, api: Api
+) -> None:
+    tab = visit().tab()
+    for text in ("one", "two", "three"):
+        api.send("s", text)
+    tab.open("s")
+    expect(tab.articles).to_have_count(6)
+    tab.page.context.set_offline(True)
+    expect(tab.connection).to_have_text("Offline")
+    assert api.http.delete("/sessions/s").status_code == 204
+    api.send("s", "another life")
+    tab.page.context.set_offline(False)
+    tab.is_answered("another life")
+    expect(tab.articles).to_have_count(2)
+
+
+def at_end(tab: Tab) -> bool:
+    tab.page.evaluate(DRAWN)
+    left = "box => box.scrollHeight - box.scrollTop - box.clientHeight"
+    return bool(tab.page.locator(".scroller").evaluate(left) < 2)
+
+
+def position(tab: Tab, number: int) -> float:
+    tab.page.evaluate(DRAWN)
+    box = tab.page.locator(f'[data-id="m{number}"]').bounding_box()
+    assert box
+    return box["y"]
