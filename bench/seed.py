@@ -27,8 +27,7 @@ async def _seed(path: Path, sizes: Sequence[int]) -> None:
     registry = Registry(store, MemoryBus(), EchoAgent())
     await registry.open()
     for size in sizes:
-        async with registry.use(f"s{size}") as session:
-            await session.adopt(_chunks(size), f"{size} messages", {})
+        await registry.adopt(f"s{size}", _chunks(size), f"{size} messages", {}, False)
     await store.search(["nothing"], 1)  # brings the index up to date
     await registry.close()
     await store.close()

@@ -91,7 +91,7 @@ async def test_an_agent_that_nobody_is_logged_in_to(tmp_path: Path) -> None:
 async def test_what_is_no_agent_does_not_begin(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sessile.agents.acp.START", 0.5)
+    monkeypatch.setattr("sessile.agents.acp.agent.START", 0.5)
     agent = ACPAgent("sleep 100", tmp_path)
     with pytest.raises(SettingsError, match="does not answer"):
         await agent.open()

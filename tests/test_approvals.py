@@ -200,7 +200,7 @@ async def test_always_is_kept_with_the_session(tmp_path: Path) -> None:
     async with serving(tmp_path) as chat:
         events = await asked(chat, True, always=True)
         assert "session" not in kinds(events)
-        assert (await chat.value("s"))["metadata"] == {"alwaysAllowed": ["echo"]}
+        assert (await chat.value("s"))["metadata"] == {}, "permissions are not for clients"
     async with serving(tmp_path) as chat:
         assert states(await chat.send("s", "[[ask]]"))[1] == ("pending", "approved")
         async with chat.socket("other") as socket:
@@ -208,8 +208,28 @@ async def test_always_is_kept_with_the_session(tmp_path: Path) -> None:
             await question(socket)
             assert await chat.stop("other")
             await sending
-        await chat.http.patch("/sessions/s", json={"metadata": {"alwaysAllowed": None}})
-        assert states(await asked(chat, False))[1] == ("pending", "asked")
+        fork = (await chat.http.post("/sessions/s/fork")).json()["id"]
+        async with chat.socket(fork) as socket:
+            sending = asyncio.create_task(chat.send(fork, "[[ask]]"))
+            await question(socket)
+            assert await chat.stop(fork)
+            await sending
+
+
+async def test_a_client_permits_nothing_by_metadata(tmp_path: Path) -> None:
+    forged = {"metadata": {"alwaysAllowed": ["echo"]}}
+    async with serving(tmp_path) as chat:
+        await chat.http.post("/sessions", json={"id": "made", **forged})
+        await chat.http.post("/sessions", json={"id": "patched"})
+        await chat.http.patch("/sessions/patched", json=forged)
+        exported = {"session": {"id": "imported", **forged}, "messages": []}
+        assert (await chat.http.post("/sessions/import", json=exported)).status_code == 201
+        for session in ("made", "patched", "imported"):
+            async with chat.socket(session) as socket:
+                sending = asyncio.create_task(chat.send(session, "[[ask]]"))
+                await question(socket)
+                assert await chat.stop(session)
+                await sending
 
 
 async def test_kill_9_with_a_question_open_leaves_it_expired(tmp_path: Path) -> None:

@@ -15,17 +15,20 @@ async def test_a_session_nobody_wrote_to_is_empty_and_stays_uncreated(chat: Clie
 async def test_a_message_is_acknowledged_streamed_stored_and_ended(chat: Client) -> None:
     events = await chat.send("s", "Hello big world")
 
-    assert kinds(events) == ["ack", "delta", "delta", "delta", "assistant", "done"]
+    assert kinds(events) == ["ack", "status", "delta", "delta", "delta", "assistant", "done"]
     assert [event.event for event in events] == [
         "message",
+        "status",
         "delta",
         "delta",
         "delta",
         "message",
         "done",
     ]
-    assert [event.id for event in events] == [1, 2, 3, 4, 5, None]
+    assert [event.id for event in events] == [1, 2, 3, 4, 5, 6, None]
     ack, answer = events[0].data, events[-2].data
+    running = {"type": "status", "seq": 2, "messageId": ack["message"]["id"], "status": "running"}
+    assert events[1].data == running
     assert ack["content"] == "Message received"
     assert text(events) == answer["content"] == "Hello big world"
     assert answer["replyTo"] == ack["message"]["id"]
@@ -72,7 +75,7 @@ async def test_an_agent_that_fails_leaves_what_it_said_and_a_session_that_works(
     chat: Client,
 ) -> None:
     events = await chat.send("s", "one two [[fail]] four")
-    assert kinds(events) == ["ack", "delta", "delta", "assistant", "error", "done"]
+    assert kinds(events) == ["ack", "status", "delta", "delta", "assistant", "error", "done"]
     assert events[-3].data["status"] == "error"
     assert events[-3].data["content"] == "one two "
     assert events[-2].data["code"] == "agent_error"
@@ -112,7 +115,7 @@ async def test_three_sockets_see_the_same_frames_in_the_same_order(chat: Client)
     assert seen[0][0] == {"type": "hello", "seq": 0, "status": "idle"}
     assert [frame["seq"] for frame in seen[0][1:]] == list(range(1, len(seen[0])))
     types = [frame["type"] for frame in seen[0]]
-    assert types == ["hello", "message", *["part"] * 3, *["delta"] * 4, "message"]
+    assert types == ["hello", "message", "status", *["part"] * 3, *["delta"] * 4, "message"]
 
 
 async def test_history_is_there_after_a_restart_and_numbers_go_on(tmp_path: Path) -> None:
@@ -122,7 +125,7 @@ async def test_history_is_there_after_a_restart_and_numbers_go_on(tmp_path: Path
     async with serving(tmp_path) as chat:
         assert await chat.messages("s") == before
         events = await chat.send("s", "after")
-        assert [event.id for event in events] == [4, 5, 6, None]
+        assert [event.id for event in events] == [5, 6, 7, 8, None]
         assert [m["content"] for m in await chat.messages("s")] == [
             "before",
             "before",

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sessile import ToolCallPart, Turn
-from sessile.agents.kit.conversation import Context, Limits
+from sessile.agents.kit.conversation import Context, Told
 from tests.serving import Client, serving
 
 
@@ -17,7 +17,7 @@ class Remembers:
 
     name = "remembers"
 
-    def __init__(self, folder: Path, limits: Limits = Limits()) -> None:  # noqa: B008
+    def __init__(self, folder: Path, limits: Told = Told()) -> None:  # noqa: B008
         self._folder = folder
         self._limits = limits
         self.memory: list[list[str]] = []
@@ -80,7 +80,7 @@ async def test_what_was_stopped_is_known_too(tmp_path: Path, agent: Remembers) -
 
 
 @pytest.mark.parametrize(
-    "change", ["edit", "regenerate", "delete", "earlier", "stored", "fork", "folder", "forged"]
+    "change", ["edit", "regenerate", "delete", "earlier", "stored", "fork", "folder"]
 )
 async def test_another_history_is_told_anew(tmp_path: Path, agent: Remembers, change: str) -> None:
     (tmp_path / "inside").mkdir()
@@ -103,8 +103,8 @@ async def test_another_history_is_told_anew(tmp_path: Path, agent: Remembers, ch
         elif change == "fork":
             session = (await chat.http.post("/sessions/s/fork", json={})).json()["id"]
         else:
-            forged = {"directory": "inside"} if change == "folder" else {"remembers": {"id": 5}}
-            await chat.http.patch("/sessions/s", json={"metadata": forged})
+            inside = {"directory": "inside"}
+            await chat.http.patch("/sessions/s", json={"metadata": inside})
         newest = await said(chat, "last", session)
     assert newest == ("1" if len(agent.memory) == 2 else "0")
     assert len(agent.memory) == 2
@@ -114,6 +114,15 @@ async def test_another_history_is_told_anew(tmp_path: Path, agent: Remembers, ch
     assert agent.memory[1][-1] == "last"
     assert ("aside" in told) == (change == "stored")
     assert ("three" in told.lower()) == (change not in ("edit", "regenerate"))
+
+
+async def test_a_client_cannot_name_another_conversation(tmp_path: Path, agent: Remembers) -> None:
+    async with serving(tmp_path, agent=agent) as chat:
+        for word in ("one", "two"):
+            await said(chat, word)
+        await chat.http.patch("/sessions/s", json={"metadata": {"remembers": {"id": "5"}}})
+        assert await said(chat, "three") == "0"
+        assert agent.memory == [["one", "two", "three"]]
 
 
 async def test_tools_files_and_ends_are_told(tmp_path: Path, agent: Remembers) -> None:
@@ -131,7 +140,7 @@ async def test_tools_files_and_ends_are_told(tmp_path: Path, agent: Remembers) -
 
 
 async def test_what_is_told_has_limits(tmp_path: Path) -> None:
-    agent = Remembers(tmp_path, Limits(messages=3, characters=40))
+    agent = Remembers(tmp_path, Told(messages=3, characters=40))
     async with serving(tmp_path, agent=agent) as chat:
         for n in range(6):
             assert await said(chat, f"number {n}") == "0"
@@ -144,7 +153,7 @@ async def test_what_is_told_has_limits(tmp_path: Path) -> None:
 
 
 async def test_an_agent_that_is_told_nothing(tmp_path: Path) -> None:
-    agent = Remembers(tmp_path, Limits(messages=0, characters=0))
+    agent = Remembers(tmp_path, Told(messages=0, characters=0))
     async with serving(tmp_path, agent=agent) as chat:
         assert [await said(chat, word) for word in ("a", "b")] == ["0", "0"]
         await chat.stream("POST", "/chat/s/regenerate")

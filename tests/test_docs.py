@@ -15,8 +15,8 @@ import httpx2
 import pytest
 from openapi_spec_validator import validate
 
-from sessile.wire import errors
 from sessile.settings import Settings, environment_name
+from sessile.wire import errors
 from tests.serving import Client, Process, clean_environment, frames, running, serving
 
 ROOT = Path(__file__).parent.parent

@@ -142,7 +142,7 @@ async def test_pydantic_ai_thoughts_tools_and_history(tmp_path: Path, model: Mod
         assert (call["toolInput"], call["state"]) == ({"x": "1"}, "complete")
         assert call["toolOutput"] == {"x": "1", "session": "s"}
         assert said["content"].startswith("\n\nit came to ")
-        assert kinds(events)[1:3] == ["delta", "delta"]
+        assert kinds(events)[1:4] == ["status", "delta", "delta"]
         await last(chat, "hello")
         shown = model.shown[-1]
         kinds_shown = [[part.part_kind for part in message.parts] for message in shown]

@@ -8,6 +8,7 @@ Watchers fold what they are sent, as clients do, and come back from any number t
 import asyncio
 import tempfile
 from collections.abc import AsyncGenerator, Coroutine
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,9 +29,11 @@ from hypothesis.stateful import (
 from sessile import AgentError, Draft, TextPart, ToolCallPart, Turn
 from sessile.bus.memory import MemoryBus
 from sessile.node.registry import Registry
+from sessile.session.session import Session
 from sessile.store.sqlite import log as sqlite_log
 from sessile.store.sqlite.store import SQLiteStore
-from sessile.watch.feed import Feeds, Watcher
+from sessile.watch.feed import Watcher
+from sessile.watch.feeds import Feeds
 from sessile.wire.errors import MessageConflict, TurnInProgress
 from sessile.wire.events import ResetEvent
 from sessile.wire.fold import History
@@ -122,11 +125,22 @@ class Sessions(RuleBasedStateMachine):
         await self.registry.open()
         await self.settle()
 
+    @asynccontextmanager
+    async def using(self, id: str) -> AsyncGenerator[Session, None]:
+        session = await self.registry.acquire(id)
+        try:
+            yield session
+        finally:
+            self.registry.release(session)
+
+    async def watch(self, cursor: int) -> Watcher:
+        return await self.feeds.watch(SESSION, cursor)
+
     async def settle(self) -> None:
         """Let everything that can happen happen."""
         for _ in range(12):
             await asyncio.sleep(0)
-            await self.store._all_synced()
+            await self.store.writer.all_synced()
 
     # What clients do ----------------------------------------------------------------------------
 
@@ -143,7 +157,7 @@ class Sessions(RuleBasedStateMachine):
             self.questions[id].status = "queued"
 
     async def sending(self, id: str, text: str) -> None:
-        async with self.registry.use(SESSION) as session:
+        async with self.using(SESSION) as session:
             await session.send(Draft([TextPart(text)], id=id))
         await self.settle()
 
@@ -168,7 +182,7 @@ class Sessions(RuleBasedStateMachine):
     @rule()
     def stop(self) -> None:
         async def stopping() -> bool:
-            async with self.registry.use(SESSION) as session:
+            async with self.using(SESSION) as session:
                 stopped = await session.stop()
             await self.settle()
             return stopped
@@ -183,7 +197,7 @@ class Sessions(RuleBasedStateMachine):
         id = data.draw(st.sampled_from(list(self.questions)))
 
         async def patching() -> None:
-            async with self.registry.use(SESSION) as session:
+            async with self.using(SESSION) as session:
                 await session.update_message_parts(id, [TextPart(text)])
 
         self.do(patching())
@@ -195,7 +209,7 @@ class Sessions(RuleBasedStateMachine):
         id = data.draw(st.sampled_from(list(self.questions)))
 
         async def deleting() -> None:
-            async with self.registry.use(SESSION) as session:
+            async with self.using(SESSION) as session:
                 await session.delete_message(id)
 
         if id == self.running:
@@ -253,15 +267,15 @@ class Sessions(RuleBasedStateMachine):
             for task in asyncio.all_tasks() - {asyncio.current_task()}:
                 task.cancel()
             # The process is gone: nothing it still wanted to write is written.
-            self.store._waiting.clear()
-            self.store.write = lambda change: None  # type: ignore[method-assign]
+            self.store.writer.drop_waiting()
+            self.store.write = lambda commit: None
             await self.settle()
             await self.store.close()
             await self.start()
 
         self.do(crashing())
         for client in self.clients:
-            client.watcher = self.feeds.watch(SESSION, client.cursor)
+            client.watcher = self.do(self.watch(client.cursor))
             client.until = 0
         if self.running is not None:
             self.ends("interrupted")
@@ -269,9 +283,9 @@ class Sessions(RuleBasedStateMachine):
     @rule()
     def single_events_are_forgotten(self) -> None:
         async def trimming() -> None:
-            async with self.registry.use(SESSION) as session:
+            async with self.using(SESSION) as session:
                 await session.read()
-                await self.store.trim([(SESSION, session.settled_seq)])
+                await self.store.trim(0)
 
         self.do(trimming())
 
@@ -281,7 +295,7 @@ class Sessions(RuleBasedStateMachine):
 
         async def using() -> None:
             for other in ("t", "u"):
-                async with self.registry.use(other) as session:
+                async with self.using(other) as session:
                     await session.persist_message(Draft([TextPart("x")]))
 
         self.do(using())
@@ -291,7 +305,7 @@ class Sessions(RuleBasedStateMachine):
     @rule()
     def somebody_begins_to_watch(self) -> None:
         if len(self.clients) < 4:
-            self.clients.append(Client(self.feeds.watch(SESSION, 0)))
+            self.clients.append(Client(self.do(self.watch(0))))
 
     @precondition(lambda self: self.clients)
     @rule(data=st.data())
@@ -303,7 +317,7 @@ class Sessions(RuleBasedStateMachine):
     def somebody_leaves_and_comes_back(self, data: st.DataObject) -> None:
         client = data.draw(st.sampled_from(self.clients))
         self.feeds.leave(client.watcher)
-        client.watcher = self.feeds.watch(SESSION, client.cursor)
+        client.watcher = self.do(self.watch(client.cursor))
         client.until = 0
 
     async def reading(self, client: Client, most: int) -> None:
@@ -351,10 +365,14 @@ class Sessions(RuleBasedStateMachine):
         Sessions.steps += 1
 
         async def stored() -> list[Message]:
-            async with self.registry.use(SESSION) as session:
+            async with self.using(SESSION) as session:
                 assert session.running == (self.running is not None)
-                assert len(session._turns.queue) == len(self.queue)
-                return [decode_message(b) async for chunk in session.walk() for b in chunk]
+                assert len(session._turns.waiting) == len(self.queue)
+                return [
+                    decode_message(b)
+                    async for chunk in self.registry.history.walk(SESSION)
+                    for b in chunk
+                ]
 
         self.same(self.do(stored()))
 

@@ -41,8 +41,8 @@ async def test_kill_9_in_mid_answer_keeps_all_that_was_shown(tmp_path: Path) -> 
             await asyncio.sleep(0.02)
         assert [m["status"] for m in history[:2]] == ["complete", "interrupted"]
         assert history[1]["content"].startswith(text(shown))
-        assert history[1]["id"] == shown[1].data["messageId"]
-        assert history[1]["seq"] == shown[1].data["seq"]
+        assert history[1]["id"] == shown[2].data["messageId"]
+        assert history[1]["seq"] == shown[2].data["seq"]
         again = await chat.send("s", "and then", id="queued")
         assert again[-2].data["content"] == "and then"
         assert (await chat.value("s"))["status"] == "idle"
@@ -158,7 +158,7 @@ async def test_a_turn_is_begun_again_where_that_is_wanted(tmp_path: Path) -> Non
         _, answer = await chat.messages("s")
         assert (answer["status"], answer["content"]) == ("complete", said)
         assert answer["id"] == shown[-1].data["messageId"]
-        assert answer["seq"] == shown[1].data["seq"]
+        assert answer["seq"] == shown[2].data["seq"]
         events = await chat.follow("s", after=0, count=(await chat.value("s"))["seq"])
         assert [event.id for event in events] == list(range(1, len(events) + 1))
 
@@ -185,7 +185,7 @@ async def test_a_turn_is_not_begun_again_for_ever_nor_after_a_tool(
 
 async def test_a_store_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> None:
     database = apsw.Connection(str(tmp_path / "sessile.db"))
-    for statement in ("PRAGMA journal_mode = WAL", sql.migrations("sqlite")[0]):
+    for statement in ("PRAGMA journal_mode = WAL", sql.migrations("sessile.store.sqlite")[0]):
         database.execute(statement).fetchall()
     row = ("s", "one", 3, 2, 0, 1, 1, 7, 0, b"{}", None)
     database.execute(f"INSERT INTO sessions VALUES ({', '.join('?' * len(row))})", row)
@@ -204,8 +204,13 @@ async def test_a_store_of_the_first_version_is_brought_up_to_date(tmp_path: Path
         assert (kept.id, kept.data["messageId"]) == (3, "gone")
         assert len((await chat.http.get("/search?q=words")).json()) == 2
         assert (await chat.send("s", "more"))[-2].data["content"] == "more"
-    steps = len(sql.migrations("sqlite"))
+    steps = len(sql.migrations("sessile.store.sqlite"))
     told = (tmp_path / "stderr.log").read_text()
-    assert [f"step {n} of {steps}" in told for n in range(1, steps + 1)] == [False, True, True]
+    assert [f"step {n} of {steps}" in told for n in range(1, steps + 1)] == [
+        False,
+        True,
+        True,
+        True,
+    ]
     async with process(tmp_path):
         assert (tmp_path / "stderr.log").read_text() == told

@@ -131,7 +131,7 @@ async def test_where_single_events_are_gone_whole_messages_come(
                 sending = asyncio.create_task(chat.send("s", "four"))
                 for _ in range(2):
                     await frames(socket, until="part")
-        await chat.app.store.trim([("s", trimmed)])
+        await chat.app.store.trim(0)
         head = (await chat.value("s"))["seq"]
         now = await stored(chat)
         for cut in range(trimmed):
@@ -165,12 +165,14 @@ async def test_a_message_that_changes_while_whole_messages_come_is_not_missed(
     story = Story()
     async with serving(tmp_path, agent=story) as chat, chat.socket("s") as socket:
         assert chat.app is not None
+        await chat.http.post("/sessions/s/messages", json={"content": "before"})
         running = asyncio.create_task(chat.send("s", "first"))
         await frames(socket, until="part")
         waiting = asyncio.create_task(chat.send("s", "second"))
         await frames(socket, until="status")
-        await chat.app.store.trim([("s", 1)])
-        watcher = chat.app.watch("s", 0)
+        await chat.app.store.trim(0)
+        assert chat.app._feeds is not None
+        watcher = await chat.app._feeds.watch("s", 0)
         history = History()
         (reset,) = await watcher.read()
         assert isinstance(reset.event, ResetEvent)
@@ -195,7 +197,7 @@ async def test_a_number_from_a_life_before_is_answered_from_the_beginning(chat: 
     await chat.send("s", "new")
     async with chat.socket("s", f"?after={old}") as socket:
         await socket.recv()
-        assert json.loads(await socket.recv()) == {"type": "reset", "seq": 3}
+        assert json.loads(await socket.recv()) == {"type": "reset", "seq": 4}
         assert folded(await frames_until(socket, 2)).messages() == await stored(chat)
 
 
@@ -208,7 +210,7 @@ async def test_a_session_that_begins_anew_is_watched_from_one(chat: Client) -> N
     async with chat.http.stream("GET", "/chat/s/events") as response:
         await anext(response.aiter_raw())
         await chat.http.delete("/sessions/s")
-        assert [event.id for event in await chat.send("s", "second")] == [1, 2, 3, None]
+        assert [event.id for event in await chat.send("s", "second")] == [1, 2, 3, 4, None]
 
 
 async def test_who_does_not_read_is_cut_off_and_hurts_nobody(chat: Client) -> None:
@@ -257,7 +259,7 @@ async def test_many_watch_one_session(chat: Client) -> None:
         await chat.send("s", "Hello big world")
         seen = await asyncio.gather(*(frames(socket) for socket in sockets))
         assert all(found == seen[0] for found in seen)
-        assert [frame.get("seq") for frame in seen[0]] == [0, 1, 2, 3, 4, 5]
+        assert [frame.get("seq") for frame in seen[0]] == [0, 1, 2, 3, 4, 5, 6]
         await asyncio.gather(*(socket.close() for socket in sockets))
 
 
@@ -265,7 +267,7 @@ async def test_what_is_broadcast_reaches_who_watches_and_is_not_kept(chat: Clien
     assert chat.app is not None
     async with chat.socket("s") as socket, chat.app.session("s") as session:
         await socket.recv()
-        session.broadcast({"type": "typing", "who": "me"})
+        await session.broadcast({"type": "typing", "who": "me"})
         assert json.loads(await socket.recv()) == {"type": "typing", "who": "me"}
         await chat.send("s", "x")
-        assert [f["seq"] for f in await frames(socket)] == [1, 2, 3]
+        assert [f["seq"] for f in await frames(socket)] == [1, 2, 3, 4]

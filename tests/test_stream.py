@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
+from sessile.bus.base import Publication
 from sessile.bus.memory import MemoryBus
+from sessile.http.frames import ANYWHERE
 from sessile.http.stream import EventStream
 from sessile.protocols.native import SessionStream
 from sessile.store.sqlite.store import SQLiteStore
-from sessile.watch.feed import Feeds
+from sessile.watch.feeds import Feeds
 from sessile.wire.events import DeletedEvent
 from sessile.wire.frames import Frame
 from sessile.wire.sse import HEARTBEAT
@@ -58,21 +60,26 @@ def frame(seq: int) -> Frame:
     return Frame.of(DeletedEvent(seq, "m"), seq)
 
 
-def begin(feeds: Feeds, client: Client, heartbeat: float) -> asyncio.Task[None]:
+async def begin(feeds: Feeds, client: Client, heartbeat: float) -> asyncio.Task[None]:
+    watcher = await feeds.watch("s")
     stream = EventStream(
-        feeds, feeds.watch("s"), SessionStream(), heartbeat, first=b"first", last=b"last"
+        watcher, feeds.leave, SessionStream(), heartbeat, first=b"first", last=b"last"
     )
     return asyncio.create_task(
-        stream({"type": "http", "method": "GET"}, client.receive, client.send)
+        stream(
+            {"type": "http", "method": "GET", "extensions": {ANYWHERE: {}}},
+            client.receive,
+            client.send,
+        )
     )
 
 
 async def test_silence_is_broken_by_a_comment(feeds: Feeds) -> None:
     client = Client()
-    serving = begin(feeds, client, 0.02)
+    serving = await begin(feeds, client, 0.02)
     assert await client.next() == b"first"
     assert [await client.next() for _ in range(3)] == [HEARTBEAT] * 3
-    feeds._bus.publish("s", [frame(1)])
+    feeds._bus.publish("s", Publication(7, 1, [frame(1)]))
     while (data := await client.next()) == HEARTBEAT:
         pass
     assert data.startswith(b"id: 1\nevent: deleted\n")
@@ -84,11 +91,11 @@ async def test_silence_is_broken_by_a_comment(feeds: Feeds) -> None:
 
 async def test_what_waits_for_a_full_client_comes_in_one_write(feeds: Feeds) -> None:
     client = Client()
-    serving = begin(feeds, client, 60)
+    serving = await begin(feeds, client, 60)
     assert await client.next() == b"first"
     client.room.clear()
     for seq in range(1, 6):
-        feeds._bus.publish("s", [frame(seq)])
+        feeds._bus.publish("s", Publication(7, seq, [frame(seq)]))
     client.room.set()
     assert (await client.next()).count(b"id: ") == 1
     assert (await client.next()).count(b"id: ") == 4

@@ -192,9 +192,9 @@ async def test_regenerate_answers_the_question_again(chat: Client) -> None:
     async with chat.socket("s") as socket:
         events = await chat.stream("POST", "/chat/s/regenerate", json={})
         seen = await frames(socket)
-    assert kinds(events) == ["ack", "delta", "assistant", "done"]
+    assert kinds(events) == ["ack", "status", "delta", "assistant", "done"]
     assert events[0].id is None
-    assert [frame["type"] for frame in seen[1:]] == ["deleted", "delta", "message"]
+    assert [frame["type"] for frame in seen[1:]] == ["deleted", "status", "delta", "message"]
     assert seen[1]["messageId"] == before[3]["id"]
     after = await chat.messages("s")
     assert after[:3] == before[:3]
@@ -252,16 +252,16 @@ async def test_what_changes_messages_is_seen_by_those_who_watch(chat: Client) ->
         assert response.json()["content"] == "changed"
         assert (await frames(socket, until="message-parts"))[-1] == {
             "type": "message-parts",
-            "seq": 4,
+            "seq": 5,
             "messageId": "q",
             "parts": parts,
         }
         await chat.http.delete("/sessions/s/messages/q")
         deleted = (await frames(socket, until="deleted"))[-1]
-        assert deleted == {"type": "deleted", "seq": 5, "messageId": "q"}
+        assert deleted == {"type": "deleted", "seq": 6, "messageId": "q"}
         await chat.http.patch("/sessions/s", json={"title": "T", "metadata": {"a": 1}})
         session = (await frames(socket, until="session"))[-1]["session"]
-        assert (session["title"], session["metadata"], session["seq"]) == ("T", {"a": 1}, 6)
+        assert (session["title"], session["metadata"], session["seq"]) == ("T", {"a": 1}, 7)
         await chat.http.patch("/sessions/s", json={"metadata": {"a": None, "b": 2}})
         assert (await chat.value("s"))["metadata"] == {"b": 2}
 
@@ -281,7 +281,7 @@ async def test_deleting_a_session_ends_its_turn_and_its_watchers(tmp_path: Path)
         assert (await chat.http.get("/sessions/s")).status_code == 404
         assert (await chat.http.delete("/sessions/s")).status_code == 404
         gate.open.set()
-        assert [event.id for event in await chat.send("s", "new")] == [1, 2, 3, 4, None]
+        assert [event.id for event in await chat.send("s", "new")] == [1, 2, 3, 4, 5, None]
 
 
 async def test_messages_are_stored_without_an_agent(chat: Client) -> None:

@@ -36,9 +36,9 @@ async def test_a_message_is_sent_over_the_socket(chat: Client) -> None:
     async with chat.socket("s") as socket:
         await socket.send(json.dumps({"type": "send", "content": "Hello", "id": "mine"}))
         seen = await frames(socket)
-    assert [frame["type"] for frame in seen] == ["hello", "message", "delta", "message"]
+    assert [frame["type"] for frame in seen] == ["hello", "message", "status", "delta", "message"]
     assert seen[1]["message"]["id"] == "mine"
-    assert seen[3]["message"]["content"] == "Hello"
+    assert seen[4]["message"]["content"] == "Hello"
 
 
 async def test_ping_is_answered(chat: Client) -> None:
@@ -91,14 +91,14 @@ async def test_after_brings_what_was_missed_and_goes_on(chat: Client) -> None:
     await chat.send("s", "one two three")
     async with chat.socket("s", "?after=0") as whole:
         everything = (await frames(whole))[1:]
-    for seen in range(6):
+    for seen in range(7):
         async with chat.socket("s", f"?after={seen}") as socket:
-            assert json.loads(await socket.recv())["seq"] == 5
-            missed = [json.loads(await socket.recv()) for _ in range(5 - seen)]
+            assert json.loads(await socket.recv())["seq"] == 6
+            missed = [json.loads(await socket.recv()) for _ in range(6 - seen)]
             assert missed == everything[seen:]
-    async with chat.socket("s", "?after=5") as socket:
+    async with chat.socket("s", "?after=6") as socket:
         await chat.send("s", "four")
-        assert [frame["seq"] for frame in (await frames(socket))[1:]] == [6, 7, 8]
+        assert [frame["seq"] for frame in (await frames(socket))[1:]] == [7, 8, 9, 10]
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ async def test_the_events_feed_begins_now_where_nothing_is_said(chat: Client) ->
     while chat.watchers() == 0:
         await asyncio.sleep(0.005)
     await chat.send("s", "after")
-    assert [event.id for event in await following] == [4, 5, 6]
+    assert [event.id for event in await following] == [5, 6, 7]
 
 
 async def test_a_client_that_leaves_is_forgotten(chat: Client) -> None:
@@ -180,5 +180,5 @@ async def test_under_another_servers_websocket_it_is_the_same(tmp_path: Path) ->
 async def test_a_socket_that_is_closing_gets_nothing_more(chat: Client) -> None:
     async with chat.socket("s") as socket:
         await socket.recv()
-    assert kinds(await chat.send("s", "Hello")) == ["ack", "delta", "assistant", "done"]
+    assert kinds(await chat.send("s", "Hello")) == ["ack", "status", "delta", "assistant", "done"]
     assert chat.watchers() == 0

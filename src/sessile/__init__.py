@@ -22,9 +22,9 @@ from sessile.wire.parts import (
 )
 
 if TYPE_CHECKING:
+    from sessile.node.handle import Handle
     from sessile.server import Sessile, create_app
     from sessile.session.inbox import Draft
-    from sessile.session.session import Session
 
 __all__ = [
     "Agent",
@@ -33,6 +33,7 @@ __all__ = [
     "Decision",
     "Draft",
     "FilePart",
+    "Handle",
     "Message",
     "Output",
     "Page",
@@ -40,7 +41,6 @@ __all__ = [
     "ReasoningPart",
     "Sessile",
     "SessileError",
-    "Session",
     "Settings",
     "SourcePart",
     "TextPart",
@@ -54,7 +54,7 @@ __all__ = [
 _LATE = {
     "Draft": "sessile.session.inbox",
     "Sessile": "sessile.server",
-    "Session": "sessile.session.session",
+    "Handle": "sessile.node.handle",
     "create_app": "sessile.server",
 }
 

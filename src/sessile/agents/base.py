@@ -61,8 +61,8 @@ class Host(Protocol):
     async def ask(self, call: ToolCallPart, key: str) -> Decision:
         """Show a tool call with a question, and wait for what becomes of it."""
 
-    async def remember(self, metadata: Metadata) -> None:
-        """Merge into the session's metadata; returns when it is stored."""
+    async def remember(self, metadata: Metadata, private: bool) -> None:
+        """Merge into the session's metadata, or into what is private; returns when it is stored."""
 
 
 class Turn:
@@ -70,7 +70,7 @@ class Turn:
 
     ``message`` is the user's message, ``answer_id`` the id that the answer will have, ``metadata``
     what will be kept with it (put usage and cost there), ``session_metadata`` what is kept with
-    the session.
+    the session, and ``private`` what agents remember of it that no client sees.
     """
 
     def __init__(
@@ -80,12 +80,14 @@ class Turn:
         answer_id: str,
         host: Host,
         session_metadata: Metadata | None = None,
+        private: Metadata | None = None,
     ) -> None:
         self.session_id = session_id
         self.message = message
         self.answer_id = answer_id
         self.metadata: Metadata = {}
         self.session_metadata: Metadata = session_metadata or {}
+        self.private: Metadata = private or {}
         self._host = host
 
     @property
@@ -121,13 +123,17 @@ class Turn:
         """
         return await self._host.ask(call, call.tool_name if key is None else key)
 
-    async def remember(self, metadata: Metadata) -> None:
-        """Merge into the session's metadata, such as where an agent keeps its side of it.
+    async def remember(self, values: Metadata, *, private: bool = False) -> None:
+        """Merge into the session's metadata; None removes a name. Returns when it is stored.
 
-        None removes a name. Returns when it is stored.
+        What is ``private``, such as where an agent keeps its own side of the conversation, no
+        client reads or writes, and it is neither exported nor forked.
         """
-        await self._host.remember(metadata)
-        self.session_metadata = merged(self.session_metadata, metadata)
+        await self._host.remember(values, private)
+        if private:
+            self.private = merged(self.private, values)
+        else:
+            self.session_metadata = merged(self.session_metadata, values)
 
 
 @runtime_checkable

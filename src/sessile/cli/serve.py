@@ -14,7 +14,7 @@ from typing import Any
 
 import uvicorn
 
-from sessile.http.frames import FramesProtocol
+from sessile.http.frames import FramesProtocol, sending_anywhere
 from sessile.http.web import is_built
 from sessile.server import Sessile, create_app
 from sessile.settings import Settings, from_environment
@@ -124,7 +124,7 @@ class _Server(uvicorn.Server):
 
 def _run(app: Sessile, listener: socket.socket, settings: Settings) -> None:
     config = uvicorn.Config(
-        app,
+        sending_anywhere(app),
         http="httptools",
         ws=FramesProtocol,
         ws_max_size=settings.max_body,

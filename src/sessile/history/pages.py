@@ -1,12 +1,16 @@
-"""What is read of a session's history: pages, all of it, and what an agent is shown."""
+"""The history of sessions: pages, all of it, and what an agent sees of it.
+
+It is read from the store alone, on any node. Messages that wait for their turn stand at the end.
+Where a session lives in this process its object is asked for the answer that is being written,
+which spares folding it from the store.
+"""
 
 from bisect import insort
 from collections.abc import AsyncGenerator, Callable
+from typing import Protocol
 
-from msgspec import UNSET
-
-from sessile.session.journal import Journal
-from sessile.store.base import Body, Store
+from sessile.history.answer import answer_so_far
+from sessile.store.base import Body, Row, Store
 from sessile.wire.codec import encode
 from sessile.wire.errors import MessageNotFound
 from sessile.wire.fold import Answer
@@ -16,102 +20,137 @@ CHUNK = 500  # messages read at once where all that follow are wanted
 MAX_SEQ = 2**63 - 1
 
 
-class Pages:
-    """The history of one session, with the answer that is being written as it stands.
-
-    Nothing is shown that is not stored: an answer in the making is taken as it stands, then what
-    is in it is waited for, and then the store is read.
-    """
-
-    def __init__(
-        self, journal: Journal, store: Store, writing: Callable[[], Answer | None]
-    ) -> None:
-        self._journal = journal
-        self._store = store
-        self._writing = writing
+class Live(Protocol):
+    """A session that lives in this process."""
 
     @property
-    def _id(self) -> str:
-        return self._journal.row.id
+    def row(self) -> Row: ...
+
+    def writing(self) -> Answer | None:
+        """The answer that is being written, as it stands."""
+
+    async def recorded(self) -> None:
+        """Wait until everything written so far is stored."""
+
+
+class History:
+    """Reads histories. ``live`` finds the object of a session that lives in this process."""
+
+    def __init__(self, store: Store, live: Callable[[str], Live | None]) -> None:
+        self._store = store
+        self._live = live
 
     async def page(
-        self, limit: int, before: str | None = None, after: str | None = None
+        self, session: str, limit: int, before: str | None = None, after: str | None = None
     ) -> tuple[list[bytes], bool]:
-        """The JSON of the messages of a page, oldest first, and whether there are more."""
-        running = await self._as_it_stands()
+        """The JSON of the messages of a page, oldest first, and whether there are more.
+
+        Raises :class:`~sessile.wire.errors.MessageNotFound` for an unknown ``before`` or
+        ``after``.
+        """
+        running, queued = await self._as_it_stands(session)
+        waiting = await self._store.queue(session) if queued else []
         if after is not None:
-            start = await self._seq_of(after)
-            found = await self._store.following(self._id, limit + 1, start)
-            bodies = _with_running(found, running, lambda seq: seq > start)
-            return bodies[:limit], len(bodies) > limit
-        end = None if before is None else await self._seq_of(before)
-        found = await self._store.newest(self._id, limit + 1, end)
+            return await self._page_after(session, limit, after, running, waiting)
+        if before is None:
+            end, ahead = None, waiting
+        else:
+            end, ahead = await self._place(session, before, running, waiting)
+        found = await self._store.newest(session, limit + 1, end)
         found.reverse()
         bodies = _with_running(found, running, lambda seq: end is None or seq < end)
+        bodies = _with_waiting(bodies, ahead)
         return bodies[-limit:], len(bodies) > limit
 
-    async def walk(self) -> AsyncGenerator[list[bytes], None]:
+    async def walk(self, session: str) -> AsyncGenerator[list[bytes], None]:
         """The JSON of all messages from the oldest on, in chunks, none of which is empty."""
-        running = await self._as_it_stands()
+        running, queued = await self._as_it_stands(session)
+        waiting = await self._store.queue(session) if queued else []
         after = 0
         at_end = False
         while not at_end:
-            found = await self._store.following(self._id, CHUNK, after)
+            found = await self._store.following(session, CHUNK, after)
             at_end = len(found) < CHUNK
             between = range(after + 1, MAX_SEQ if at_end else found[-1].seq)
             after = 0 if at_end else found[-1].seq
-            if bodies := _with_running(found, running, between.__contains__):
+            bodies = _with_running(found, running, between.__contains__)
+            waiting = _still_waiting(waiting, bodies)
+            if at_end:
+                bodies += [encode(message) for message in waiting]
+            if bodies:
                 yield bodies
 
-    async def messages_from(self, seq: int) -> list[Message]:
-        """All messages from a number on."""
-        await self._journal.recorded()
+    async def messages_from(self, session: str, message: Message) -> list[Message]:
+        """A message and all that stand behind it."""
+        waiting = await self._store.queue(session)
+        if message.status == "queued":
+            ids = [queued.id for queued in waiting]
+            return waiting[ids.index(message.id) :] if message.id in ids else [message]
         found: list[Message] = []
-        after = seq - 1
-        while bodies := await self._store.following(self._id, CHUNK, after):
+        after = message.seq - 1
+        while bodies := await self._store.following(session, CHUNK, after):
             found.extend(decode_message(body.body) for body in bodies)
             after = bodies[-1].seq
-        return found
+        return found + waiting
 
-    async def before(self, question: Message, limit: int, queued: int) -> list[Message]:
-        """What an agent is shown of the history when it answers a question.
+    async def before(self, session: str, seq: int, limit: int) -> list[Message]:
+        """What an agent sees of the history: the newest ``limit`` messages before a number."""
+        newest = await self._store.newest(session, limit, seq) if limit else []
+        return [decode_message(body.body) for body in reversed(newest)]
 
-        The newest ``limit`` settled messages, each answer behind its question, also where others
-        were ``queued`` between the two.
+    async def _as_it_stands(self, session: str) -> tuple[Body | None, int]:
+        """The answer that is being written, and how many messages wait.
+
+        Nothing is shown that is not stored: where the session lives here its answer is taken as
+        it stands, and then what is in it is waited for.
         """
-        newest = await self._store.newest(self._id, limit + queued + 1, None)
-        messages = [decode_message(body.body) for body in newest]
-        asked = {message.id: message.seq for message in messages}
+        live = self._live(session)
+        if live is not None:
+            answer, queued = live.writing(), live.row.queued
+            body = _body(answer)
+            await live.recorded()
+            return body, queued
+        row = await self._store.row(session)
+        if row is None:
+            return None, 0
+        return _body(await answer_so_far(self._store, row)), row.queued
 
-        def place(message: Message) -> tuple[int, int]:
-            if message.reply_to is not UNSET and message.reply_to in asked:
-                return asked[message.reply_to], message.seq
-            return message.seq, 0
+    async def _page_after(
+        self,
+        session: str,
+        limit: int,
+        after: str,
+        running: Body | None,
+        waiting: list[Message],
+    ) -> tuple[list[bytes], bool]:
+        start, ahead = await self._place(session, after, running, waiting)
+        if start is None:  # it waits: only others that wait stand behind it
+            bodies = [encode(message) for message in waiting[len(ahead) + 1 :]]
+        else:
+            found = await self._store.following(session, limit + 1, start)
+            bodies = _with_running(found, running, lambda seq: seq > start)
+            bodies = _with_waiting(bodies, waiting)
+        return bodies[:limit], len(bodies) > limit
 
-        settled = (
-            message
-            for message in messages
-            if message.id != question.id and message.status != "queued"
-        )
-        shown = [m for m in sorted(settled, key=place) if place(m) < (question.seq, 0)]
-        return shown[-limit:] if limit else []
+    async def _place(
+        self, session: str, message_id: str, running: Body | None, waiting: list[Message]
+    ) -> tuple[int | None, list[Message]]:
+        """The seq of a message; or None where it waits, and those that wait before it."""
+        for index, message in enumerate(waiting):
+            if message.id == message_id:
+                return None, waiting[:index]
+        found = await self._store.message(session, message_id)
+        if found is not None:
+            return found.seq, []
+        if running is not None and decode_message(running.body).id == message_id:
+            return running.seq, []
+        raise MessageNotFound
 
-    async def _as_it_stands(self) -> Body | None:
-        answer = self._writing()
-        body = None
-        if answer is not None and answer.seq:
-            body = Body(answer.seq, answer.seq, encode(answer.message()))
-        await self._journal.recorded()
-        return body
 
-    async def _seq_of(self, message_id: str) -> int:
-        answer = self._writing()
-        if answer is not None and answer.id == message_id:
-            return answer.seq or self._journal.next_seq
-        message = await self._journal.find(message_id)
-        if message is None:
-            raise MessageNotFound
-        return message.seq
+def _body(answer: Answer | None) -> Body | None:
+    if answer is None or not answer.seq:
+        return None
+    return Body(answer.seq, answer.seq, encode(answer.message()))
 
 
 def _with_running(
@@ -121,3 +160,16 @@ def _with_running(
     if running and belongs(running.seq) and all(body.seq != running.seq for body in found):
         insort(found, running)
     return [body.body for body in found]
+
+
+def _with_waiting(bodies: list[bytes], waiting: list[Message]) -> list[bytes]:
+    """The messages of a page, and those that wait behind them."""
+    return bodies + [encode(message) for message in _still_waiting(waiting, bodies)]
+
+
+def _still_waiting(waiting: list[Message], bodies: list[bytes]) -> list[Message]:
+    """Without the messages whose turn began since, which were then found in their new place."""
+    if not waiting:
+        return waiting
+    found = {decode_message(body).id for body in bodies}
+    return [message for message in waiting if message.id not in found]

@@ -1,19 +1,17 @@
 """What the routes work with."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import NamedTuple, TypeAlias
 
-from sessile.bus.base import Bus
-from sessile.node.registry import Registry
-from sessile.store.base import Row, Store
-from sessile.watch.feed import Feeds
-from sessile.wire.messages import Message
+from sessile.http.access import Access
+from sessile.node.handle import Handle
+from sessile.wire.messages import ExportedSession, Message
 
-# Writes one session, from the JSON of its messages, into a SQLite file of its own.
-WriteSQLite: TypeAlias = Callable[[str, Row, AsyncGenerator[list[bytes], None]], Awaitable[None]]
+# Writes one session into a SQLite file of its own.
+WriteSQLite: TypeAlias = Callable[[str, Handle], Awaitable[None]]
 
 # Reads such a file; blocks. Raises InvalidRequest for anything else.
-ReadSQLite: TypeAlias = Callable[[str], tuple[Row, list[Message]]]
+ReadSQLite: TypeAlias = Callable[[str], tuple[ExportedSession, list[Message]]]
 
 
 class Limits(NamedTuple):
@@ -28,10 +26,7 @@ class Limits(NamedTuple):
 class Context(NamedTuple):
     """The parts that the routes use; made by the server when it starts."""
 
-    registry: Registry
-    feeds: Feeds
-    store: Store
-    bus: Bus
+    access: Access
     limits: Limits
     write_sqlite: WriteSQLite
     read_sqlite: ReadSQLite

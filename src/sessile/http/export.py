@@ -11,9 +11,9 @@ from starlette.responses import FileResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from sessile.http.context import Context
+from sessile.node.handle import Handle
 from sessile.wire.codec import encode
-from sessile.wire.errors import SessionNotFound
-from sessile.wire.messages import Message, decode_message
+from sessile.wire.messages import Message, Session, decode_message
 from sessile.wire.parts import (
     DataPart,
     FilePart,
@@ -42,16 +42,14 @@ class Download(Response):
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def export_response(context: Context, id: str, format: str) -> Response:
+async def export_response(context: Context, session: Handle, format: str) -> Response:
     """The session as a file of that format: ``json``, ``markdown`` or ``sqlite``."""
-    row = await context.store.row(id)
-    if row is None:
-        raise SessionNotFound
+    value = await session.read()
     if format == "sqlite":
-        return await _sqlite(context, id)
+        return await _sqlite(context, session)
     if format == "markdown":
-        return Download(_markdown(context, id), "text/markdown", _attachment(id, "md"))
-    return Download(_json(context, id), "application/json", _attachment(id, "json"))
+        return Download(_markdown(session, value), "text/markdown", _attachment(value.id, "md"))
+    return Download(_json(session, value), "application/json", _attachment(value.id, "json"))
 
 
 def _attachment(id: str, suffix: str) -> str:
@@ -59,24 +57,22 @@ def _attachment(id: str, suffix: str) -> str:
     return f'attachment; filename="{name}.{suffix}"'
 
 
-async def _json(context: Context, id: str) -> AsyncGenerator[bytes, None]:
-    async with context.registry.use(id) as session:
-        yield b'{"session":%s,"messages":[' % encode(await session.read())
-        comma = b""
-        async with aclosing(session.walk()) as chunks:
-            async for bodies in chunks:
-                yield comma + b",".join(bodies)
-                comma = b","
-        yield b"]}"
+async def _json(session: Handle, value: Session) -> AsyncGenerator[bytes, None]:
+    yield b'{"session":%s,"messages":[' % encode(value)
+    comma = b""
+    async with aclosing(session.walk()) as chunks:
+        async for bodies in chunks:
+            yield comma + b",".join(bodies)
+            comma = b","
+    yield b"]}"
 
 
-async def _markdown(context: Context, id: str) -> AsyncGenerator[bytes, None]:
-    async with context.registry.use(id) as session:
-        yield f"# {session.row.title or session.id}\n".encode()
-        async with aclosing(session.walk()) as chunks:
-            async for bodies in chunks:
-                text = "".join(_section(decode_message(body)) for body in bodies)
-                yield text.encode()
+async def _markdown(session: Handle, value: Session) -> AsyncGenerator[bytes, None]:
+    yield f"# {value.title or value.id}\n".encode()
+    async with aclosing(session.walk()) as chunks:
+        async for bodies in chunks:
+            text = "".join(_section(decode_message(body)) for body in bodies)
+            yield text.encode()
 
 
 def _section(message: Message) -> str:
@@ -108,18 +104,17 @@ def _part(part: Part) -> str:
             return f"**{name}**\n\n```json\n{encode(data).decode()}\n```"
 
 
-async def _sqlite(context: Context, id: str) -> Response:
+async def _sqlite(context: Context, session: Handle) -> Response:
     folder = tempfile.TemporaryDirectory(prefix="sessile-export-")
     path = f"{folder.name}/session.db"
     try:
-        async with context.registry.use(id) as session:
-            await context.write_sqlite(path, session.row, session.walk())
+        await context.write_sqlite(path, session)
     except BaseException:
         folder.cleanup()
         raise
     return FileResponse(
         path,
         media_type="application/vnd.sqlite3",
-        headers={"content-disposition": _attachment(id, "db")},
+        headers={"content-disposition": _attachment(session.id, "db")},
         background=BackgroundTask(folder.cleanup),
     )

@@ -1,4 +1,7 @@
-"""WebSocket frames that are made once for all who watch.
+"""What `sessile serve` lets its application do beyond ASGI.
+
+It may send from anywhere, not only in the task that serves the client. And a WebSocket takes
+frames that are made once for all watchers.
 
 ASGI hands over one message at a time, and the server frames it anew for every client. What a
 server sends is not masked (RFC 6455, 5.1), so a frame is the same bytes for all: where the server
@@ -8,7 +11,7 @@ the scope; under any other server messages go the common way.
 
 from typing import Any, cast
 
-from starlette.types import Scope
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame, Opcode
@@ -16,6 +19,25 @@ from websockets.http11 import Request
 from websockets.protocol import State
 
 FRAMES = "sessile.websocket.frames"
+ANYWHERE = "sessile.send.anywhere"
+
+
+def sending_anywhere(app: ASGIApp) -> ASGIApp:
+    """An application that stands right under a server whose ``send`` is bound to no task."""
+
+    async def marked(scope: Scope, receive: Receive, send: Send) -> None:
+        scope.setdefault("extensions", {})[ANYWHERE] = {}
+        await app(scope, receive, send)
+
+    return marked
+
+
+def sends_anywhere(scope: Scope) -> bool:
+    """Whether ``send`` may be called outside of the task that serves the client.
+
+    Where an application mounts this one that is not known: its middleware may bind it to tasks.
+    """
+    return ANYWHERE in (scope.get("extensions") or {})
 
 
 def takes_frames(scope: Scope) -> bool:

@@ -1,43 +1,20 @@
 """``GET /openapi.json`` and ``GET /docs``, made from the route table and the types."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, Response
 
+from sessile.http.operations import Operation, Route
 from sessile.http.responses import JSONResponse
 from sessile.wire.errors import NotFound, SessileError
 from sessile.wire.events import ErrorEvent, Event
-
-
-class Parameter(NamedTuple):
-    """A query parameter or a header."""
-
-    name: str
-    schema: dict[str, Any]
-    description: str
-    place: str = "query"
-
-
-class Operation(NamedTuple):
-    """One method of one address: what calls it, what it takes, what it answers."""
-
-    method: str
-    path: str
-    endpoint: Callable[..., Any]
-    summary: str
-    answer: Any = None  # a type, a media type, or None for no body
-    status: int = 200
-    body: Any = None
-    parameters: Sequence[Parameter] = ()
-    errors: Sequence[type[SessileError]] = ()
-    tag: str = "chat"
 
 
 class Error(Struct):
@@ -47,8 +24,9 @@ class Error(Struct):
     code: str
 
 
-def document(operations: Sequence[Operation]) -> dict[str, Any]:
+def document(routes: Sequence[Route]) -> dict[str, Any]:
     """The OpenAPI 3.1 document of these operations."""
+    operations = [route.operation for route in routes]
     bodies = [operation.body for operation in operations if operation.body is not None]
     answers = [o.answer for o in operations if o.answer is not None and not _media(o.answer)]
     types = [*bodies, *answers, Error, Event, ErrorEvent]
@@ -57,9 +35,10 @@ def document(operations: Sequence[Operation]) -> dict[str, Any]:
     )
     schema_of = {_key(type): schema for type, schema in zip(types, schemas, strict=True)}
     paths: dict[str, dict[str, Any]] = {}
-    for operation in operations:
-        path = operation.path.replace(":path}", "}")
-        paths.setdefault(path, {})[operation.method.lower()] = _described(operation, schema_of)
+    for route in routes:
+        path = route.operation.path.replace(":path}", "}")
+        described = _described(route, schema_of)
+        paths.setdefault(path, {})[route.operation.method.lower()] = described
     return {
         "openapi": "3.1.0",
         "info": {
@@ -83,10 +62,11 @@ def _key(type: Any) -> str:
     return repr(type)
 
 
-def _described(operation: Operation, schema_of: dict[str, Any]) -> dict[str, Any]:
+def _described(route: Route, schema_of: dict[str, Any]) -> dict[str, Any]:
+    operation = route.operation
     described: dict[str, Any] = {
-        "summary": operation.summary,
-        "operationId": f"{operation.tag}_{operation.endpoint.__name__}",
+        "summary": route.summary,
+        "operationId": f"{operation.tag}_{getattr(route.handler, '__name__', '')}",
         "tags": [operation.tag],
         "parameters": _parameters(operation),
         "responses": _responses(operation, schema_of),
@@ -174,13 +154,13 @@ _FILES = {"swagger_bundle.js": "text/javascript", "swagger_style.css": "text/css
 class DocsRoutes:
     """The document and the page that shows it, with nothing loaded from elsewhere."""
 
-    def __init__(self, operations: Sequence[Operation]) -> None:
-        self._operations = operations
+    def __init__(self, routes: Sequence[Route]) -> None:
+        self._routes = routes
         self._document: dict[str, Any] | None = None
 
     async def openapi(self, request: Request) -> Response:
         if self._document is None:
-            self._document = document(self._operations)
+            self._document = document(self._routes)
         root = request.scope.get("root_path", "")
         return JSONResponse(self._document | {"servers": [{"url": root or "/"}]})
 

@@ -6,7 +6,8 @@ import types
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Protocol
 
-from sessile.watch.feed import Watcher
+from sessile.http.access import Watcher
+from sessile.wire.errors import StoreUnavailable
 from sessile.wire.frames import Frame
 
 log = logging.getLogger(__name__)
@@ -15,6 +16,9 @@ log = logging.getLogger(__name__)
 # seconds. One that reads slowly is not: it is read for from the store, a little at a time.
 LAG = 8 * 1024 * 1024
 STALL = 30.0
+
+# A read of the store that fails is tried again, for so many seconds in all.
+FIRST_PAUSE, LONGEST_PAUSE, PATIENCE = 0.1, 2.0, 15.0
 
 
 class Receiver(Protocol):
@@ -26,6 +30,9 @@ class Receiver(Protocol):
     async def let_go(self) -> None:
         """Say that the server ends, and close."""
 
+    def break_off(self) -> None:
+        """Close without an end, so that the client comes back: its stream failed."""
+
     def cut_off(self) -> None:
         """Give up a client that is too slow; it comes back and says what it saw last."""
 
@@ -33,12 +40,14 @@ class Receiver(Protocol):
 class Pump:
     """Runs whenever there is something to read, until the client has everything.
 
-    It has no task while its client keeps up: each publication runs the loop as far as it goes
-    without waiting. Where it would wait, for the store or for a client whose buffer is full, the
-    rest becomes a task, until the client has caught up.
+    With ``inline`` it has no task while its client keeps up: each publication runs the loop as far
+    as it goes without waiting. Where it would wait, for the store or for a client whose buffer is
+    full, the rest becomes a task, until the client has caught up. That is for a server that lets
+    anybody send at any time; any other gets a task for each time there is something to send.
     """
 
-    def __init__(self, watcher: Watcher, receiver: Receiver) -> None:
+    def __init__(self, watcher: Watcher, receiver: Receiver, inline: bool) -> None:
+        self._inline = inline
         self._watcher = watcher
         self._receiver = receiver
         self._busy = False
@@ -84,14 +93,16 @@ class Pump:
 
     def _step(self, run: Coroutine[Any, Any, None]) -> None:
         self._busy = True
-        try:
-            waits_for = run.send(None)
-        except StopIteration:
-            self._busy = False
-            return
+        if self._inline:
+            try:
+                waits_for = run.send(None)
+            except StopIteration:
+                self._busy = False
+                return
+            run = _resume(run, waits_for)
         loop = asyncio.get_running_loop()
         self._since = loop.time()
-        self._task = loop.create_task(_resume(run, waits_for))
+        self._task = loop.create_task(run)
         self._task.add_done_callback(self._caught_up)
         self._watch_for_stall(STALL)
 
@@ -112,7 +123,8 @@ class Pump:
 
     def _failed(self, error: Exception) -> None:
         self._over = True
-        # A client that is gone is told by its connection.
+        self._receiver.break_off()
+        # A client that is gone needs no word in the log.
         if not isinstance(error, OSError) and type(error).__name__ != "ClientDisconnected":
             log.error("a client's stream failed", exc_info=error)
 
@@ -128,13 +140,26 @@ class Pump:
                     await self._receiver.let_go()
                     return
                 recent = self._watcher.recent()
-                frames = await self._watcher.read() if recent is None else recent
+                frames = await self._read() if recent is None else recent
                 if frames:
                     self._over = await self._receiver.deliver(frames)
                 if not self._again and (recent is not None or not frames):
                     return
         except Exception as error:
             self._failed(error)
+
+    async def _read(self) -> list[Frame]:
+        loop = asyncio.get_running_loop()
+        until, pause = loop.time() + PATIENCE, FIRST_PAUSE
+        while True:
+            try:
+                return await self._watcher.read()
+            except StoreUnavailable:
+                if loop.time() + pause > until:
+                    raise
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+            self._since = loop.time()  # the client is not at fault
 
     def _watch_for_stall(self, patience: float) -> None:
         self._timer = asyncio.get_running_loop().call_later(patience, self._check_for_stall)

@@ -7,9 +7,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sessile.http.context import Context
-from sessile.http.parsing import number
+from sessile.http.operations import operation, text, whole_number
+from sessile.http.query import number
 from sessile.http.responses import JSONResponse
-from sessile.wire.errors import InvalidRequest
+from sessile.wire.errors import HostNotAllowed, InvalidRequest, StoreUnavailable
 from sessile.wire.messages import Message
 
 MOST, DEFAULT = 100, 20
@@ -29,9 +30,21 @@ class Found(Struct, rename="camel"):
 
 class SearchRoute:
     def __init__(self, context: Context) -> None:
-        self._context = context
+        self._access = context.access
 
+    @operation(
+        "GET",
+        "/search",
+        list[Found],
+        parameters=[
+            text("q", "Words, or their beginnings."),
+            whole_number("limit", "How many at most.", minimum=1, maximum=MOST, default=DEFAULT),
+        ],
+        errors=[HostNotAllowed, StoreUnavailable, InvalidRequest],
+        tag="sessions",
+    )
     async def search(self, request: Request) -> Response:
+        """Messages that have all words, the best first."""
         limit = number(request, "limit", DEFAULT, 1, MOST)
         query = request.query_params.get("q", "")
         if len(query) > LONGEST:
@@ -39,7 +52,7 @@ class SearchRoute:
         words = [word for word in _plain(query).split() if any(map(str.isalnum, word))]
         if not words:
             raise InvalidRequest("`q` must have a word to search for.")
-        hits = await self._context.store.search(words, limit)
+        hits = await self._access.search(words, limit)
         return JSONResponse([Found(*hit) for hit in hits])
 
 

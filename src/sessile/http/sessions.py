@@ -3,28 +3,45 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
+from sessile.http.bodies import CreateBody, PartsBody, StoreBody, UpdateBody, draft_of
 from sessile.http.context import Context
 from sessile.http.export import export_response
-from sessile.http.parsing import (
+from sessile.http.operations import (
+    KEY,
+    LIMIT,
+    MESSAGE,
+    READING,
+    SESSION,
+    WRITING,
+    Parameter,
+    operation,
+    text,
+)
+from sessile.http.parsing import parse_body
+from sessile.http.query import (
     PAGE_DEFAULT,
     PAGE_MOST,
-    CreateBody,
-    PartsBody,
-    StoreBody,
-    UpdateBody,
-    check_message_id,
     check_session_id,
     choice,
-    draft_of,
     flag,
+    message_id,
     number,
-    parse_body,
-    session_id,
 )
 from sessile.http.responses import JSONResponse
-from sessile.session.journal import value_of
-from sessile.wire.errors import SessionNotFound
+from sessile.wire.errors import (
+    ContentRequired,
+    HostNotAllowed,
+    InvalidRequest,
+    MessageConflict,
+    MessageNotFound,
+    OriginNotAllowed,
+    SessionExists,
+    SessionNotFound,
+    StoreUnavailable,
+    TurnInProgress,
+)
 from sessile.wire.ids import new_id
+from sessile.wire.messages import Message, Session
 
 
 class SessionRoutes:
@@ -32,77 +49,133 @@ class SessionRoutes:
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._access = context.access
 
+    @operation(
+        "POST",
+        "/sessions",
+        Session,
+        status=201,
+        body=CreateBody,
+        errors=[*WRITING, SessionExists],
+        tag="sessions",
+    )
     async def create(self, request: Request) -> Response:
+        """Create a session before its first message."""
         body = await parse_body(request, CreateBody, self._context.limits, empty=b"{}")
         id = new_id() if body.id is None else check_session_id(body.id)
-        async with self._context.registry.use(id) as session:
-            created = await session.create(body.title, body.metadata)
+        created = await self._access.session(id).create(body.title, body.metadata)
         return JSONResponse(created, status_code=201)
 
+    @operation(
+        "GET",
+        "/sessions",
+        list[Session],
+        parameters=[
+            LIMIT,
+            text("before", "Those after this session in the list."),
+            text("q", "A part of the title or the id."),
+            Parameter("archived", {"type": "boolean", "default": False}, "The archived ones."),
+        ],
+        errors=[HostNotAllowed, StoreUnavailable, InvalidRequest, SessionNotFound],
+        tag="sessions",
+    )
     async def list(self, request: Request) -> Response:
+        """The sessions by their newest activity."""
         limit = number(request, "limit", PAGE_DEFAULT, 1, PAGE_MOST)
         query = request.query_params
         archived = flag(request, "archived") or False
-        rows = await self._context.store.rows(
+        found = await self._access.sessions(
             limit + 1, query.get("before"), query.get("q") or None, archived
         )
-        has_more = "true" if len(rows) > limit else "false"
-        values = [value_of(row) for row in rows[:limit]]
-        return JSONResponse(values, headers={"x-has-more": has_more})
+        has_more = "true" if len(found) > limit else "false"
+        return JSONResponse(found[:limit], headers={"x-has-more": has_more})
 
+    @operation("GET", SESSION, Session, errors=[*READING, SessionNotFound], tag="sessions")
     async def read(self, request: Request) -> Response:
-        async with self._context.registry.use(session_id(request)) as session:
-            if not session.exists:
-                raise SessionNotFound
-            return JSONResponse(await session.read())
+        """One session."""
+        return JSONResponse(await self._access.of(request).read())
 
+    @operation(
+        "PATCH",
+        SESSION,
+        Session,
+        body=UpdateBody,
+        errors=[*WRITING, SessionNotFound],
+        tag="sessions",
+    )
     async def update(self, request: Request) -> Response:
-        id = session_id(request)
+        """Rename or archive a session, or merge metadata into it."""
+        session = self._access.of(request)
         body = await parse_body(request, UpdateBody, self._context.limits)
-        async with self._context.registry.use(id) as session:
-            if not session.exists:
-                raise SessionNotFound
-            value = await session.update(body.title, body.archived, body.metadata)
-        return JSONResponse(value)
+        return JSONResponse(await session.update(body.title, body.archived, body.metadata))
 
+    @operation(
+        "DELETE",
+        SESSION,
+        status=204,
+        errors=[*READING, OriginNotAllowed, SessionNotFound],
+        tag="sessions",
+    )
     async def delete(self, request: Request) -> Response:
-        async with self._context.registry.use(session_id(request)) as session:
-            if not session.exists:
-                raise SessionNotFound
-            await session.delete()
+        """Delete a session and all it has."""
+        await self._access.of(request).delete()
         return Response(status_code=204)
 
+    @operation(
+        "POST",
+        SESSION + "/messages",
+        Message,
+        status=201,
+        body=StoreBody,
+        parameters=[KEY],
+        errors=[*WRITING, ContentRequired, MessageConflict],
+        tag="sessions",
+    )
     async def store_message(self, request: Request) -> Response:
-        id = session_id(request)
+        """Store a message without running an agent."""
+        session = self._access.of(request)
         body = await parse_body(request, StoreBody, self._context.limits)
         draft = draft_of(body, body.role, request.headers.get("idempotency-key"))
-        async with self._context.registry.use(id) as session:
-            message = await session.persist_message(draft)
-        return JSONResponse(message, status_code=201)
+        return JSONResponse(await session.persist_message(draft), status_code=201)
 
+    @operation(
+        "PATCH",
+        MESSAGE,
+        Message,
+        body=PartsBody,
+        errors=[*WRITING, SessionNotFound, MessageNotFound, TurnInProgress],
+        tag="sessions",
+    )
     async def update_message(self, request: Request) -> Response:
-        id, message_id = session_id(request), _message_id(request)
+        """Replace the parts of a message."""
+        session, id = self._access.of(request), message_id(request)
         body = await parse_body(request, PartsBody, self._context.limits)
-        async with self._context.registry.use(id) as session:
-            if not session.exists:
-                raise SessionNotFound
-            message = await session.update_message_parts(message_id, body.parts)
-        return JSONResponse(message)
+        return JSONResponse(await session.update_message_parts(id, body.parts))
 
+    @operation(
+        "DELETE",
+        MESSAGE,
+        status=204,
+        errors=[*READING, OriginNotAllowed, SessionNotFound, MessageNotFound, TurnInProgress],
+        tag="sessions",
+    )
     async def delete_message(self, request: Request) -> Response:
-        id, message_id = session_id(request), _message_id(request)
-        async with self._context.registry.use(id) as session:
-            if not session.exists:
-                raise SessionNotFound
-            await session.delete_message(message_id)
+        """Delete a message, or withdraw one that is queued."""
+        session, id = self._access.of(request), message_id(request)
+        await session.delete_message(id)
         return Response(status_code=204)
 
+    @operation(
+        "GET",
+        SESSION + "/export",
+        "application/octet-stream",
+        parameters=[text("format", "What file.", enum=["json", "markdown", "sqlite"])],
+        errors=[*READING, InvalidRequest, SessionNotFound],
+        tag="sessions",
+    )
     async def export(self, request: Request) -> Response:
-        id = session_id(request)
+        """The session as a file."""
+        session = self._access.of(request)
         format = choice(request, "format", "json", "markdown", "sqlite")
-        return await export_response(self._context, id, format)
-
-
-def _message_id(request: Request) -> str:
-    return check_message_id(request.path_params["message_id"])
+        return await export_response(self._context, session, format)

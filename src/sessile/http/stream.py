@@ -1,13 +1,14 @@
 """A response that streams a session's events; a protocol only encodes them."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from starlette.types import Receive, Scope, Send
 
+from sessile.http.access import Watcher
+from sessile.http.frames import sends_anywhere
 from sessile.http.pump import Pump
-from sessile.watch.feed import Feeds, Watcher
 from sessile.wire.frames import Frame
 from sessile.wire.sse import HEARTBEAT
 
@@ -35,28 +36,28 @@ class EventStream:
 
     def __init__(
         self,
-        feeds: Feeds,
         watcher: Watcher,
+        leave: Callable[[Watcher], None],
         encoder: Encoder | None,
         heartbeat: float,
         first: bytes = b"",
         last: bytes = b"",
         cut: bytes = b"",
     ) -> None:
-        self._feeds = feeds
+        self._leave = leave
         self._watcher = watcher
         self._encoder = encoder
         self._heartbeat = heartbeat
         self._first = first
         self._last = last
         self._cut = cut
-        self._too_slow = False
+        self._broken_off = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._send = send
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
-        self._pump = Pump(self._watcher, self)
+        self._pump = Pump(self._watcher, self, sends_anywhere(scope))
         self._sent_at = self._loop.time()
         self._beat(self._heartbeat)
         try:
@@ -70,12 +71,12 @@ class EventStream:
             while (await receive())["type"] != "http.disconnect":
                 pass
         except asyncio.CancelledError:
-            if not self._too_slow:
+            if not self._broken_off:
                 raise
         finally:
             self._timer.cancel()
             self._pump.stop()
-            self._feeds.leave(self._watcher)
+            self._leave(self._watcher)
             # The two know each other, and would wait for the collector of cycles.
             del self._pump, self._timer
 
@@ -92,9 +93,11 @@ class EventStream:
         await self._body(self._cut + self._last, more=False)
 
     def cut_off(self) -> None:
-        self._too_slow = True
+        self._broken_off = True
         if self._task is not None:
             self._task.cancel()
+
+    break_off = cut_off
 
     def _beat(self, patience: float) -> None:
         self._timer = self._loop.call_later(patience, self._keep_alive)

@@ -58,7 +58,7 @@ def is_built() -> bool:
     return (FOLDER / "index.html").is_file()
 
 
-class PageRoutes:
+class WebRoutes:
     """The page, and the files it loads, each read and packed once, when it is first asked for."""
 
     def __init__(self) -> None:

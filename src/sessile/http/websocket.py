@@ -7,29 +7,21 @@ from msgspec import Struct
 from starlette.datastructures import QueryParams
 from starlette.types import Receive, Scope, Send
 
+from sessile.http.bodies import ApproveBody, SendBody, decision_of, draft_of
 from sessile.http.context import Context
-from sessile.http.frames import FRAMES, framed, takes_frames
-from sessile.http.parsing import (
-    ApproveCommand,
-    SendBody,
-    check_session_id,
-    cursor,
-    decision_of,
-    draft_of,
-    parse,
-)
+from sessile.http.frames import FRAMES, framed, sends_anywhere, takes_frames
+from sessile.http.parsing import parse
 from sessile.http.pump import Pump
+from sessile.http.query import cursor
 from sessile.http.responses import error_response
-from sessile.session.journal import value_of
-from sessile.store.base import Row
-from sessile.watch.feed import is_end
+from sessile.node.handle import Handle
 from sessile.wire.codec import encode
 from sessile.wire.errors import InvalidRequest, SessileError
 from sessile.wire.events import ErrorEvent
 from sessile.wire.frames import Frame
 from sessile.wire.messages import SessionStatus
 
-NORMAL, GOING_AWAY, TOO_BIG, TOO_SLOW = 1000, 1001, 1009, 1013
+NORMAL, GOING_AWAY, TOO_BIG, FAILED, TOO_SLOW = 1000, 1001, 1009, 1011, 1013
 
 
 def _framed(frame: Frame) -> bytes:
@@ -46,10 +38,26 @@ class Hello(Struct, tag="hello"):
     status: SessionStatus
 
 
-class Command(Struct):
-    """What every frame of a client has."""
+class SendCommand(SendBody, tag="send", rename="camel"):
+    """Send a message and have it answered."""
 
-    type: str
+
+class StopCommand(Struct, tag="stop"):
+    """Stop the turn that runs."""
+
+
+class ApproveCommand(ApproveBody, tag="approve", rename="camel"):
+    """Answer a question, whose id is ``approvalId`` or ``id``."""
+
+    approval_id: str | None = None
+    id: str | None = None
+
+
+class PingCommand(Struct, tag="ping"):
+    """Ask for a ``pong``."""
+
+
+COMMANDS: Any = SendCommand | StopCommand | ApproveCommand | PingCommand
 
 
 class SocketRoute:
@@ -60,14 +68,14 @@ class SocketRoute:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            id = check_session_id(scope["path_params"]["session_id"])
+            session = self._context.access.session(scope["path_params"]["session_id"])
             after = cursor(QueryParams(scope["query_string"]).get("after"), "after")
         except SessileError as error:
             await refuse(scope, receive, send, error)
             return
         message = await receive()
         if message["type"] == "websocket.connect":
-            await _Socket(self._context, id, scope, receive, send).run(after)
+            await _Socket(self._context, session, scope, receive, send).run(after)
 
 
 async def refuse(scope: Scope, receive: Receive, send: Send, error: SessileError) -> None:
@@ -90,32 +98,36 @@ class _Socket:
     """One client's WebSocket."""
 
     def __init__(
-        self, context: Context, id: str, scope: Scope, receive: Receive, send: Send
+        self, context: Context, session: Handle, scope: Scope, receive: Receive, send: Send
     ) -> None:
         self._context = context
-        self._id = id
+        self._session = session
         self._scope = scope
         self._takes_frames = takes_frames(scope)
         self._receive = receive
         self._send = send
 
     async def run(self, after: int | None) -> None:
-        watcher = self._context.feeds.watch(self._id)
-        pump = Pump(watcher, self)
+        access = self._context.access
+        watcher = await access.watch(self._session)
         try:
             try:
-                row = await self._context.store.row(self._id) or Row(self._id)
+                seq, status = await access.head(self._session)
             except SessileError as error:
                 await refuse(self._scope, self._receive, self._send, error)
                 return
-            watcher.cursor = row.seq if after is None else after
+            watcher.cursor = seq if after is None else after
             await self._send({"type": "websocket.accept"})
-            await self._send_value(Hello(row.seq, value_of(row).status))
-            pump.wake()
-            await self._take_commands()
+            await self._send_value(Hello(seq, status))
+            # Only from here on may anything else be sent.
+            pump = Pump(watcher, self, sends_anywhere(self._scope))
+            try:
+                pump.wake()
+                await self._take_commands()
+            finally:
+                pump.stop()
         finally:
-            pump.stop()
-            self._context.feeds.leave(watcher)
+            access.leave(watcher)
 
     async def deliver(self, frames: list[Frame]) -> bool:
         if self._takes_frames:
@@ -124,7 +136,7 @@ class _Socket:
         else:
             for frame in frames:
                 await self._send({"type": "websocket.send", "text": frame.text})
-        if is_end(frames[-1]):
+        if frames[-1].ends_session:
             await self._close(NORMAL, "the session was deleted")
             return True
         return False
@@ -137,6 +149,9 @@ class _Socket:
         self._closing = asyncio.create_task(
             self._close(TOO_SLOW, "too slow; come back with ?after=")
         )
+
+    def break_off(self) -> None:
+        self._closing = asyncio.create_task(self._close(FAILED, "the stream failed; come back"))
 
     async def _take_commands(self) -> None:
         while True:
@@ -156,28 +171,19 @@ class _Socket:
                 await self._send_value(ErrorEvent(str(error), error.code))
 
     async def _obey(self, data: str | bytes) -> None:
-        depth = self._context.limits.depth
-        command = parse(data, Command, depth).type
-        if command == "ping":
-            await self._send({"type": "websocket.send", "text": '{"type":"pong"}'})
-        elif command == "send":
-            body = parse(data, SendBody, depth)
-            async with self._context.registry.use(self._id) as session:
-                await session.send(draft_of(body), body.while_busy, body.replaces)
-        elif command == "stop":
-            async with self._context.registry.use(self._id) as session:
-                await session.stop()
-        elif command == "approve":
-            answer = parse(data, ApproveCommand, depth)
-            approval = answer.approval_id or answer.id
-            if not approval:
-                raise InvalidRequest("`approve` needs the `approvalId` that it answers.")
-            async with self._context.registry.use(self._id) as session:
-                await session.approve(approval, decision_of(answer))
-        else:
-            raise InvalidRequest(
-                f"A client sends `send`, `stop`, `approve` or `ping`, not `{command}`."
-            )
+        command: Any = parse(data, COMMANDS, self._context.limits.depth)
+        match command:
+            case PingCommand():
+                await self._send({"type": "websocket.send", "text": '{"type":"pong"}'})
+            case SendCommand():
+                await self._session.send(draft_of(command), command.while_busy, command.replaces)
+            case StopCommand():
+                await self._session.stop()
+            case ApproveCommand():
+                approval = command.approval_id or command.id
+                if not approval:
+                    raise InvalidRequest("`approve` needs the `approvalId` that it answers.")
+                await self._session.approve(approval, decision_of(command))
 
     async def _send_value(self, value: Any) -> None:
         await self._send({"type": "websocket.send", "text": encode(value).decode()})

@@ -1,59 +1,48 @@
 """From an id to the live session object: woken once, put to sleep when idle."""
 
 import asyncio
+import contextlib
 import logging
 from collections import OrderedDict
-from types import TracebackType
+from collections.abc import AsyncIterable, Coroutine
+from typing import Any
 
 from sessile.agents.base import Agent
 from sessile.bus.base import Bus
-from sessile.session.session import Limits, Session
+from sessile.history.pages import History
+from sessile.session import commands
+from sessile.session.session import Session, SessionLimits
 from sessile.store.base import Row, Store
-from sessile.wire.errors import SessileError, StoreUnavailable
+from sessile.wire.errors import Elsewhere, SessileError, StoreUnavailable
+from sessile.wire.messages import Message, Metadata
+from sessile.wire.messages import Session as SessionValue
 
 log = logging.getLogger(__name__)
 
 AWAKE = 1_000  # sessions that stay in memory though nothing happens in them
 TAIL_GRACE = 60.0  # seconds that single events are kept beyond the end of their turn
 SWEEP = 5.0  # seconds between two looks at what is to be trimmed or recovered
-TRIMS = 500  # sessions trimmed in one transaction
-
-
-class Use:
-    """Keeps a session awake in an ``async with`` block."""
-
-    __slots__ = ("_id", "_registry", "_session")
-
-    def __init__(self, registry: "Registry", id: str) -> None:
-        self._registry = registry
-        self._id = id
-
-    async def __aenter__(self) -> Session:
-        self._session = await self._registry.acquire(self._id)
-        return self._session
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._registry.release(self._session)
 
 
 class Registry:
-    """All sessions that are awake in this process."""
+    """All sessions that are awake in this process, at the node of that number.
+
+    ``awake`` is how many idle sessions stay in memory; none may where other nodes write them too.
+    """
 
     def __init__(
         self,
         store: Store,
         bus: Bus,
         agent: Agent,
-        limits: Limits = Limits(),  # noqa: B008
+        limits: SessionLimits = SessionLimits(),  # noqa: B008
         awake: int = AWAKE,
         tail_grace: float = TAIL_GRACE,
+        node: int = 0,
     ) -> None:
         self.store = store
+        self.node = node
+        self.history = History(store, self.live)
         self._bus = bus
         self._agent = agent
         self._limits = limits
@@ -62,16 +51,13 @@ class Registry:
         self._live: dict[str, Session] = {}
         self._asleep_next: OrderedDict[str, Session] = OrderedDict()  # idle, longest first
         self._waking: dict[str, asyncio.Future[Session]] = {}
-        self._trims: dict[str, _Trim] = {}
         self._unrecovered: set[str] = set()
         self._draining = False
         self._sweeper: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Recover what an earlier process left in the middle, and take up its queues."""
-        self._unrecovered.update(await self.store.unsettled())
-        for session, last in await self.store.tails():
-            self._keep_tail(session, last)
+        """Recover what this node left in the middle, and take up its queues."""
+        self._unrecovered.update(await self.store.busy(self.node))
         await self._recover()
         self._sweeper = asyncio.create_task(self._sweep(), name="registry sweep")
 
@@ -100,17 +86,44 @@ class Registry:
         """How many turns run."""
         return sum(session.running for session in self._live.values())
 
-    def use(self, id: str) -> Use:
-        """``async with registry.use(id) as session``: the live object, woken if it slept."""
-        return Use(self, id)
+    def live(self, id: str) -> Session | None:
+        """The object of a session that is awake here."""
+        session = self._live.get(id)
+        return None if session is None or session.broken else session
+
+    async def run(self, id: str, command: commands.Command) -> Any:
+        """Do a command at the session's object here.
+
+        Raises :class:`~sessile.wire.errors.Elsewhere` for a session that is busy at another node.
+        """
+        session = await self.acquire(id)
+        try:
+            return await commands.obey(session, command)
+        finally:
+            self.release(session)
+
+    async def adopt(
+        self,
+        id: str,
+        chunks: AsyncIterable[list[Message]],
+        title: str,
+        metadata: Metadata,
+        archived: bool,
+    ) -> SessionValue:
+        """Store a session that was elsewhere, as :meth:`Session.adopt` does."""
+        session = await self.acquire(id)
+        try:
+            return await session.adopt(chunks, title, metadata, archived)
+        finally:
+            self.release(session)
 
     async def acquire(self, id: str) -> Session:
-        session = self._live.get(id)
+        """The live object, woken if it slept; kept awake until it is released."""
+        session = self.live(id)
         while session is None:
             waking = self._waking.get(id)
-            session = await (self._wake(id) if waking is None else asyncio.shield(waking))
-            if session.broken:
-                session = self._live.get(id)
+            await (self._wake(id) if waking is None else asyncio.shield(waking))
+            session = self.live(id)  # not what was woken: that may be thrown away since
         session.users += 1
         self._asleep_next.pop(id, None)
         return session
@@ -119,29 +132,37 @@ class Registry:
         session.users -= 1
         self._rest(session)
 
-    async def _wake(self, id: str) -> Session:
+    async def _wake(self, id: str) -> None:
         waking = self._waking[id] = asyncio.get_running_loop().create_future()
         try:
-            row = await self.store.row(id) or Row(id)
-            session = Session(
-                row,
-                self.store,
-                self._bus,
-                self._agent,
-                self._limits,
-                self._committed,
-            )
-            if self._draining:
-                session.begin_no_more()
-            await session.wake()
+            session = await self._woken(id)
         except BaseException as error:
             waking.set_exception(error if isinstance(error, Exception) else StoreUnavailable())
             waking.exception()  # retrieved, also where nobody waits for it
             raise
         finally:
             del self._waking[id]
-        self._live[id] = session
+        if not session.broken:
+            self._live[id] = session
         waking.set_result(session)
+
+    async def _woken(self, id: str) -> Session:
+        row = await self.store.row(id) or Row(id)
+        if row.busy and row.owner != self.node:
+            raise Elsewhere(row.owner)
+        session = Session(
+            row,
+            self.store,
+            self._bus,
+            self._agent,
+            self._limits,
+            self._committed,
+            self.history,
+            self.node,
+        )
+        if self._draining:
+            session.begin_no_more()
+        await session.wake()
         return session
 
     def _rest(self, session: Session) -> None:
@@ -165,59 +186,27 @@ class Registry:
             self._asleep_next.pop(session.id, None)
             self._unrecovered.add(session.id)
             return
-        self._keep_tail(session.id, session.settled_seq)
         self._rest(session)
 
-    # Trimming and recovering, in the background --------------------------------------------------
-
-    def _keep_tail(self, session: str, seq: int) -> None:
-        trim = self._trims.get(session)
-        if trim is None:
-            due = asyncio.get_running_loop().time() + self._tail_grace
-            self._trims[session] = _Trim(due, seq, seq)
-        else:
-            trim.newest = seq
+    # Recovering and trimming, in the background ---------------------------------------------------
 
     async def _sweep(self) -> None:
         while True:
-            await asyncio.sleep(min(SWEEP, self._tail_grace))
-            try:
-                await self._recover()
-                await self._trim()
-                await self.store.tend()
-            except SessileError as error:
-                log.warning("trimming and recovery wait for the store: %s", error)
-            except Exception:
-                log.exception("trimming and recovery failed")
+            await asyncio.sleep(SWEEP)
+            await self._try(self._recover())
+            await self._try(self.store.trim(self._tail_grace))
+            await self._try(self.store.tend())
 
-    async def _trim(self) -> None:
-        now = asyncio.get_running_loop().time()
-        while True:
-            due: list[tuple[str, int]] = []
-            for session, trim in self._trims.items():
-                if trim.due > now or len(due) == TRIMS:
-                    break
-                due.append((session, trim.seq))
-            if not due:
-                return
-            await self.store.trim(due)
-            for session, seq in due:
-                newest = self._trims.pop(session).newest
-                if newest > seq:
-                    self._keep_tail(session, newest)
+    async def _try(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except SessileError as error:
+            log.warning("trimming and recovery wait for the store: %s", error)
+        except Exception:
+            log.exception("trimming and recovery failed")
 
     async def _recover(self) -> None:
         for id in tuple(self._unrecovered):
-            async with self.use(id):
-                self._unrecovered.discard(id)
-
-
-class _Trim:
-    """When a session's events may go, up to which number, and what came since."""
-
-    __slots__ = ("due", "newest", "seq")
-
-    def __init__(self, due: float, seq: int, newest: int) -> None:
-        self.due = due
-        self.seq = seq
-        self.newest = newest
+            with contextlib.suppress(Elsewhere):
+                self.release(await self.acquire(id))
+            self._unrecovered.discard(id)

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from msgspec import UNSET
 
 from sessile.wire.codec import encode
+from sessile.wire.errors import ShuttingDown
 from sessile.wire.events import (
     DeletedEvent,
     DeltaEvent,
@@ -21,6 +22,7 @@ from sessile.wire.frames import Frame
 from sessile.wire.messages import Message
 from sessile.wire.sse import frame as sse_frame
 
+_CUT = sse_frame("error", encode(ErrorEvent(str(ShuttingDown()), ShuttingDown.code)))
 DONE = sse_frame("done", b'{"type":"done"}')
 
 _BODY = b',"message":'
@@ -40,16 +42,10 @@ def assistant(body: bytes, seq: int) -> bytes:
     return sse_frame("message", b'{"type":"assistant",' + body[1:], seq)
 
 
-def settled(message: Message) -> bytes:
-    """An answer that was settled before, for somebody who asks again."""
-    told = failure(message) if message.status == "error" else b""
-    return assistant(encode(message), 0) + told
-
-
 def failure(message: Message) -> bytes:
     """Why an answer has the status ``error``."""
-    told = {} if message.metadata is UNSET else message.metadata.get("error", {})
-    event = ErrorEvent(told.get("error", "The agent failed."), told.get("code", "agent_error"))
+    known = {} if message.metadata is UNSET else message.metadata.get("error", {})
+    event = ErrorEvent(known.get("error", "The agent failed."), known.get("code", "agent_error"))
     return sse_frame("error", encode(event))
 
 
@@ -94,34 +90,59 @@ class TurnStream:
     def __init__(self, question: str, answer: str | None) -> None:
         self._question = question
         self._answer = answer
+        self._acknowledged = False
+
+    def begin(self, repeat: Message | None) -> bytes:
+        self._acknowledged = repeat is not None
+        return b"" if repeat is None else ack(encode(repeat))
 
     def encode(self, frames: Iterable[Frame]) -> tuple[bytes, bool]:
-        """The frames as bytes, and whether the stream is at its end."""
         taken: list[bytes] = []
-        ended = False
         for frame in frames:
-            event = frame.event
-            if isinstance(event, (DeltaEvent, PartEvent)):
-                if event.message_id == self._answer:
-                    taken.append(frame.sse or sse(frame))
-            elif isinstance(event, MessageEvent):
-                if event.message.id == self._question:
-                    taken.append(sse(frame))
-                elif event.message.id == self._answer:
-                    taken.append(sse(frame))
-                    ended = event.message.status != "streaming"
-                    if event.message.status == "error":
-                        taken.append(failure(event.message))
-            elif isinstance(event, StatusEvent):
-                if event.message_id == self._question:
-                    taken.append(sse(frame))
-            elif isinstance(event, DeletedEvent):
-                if event.message_id in (UNSET, self._question, self._answer):
-                    taken.append(sse(frame))
-                    ended = True
-            elif isinstance(event, ErrorEvent):
+            ends = self._take(frame, taken)
+            if ends:
+                return b"".join(taken), True
+        return b"".join(taken), False
+
+    def settled(self, answer: Message) -> bytes:
+        why = failure(answer) if answer.status == "error" else b""
+        return assistant(encode(answer), 0) + why
+
+    def cut(self) -> bytes:
+        return _CUT
+
+    def end(self) -> bytes:
+        return DONE
+
+    def _take(self, frame: Frame, taken: list[bytes]) -> bool:
+        """Take an event if it belongs to the turn; True if nothing may follow."""
+        event = frame.event
+        if isinstance(event, (DeltaEvent, PartEvent)):
+            if event.message_id == self._answer:
+                taken.append(frame.sse or sse(frame))
+            return False
+        if isinstance(event, MessageEvent):
+            return self._take_message(frame, event.message, taken)
+        if isinstance(event, StatusEvent):
+            if event.message_id == self._question:
                 taken.append(sse(frame))
-                ended = True
-            if ended:
-                break
-        return b"".join(taken), ended
+            return False
+        ends = isinstance(event, ErrorEvent) or (
+            isinstance(event, DeletedEvent)
+            and event.message_id in (UNSET, self._question, self._answer)
+        )
+        if ends:
+            taken.append(sse(frame))
+        return ends
+
+    def _take_message(self, frame: Frame, message: Message, taken: list[bytes]) -> bool:
+        if message.id not in (self._question, self._answer):
+            return False
+        if message.id == self._question:
+            if not self._acknowledged:
+                taken.append(sse(frame))
+            return False
+        taken.append(sse(frame))
+        if message.status == "error":
+            taken.append(failure(message))
+        return message.status != "streaming"

@@ -1,12 +1,12 @@
 """How messages come into a session: at once, later, instead of others, or a second time."""
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 from msgspec import UNSET, Struct
 
+from sessile.history.pages import History
 from sessile.session.journal import Journal
-from sessile.session.queue import Turns, Waiting
+from sessile.session.queue import TurnQueue
 from sessile.store.base import Store
 from sessile.wire.errors import (
     InvalidRequest,
@@ -24,7 +24,7 @@ from sessile.wire.parts import Part, text_of
 
 
 class Draft(Struct):
-    """A message that somebody wants to store: without ``id`` it gets one."""
+    """A message to be stored; without ``id`` it gets one."""
 
     parts: list[Part]
     role: Role = "user"
@@ -52,10 +52,13 @@ class Inbox:
     ``most`` is how many messages may wait.
     """
 
-    def __init__(self, journal: Journal, turns: Turns, store: Store, most: int) -> None:
+    def __init__(
+        self, journal: Journal, turns: TurnQueue, store: Store, history: History, most: int
+    ) -> None:
         self._journal = journal
         self._turns = turns
         self._store = store
+        self._history = history
         self._most = most
 
     async def take(self, draft: Draft, while_busy: WhileBusy, replaces: str | None) -> Sent:
@@ -85,12 +88,12 @@ class Inbox:
         question = await self._store.message(self._journal.row.id, answer.reply_to)
         if question is None:
             raise MessageNotFound("The message that it answers was deleted.")
-        doomed = await self._turns.pages.messages_from(answer.seq)
+        doomed = await self._history.messages_from(self._journal.row.id, answer)
         gone = [message for message in doomed if message.id != question.id]
-        self._turns.withdraw(self._journal.delete(gone))
-        waiting = Waiting(question, new_id())
-        self._turns.begin(waiting)
-        return Sent(question, waiting.answer_id, True, self._journal.row.seq)
+        self._journal.delete(gone)
+        after, answer_id = self._journal.row.seq, new_id()
+        self._turns.begin(question, answer_id)
+        return Sent(question, answer_id, True, after)
 
     async def known(self, draft: Draft) -> Message | None:
         """The message that a draft would be for the second time."""
@@ -128,11 +131,11 @@ class Inbox:
             return self._send_now(draft)
         if while_busy == "reject":
             raise TurnInProgress
-        if len(self._turns.queue) >= self._most:
+        if len(self._turns.waiting) >= self._most:
             raise QueueFull(f"{self._most} messages wait in this session already.")
         sent = self._send_later(draft)
-        if while_busy == "interrupt" and self._turns.run is not None:
-            self._turns.stop(self._turns.run)
+        if while_busy == "interrupt" and self._turns.runner is not None:
+            self._turns.stop(self._turns.runner)
         return sent
 
     async def _send_instead(self, draft: Draft, replaces: str, while_busy: WhileBusy) -> Sent:
@@ -146,10 +149,11 @@ class Inbox:
         # Nothing may begin between the end of the turn that runs and the edit.
         self._turns.held = True
         try:
-            if self._turns.run is not None:
-                self._turns.stop(run := self._turns.run)
-                await self._turns.ended(run)
-            doomed = await self._turns.pages.messages_from(replaced.seq)
+            if self._turns.runner is not None:
+                self._turns.stop(runner := self._turns.runner)
+                await self._turns.ended(runner)
+            await self._journal.recorded()
+            doomed = await self._history.messages_from(self._journal.row.id, replaced)
         except BaseException:
             self._turns.held = False
             if not self._journal.broken:
@@ -157,38 +161,37 @@ class Inbox:
             raise
         self._turns.held = False
         self._turns.withdraw(self._journal.delete(doomed))
-        if not self._turns.queue:
+        if not self._turns.waiting:
             return self._send_now(draft)
         sent = self._send_later(draft)
         self._turns.next()
         return sent
 
     def _send_now(self, draft: Draft) -> Sent:
-        return self._send(draft, "complete", self._turns.begin)
+        message, answer_id = self.message(draft, "complete"), new_id()
+        self._journal.put_new(message)
+        self._turns.begin(message, answer_id)
+        return Sent(message, answer_id, False, message.seq - 1)
 
     def _send_later(self, draft: Draft) -> Sent:
-        return self._send(draft, "queued", self._turns.enqueue)
-
-    def _send(self, draft: Draft, status: MessageStatus, give: Callable[[Waiting], None]) -> Sent:
-        message = self.message(draft, status)
+        message = self.message(draft, "queued")
         self._journal.put_new(message)
-        waiting = Waiting(message, new_id())
-        give(waiting)
-        return Sent(message, waiting.answer_id, False, message.seq - 1)
+        turn = self._turns.enqueue(message)
+        return Sent(message, turn.answer_id, False, message.seq - 1)
 
     async def _sent_before(self, message: Message) -> Sent:
         """Find the turn of a message that is stored, for somebody who sent it again."""
         while True:
-            run = self._turns.run
-            if run is not None and run.running.question == message.id:
-                return Sent(message, run.running.answer, True, run.running.since)
-            for waiting in self._turns.queue:
-                if waiting.message.id == message.id:
-                    return Sent(waiting.message, waiting.answer_id, True, self._journal.row.seq)
+            runner = self._turns.runner
+            if runner is not None and runner.running.question == message.id:
+                return Sent(message, runner.running.answer, True, runner.running.since)
+            for turn in self._turns.waiting:
+                if turn.message.id == message.id:
+                    return Sent(turn.message, turn.answer_id, True, self._journal.row.seq)
             if not self._journal.pending:
                 break
             await self._journal.stored()
         answer = await self._store.answer(self._journal.row.id, message)
         if answer is None:
             return Sent(message, None, True, self._journal.row.seq)
-        return Sent(message, answer.id, True, answer.seq - 1, answer)
+        return Sent(message, answer.id, True, message.seq - 1, answer)

@@ -1,21 +1,29 @@
 """What a session writes: changes to its row, events and messages, in order, and their commits.
 
-What is written while the store is busy gathers in one open change, which the store takes whole.
-After its commit its events are published, and then those who waited for it are told.
+What is written while the store is busy gathers in one open commit, which the store takes whole.
+After its commit its events are published, and then those who waited for it are notified.
 """
 
 import asyncio
+import copy
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-from sessile.bus.base import Bus
-from sessile.store.base import Change, Row, Store, StoredMessage
+from sessile.bus.base import Bus, Publication
+from sessile.store.base import Commit, Row, Store, StoredMessage
 from sessile.wire.codec import encode
-from sessile.wire.errors import StoreUnavailable
-from sessile.wire.events import DeletedEvent, DeltaEvent, ErrorEvent, Event, PartEvent, SessionEvent
+from sessile.wire.errors import Moved, StoreUnavailable
+from sessile.wire.events import (
+    DeletedEvent,
+    DeltaEvent,
+    ErrorEvent,
+    Event,
+    PartEvent,
+    SessionEvent,
+)
 from sessile.wire.frames import Frame
-from sessile.wire.ids import now
+from sessile.wire.ids import new_epoch, now
 from sessile.wire.messages import Message, Metadata, Session, SessionStatus, merged
 
 Outcome: TypeAlias = Callable[[Exception | None], None]
@@ -23,21 +31,82 @@ Outcome: TypeAlias = Callable[[Exception | None], None]
 TITLE_LENGTH = 80  # characters
 
 
+class _OpenCommit:
+    """What is written until the store takes it; nobody but its journal changes it."""
+
+    __slots__ = (
+        "_journal",
+        "base",
+        "deleted",
+        "drop",
+        "durable",
+        "frames",
+        "messages",
+        "outcomes",
+        "session",
+        "stood",
+        "taken",
+    )
+
+    def __init__(self, journal: "Journal", row: Row) -> None:
+        self._journal = journal
+        self.session = row.id
+        self.base = row.seq
+        self.stood = row.owner
+        self.frames: list[Frame] = []
+        self.messages: dict[str, StoredMessage] = {}
+        self.deleted: dict[str, int] = {}  # message id -> seq of its deletion
+        self.drop = False
+        self.durable = False
+        self.taken = False
+        self.outcomes: list[Outcome] = []
+
+    def take(self) -> Commit:
+        self.taken = True
+        return Commit(
+            self.session,
+            self.base,
+            self.stood,
+            copy.copy(self._journal.row),
+            self.frames,
+            list(self.messages.values()),
+            self.deleted,
+            self.drop,
+            self.durable,
+        )
+
+    def done(self, error: Exception | None) -> None:
+        self._journal.done(self, error)
+
+    def put(self, message: Message, body: bytes, changed: int, stood_at: int) -> None:
+        """Store a message that stood at ``stood_at`` before, or nowhere (0)."""
+        known = self.messages.get(message.id)
+        if known is not None:  # where it stands in the store, if it is there
+            stored = known.message.seq if known.message.seq <= self.base else 0
+            stood_at = known.moved_from or stored
+        moved_from = stood_at if stood_at != message.seq else 0
+        self.messages[message.id] = StoredMessage(message, body, changed, moved_from)
+
+
 class Journal:
-    """The pen of one session: whoever holds it is its only writer.
+    """Writes one session, for the node of that number.
 
     ``row`` is the session as it will be when everything written so far is stored. ``broken`` means
     that a commit failed, or that the session was deleted: nothing can be written any more.
-    ``on_done`` is called after each commit or failure, when all else has been told.
+    ``on_done`` is called after each commit or failure, after everything else.
     """
 
-    def __init__(self, row: Row, store: Store, bus: Bus, on_done: Callable[[], None]) -> None:
+    def __init__(
+        self, row: Row, store: Store, bus: Bus, node: int, on_done: Callable[[], None]
+    ) -> None:
         self.row = row
         self.broken = False
         self._store = store
         self._bus = bus
+        self._node = node
+        self._head = row.seq  # the newest event that is stored
         self._on_done = on_done
-        self._pending: deque[tuple[Change, list[Outcome]]] = deque()
+        self._pending: deque[_OpenCommit] = deque()
 
     @property
     def pending(self) -> bool:
@@ -49,21 +118,29 @@ class Journal:
         """The number that the next event will have."""
         return self.row.seq + 1
 
-    def change(self, durable: bool = True) -> Change:
-        """The change that what happens now belongs to: the one that waits, or a new one."""
+    def change(self, durable: bool = True) -> _OpenCommit:
+        """The commit that what happens at this moment belongs to: the open one, or a new one."""
         if self.broken:
             raise StoreUnavailable
-        if self._pending and not self._pending[-1][0].taken:
-            change = self._pending[-1][0]
+        if self._pending and not self._pending[-1].taken:
+            commit = self._pending[-1]
         else:
-            if not self.row.created_at:
-                self.row.created_at = self.row.updated_at = now()
-            change = Change(self.row, self._done)
-            self._pending.append((change, []))
-            self._store.write(change)
+            commit = self._open()
         if durable:
-            change.durable = True
-        return change
+            commit.durable = True
+        return commit
+
+    def _open(self) -> _OpenCommit:
+        row = self.row
+        if not row.created_at:
+            row.created_at = row.updated_at = now()
+        if not row.seq:
+            row.epoch = new_epoch()
+        commit = _OpenCommit(self, row)
+        row.owner = self._node
+        self._pending.append(commit)
+        self._store.write(commit)
+        return commit
 
     def record(self, event: Event) -> None:
         """Write an event that has the next number."""
@@ -84,9 +161,9 @@ class Journal:
     def settle(self, message: Message) -> None:
         """Write a whole message and its event, whatever number the message has."""
         body, seq = encode(message), self.next_seq
-        change = self.change()
-        self._append(change, Frame.of_message(message, body, seq))
-        change.messages[message.id] = StoredMessage(message, body, seq)
+        commit = self.change()
+        self._append(commit, Frame.of_message(message, body, seq))
+        commit.put(message, body, seq, 0)
         self.row.message_count += 1
         self.touch()
 
@@ -95,16 +172,23 @@ class Journal:
         self._append(self.change(), Frame.of_message(message, encode(message), self.next_seq))
 
     def put(self, message: Message, event: Event) -> None:
-        """Write what a message has become, and the event that tells it."""
-        change = self.change()
-        change.messages[message.id] = StoredMessage(message, encode(message), self.next_seq)
+        """Write what a message has become, and the event that says so."""
+        self._replace(message, event, message.seq)
+
+    def move(self, message: Message, event: Event, stood_at: int) -> None:
+        """Write a message that takes the next number, and the event that says so."""
+        self._replace(message, event, stood_at)
+
+    def _replace(self, message: Message, event: Event, stood_at: int) -> None:
+        commit = self.change()
+        commit.put(message, encode(message), self.next_seq, stood_at)
         self.record(event)
         self.touch()
 
     def adopt(self, message: Message) -> None:
         """Write a message that has the next number, without an event."""
-        change = self.change()
-        change.messages[message.id] = StoredMessage(message, encode(message), message.seq)
+        commit = self.change()
+        commit.put(message, encode(message), message.seq, 0)
         self.row.seq = message.seq
         self.row.message_count += 1
         if not self.row.title:
@@ -114,10 +198,10 @@ class Journal:
         """Delete messages; their ids."""
         gone = set()
         for message in messages:
-            change, seq = self.change(), self.next_seq
+            commit, seq = self.change(), self.next_seq
             self.record(DeletedEvent(seq, message.id))
-            change.messages.pop(message.id, None)
-            change.deleted[message.id] = seq
+            commit.messages.pop(message.id, None)
+            commit.deleted[message.id] = seq
             self.row.message_count -= 1
             gone.add(message.id)
         self.touch()
@@ -127,6 +211,11 @@ class Journal:
         """Merge into the session's metadata; None removes a name."""
         self.change()
         self.row.metadata = merged(self.row.metadata, metadata)
+
+    def remember(self, private: dict[str, Any]) -> None:
+        """Merge into what the server itself believes; None removes a name."""
+        self.change()
+        self.row.private = merged(self.row.private, private)
 
     def put_session(self) -> None:
         """Write that the session itself changed."""
@@ -148,7 +237,7 @@ class Journal:
 
     def then(self, outcome: Outcome) -> None:
         """Do something right after the commit of everything so far, and its publication."""
-        self._pending[-1][1].append(outcome)
+        self._pending[-1].outcomes.append(outcome)
 
     async def stored(self) -> None:
         """Wait for the commit of everything so far; raises if it fails or failed."""
@@ -158,7 +247,7 @@ class Journal:
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-        def tell(error: Exception | None) -> None:
+        def report(error: Exception | None) -> None:
             if future.done():
                 return
             if error is None:
@@ -166,7 +255,7 @@ class Journal:
             else:
                 future.set_exception(error)
 
-        self.then(tell)
+        self.then(report)
         await future
 
     async def recorded(self) -> None:
@@ -176,36 +265,43 @@ class Journal:
 
     async def find(self, message_id: str) -> Message | None:
         """A message as everything written so far makes it."""
-        for change, _ in reversed(self._pending):
-            if message_id in change.messages:
-                return change.messages[message_id].message
-            if message_id in change.deleted:
+        for commit in reversed(self._pending):
+            if message_id in commit.messages:
+                return commit.messages[message_id].message
+            if message_id in commit.deleted:
                 return None
         return await self._store.message(self.row.id, message_id)
 
-    def tell_watchers(self, frame: Frame) -> None:
+    def notify(self, frame: Frame) -> None:
         """Publish something that is not part of the sequence."""
-        self._bus.publish(self.row.id, [frame])
+        self._publish([frame])
 
-    def _append(self, change: Change, frame: Frame) -> None:
+    def _append(self, commit: _OpenCommit, frame: Frame) -> None:
         self.row.seq = frame.seq
-        change.frames.append(frame)
+        commit.frames.append(frame)
 
-    def _done(self, change: Change, error: Exception | None) -> None:
-        _, outcomes = self._pending.popleft()
+    def done(self, commit: _OpenCommit, error: Exception | None) -> None:
+        """What became of a commit, in the order they were opened."""
+        self._pending.popleft()
         if error is not None:
             self._break(error)
-        elif change.frames:
-            self._bus.publish(self.row.id, change.frames)
-        for outcome in outcomes:
+        elif commit.frames:
+            self._head = commit.frames[-1].seq
+            self._publish(commit.frames)
+        for outcome in commit.outcomes:
             outcome(error)
         self._on_done()
 
+    def _publish(self, frames: list[Frame]) -> None:
+        self._bus.publish(self.row.id, Publication(self.row.epoch, self._head, frames))
+
     def _break(self, error: Exception) -> None:
-        if not self.broken:
-            self.broken = True
+        if self.broken:
+            return
+        self.broken = True
+        if not isinstance(error, Moved):  # then the session goes on, at another node
             notice = ErrorEvent(str(error), getattr(error, "code", "internal_error"))
-            self.tell_watchers(Frame.of(notice, 0))
+            self.notify(Frame.of(notice, 0))
 
 
 def value_of(row: Row) -> Session:

@@ -14,7 +14,7 @@ from sessile.wire.parts import Approval, ToolCallPart
 
 Rule: TypeAlias = Literal["ask", "allow", "deny"]
 
-# The name in a session's metadata under which it is kept what may always be done.
+# The name, in what the server believes of a session, of the tools that need no permission there.
 ALWAYS = "alwaysAllowed"
 
 EXPIRED = "Nobody gave leave in time."

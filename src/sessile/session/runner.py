@@ -11,7 +11,7 @@ import msgspec
 
 from sessile.agents.base import Agent, Decision, Output, Turn
 from sessile.session.questions import ALWAYS, Approvals, Policy
-from sessile.store.base import Running
+from sessile.store.base import RunningTurn
 from sessile.wire.codec import clean, encode
 from sessile.wire.errors import AgentError, SessileError
 from sessile.wire.events import DeltaEvent, ErrorEvent, PartEvent
@@ -41,8 +41,13 @@ class Ledger(Protocol):
     async def history(self, question: Message, messages: int) -> list[Message]:
         """The newest messages before a question, each answer behind its own."""
 
-    async def remember(self, metadata: Metadata) -> None:
-        """Merge into the session's metadata; returns when it is stored."""
+    @property
+    def private(self) -> dict[str, Any]:
+        """What the server itself believes of the session."""
+
+    async def remember(self, metadata: Metadata, private: bool) -> None:
+        """Merge into the session's metadata, or into what is ``private``; returns when it is
+        stored."""
 
     def record(self, event: DeltaEvent | PartEvent) -> None:
         """Give an event of a running turn the next number, store it, and then publish it."""
@@ -50,18 +55,18 @@ class Ledger(Protocol):
     async def recorded(self) -> None:
         """Wait until everything recorded so far is stored."""
 
-    def settle(self, run: "Run", status: MessageStatus, error: ErrorEvent | None) -> None:
+    def settle(self, runner: "TurnRunner", status: MessageStatus, error: ErrorEvent | None) -> None:
         """Replace the events by the message they make."""
 
 
-class Run:
+class TurnRunner:
     """A turn that is being answered in this process; the host of what its agent sees of it."""
 
     def __init__(
         self,
         session: str,
         question: Message,
-        running: Running,
+        running: RunningTurn,
         answer: Answer,
         agent: Agent,
         ledger: Ledger,
@@ -69,7 +74,9 @@ class Run:
     ) -> None:
         self.running = running
         self.answer = answer
-        self.turn = Turn(session, question, answer.id, self, dict(ledger.metadata))
+        self.turn = Turn(
+            session, question, answer.id, self, dict(ledger.metadata), dict(ledger.private)
+        )
         self.ended_as: MessageStatus | None = None
         self._question = question
         self._agent = agent
@@ -114,16 +121,16 @@ class Run:
         decision = await self._approvals.ask(call, bool(key) and key in self._always())
         await self._ledger.recorded()
         if key and decision.approved and decision.always:
-            await self._ledger.remember({ALWAYS: [*self._always(), key]})
+            await self._ledger.remember({ALWAYS: [*self._always(), key]}, private=True)
         return decision
 
     def _always(self) -> list[Any]:
         """What may be done in this session without asking."""
-        names = self._ledger.metadata.get(ALWAYS)
+        names = self._ledger.private.get(ALWAYS)
         return names if isinstance(names, list) else []
 
-    async def remember(self, metadata: Metadata) -> None:
-        await self._ledger.remember(metadata)
+    async def remember(self, metadata: Metadata, private: bool) -> None:
+        await self._ledger.remember(metadata, private)
 
     def decide(self, approval_id: str, decision: Decision) -> bool:
         """Answer a question of this turn; False if it has no such question."""
@@ -143,7 +150,7 @@ class Run:
             if self._ending:
                 self._settle(self._ending)
             else:
-                self._settle("error", self._told(error))
+                self._settle("error", self._shown(error))
         else:
             self._settle(self._ending or "complete")
 
@@ -195,8 +202,8 @@ class Run:
         if not self.answer.seq:
             self.answer.seq = event.seq
 
-    def _told(self, error: Exception) -> ErrorEvent:
-        """What the clients are told of an error; the rest of it is for the log."""
+    def _shown(self, error: Exception) -> ErrorEvent:
+        """What the clients see of an error; the rest of it is for the log."""
         if isinstance(error, AgentError):
             return ErrorEvent(str(error), error.code)
         if isinstance(error, SessileError):

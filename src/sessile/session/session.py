@@ -6,17 +6,19 @@ them, or under the session's lock.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, Callable
+from collections.abc import AsyncIterable, Callable
 from typing import Any, NamedTuple
 
 import msgspec
 
 from sessile.agents.base import Agent, Decision
 from sessile.bus.base import Bus
+from sessile.history.pages import History
 from sessile.session.inbox import Draft, Inbox, Sent
 from sessile.session.journal import Journal, value_of
 from sessile.session.questions import Policy, asks
-from sessile.session.queue import Turns
+from sessile.session.queue import TurnQueue
+from sessile.session.recovery import recover
 from sessile.store.base import Row, Store
 from sessile.wire.codec import encode
 from sessile.wire.errors import (
@@ -24,17 +26,18 @@ from sessile.wire.errors import (
     ApprovalNotFound,
     MessageNotFound,
     SessionExists,
+    SessionNotFound,
     TurnInProgress,
 )
 from sessile.wire.events import BroadcastEvent, PartsEvent
 from sessile.wire.fold import Answer
 from sessile.wire.frames import Frame
-from sessile.wire.messages import Message, MessageStatus, Metadata, Page, WhileBusy, decode_message
+from sessile.wire.messages import Message, MessageStatus, Metadata, WhileBusy
 from sessile.wire.messages import Session as SessionValue
 from sessile.wire.parts import Approval, Part, text_of
 
 
-class Limits(NamedTuple):
+class SessionLimits(NamedTuple):
     """``queue``: the most messages that wait in a session. ``retries``: how often a turn that a
     crash cut off is begun again; 0 settles it as interrupted. ``approval``: who answers what an
     agent asks."""
@@ -59,22 +62,24 @@ class Session:
         store: Store,
         bus: Bus,
         agent: Agent,
-        limits: Limits,
+        limits: SessionLimits,
         on_change: Callable[["Session"], None],
+        history: History,
+        node: int = 0,
     ) -> None:
         self.id = row.id
         self.users = 0
         self._store = store
         self._on_change = on_change
         self._lock = asyncio.Lock()
-        self._journal = Journal(row, store, bus, self._written)
-        self._turns = Turns(self._journal, store, agent, limits.retries, limits.approval)
-        self._pages = self._turns.pages
-        self._inbox = Inbox(self._journal, self._turns, store, limits.queue)
+        self._retries = limits.retries
+        self._journal = Journal(row, store, bus, node, self._written)
+        self._turns = TurnQueue(self._journal, history, agent, limits.approval)
+        self._inbox = Inbox(self._journal, self._turns, store, history, limits.queue)
 
     async def wake(self) -> None:
         """Take up what a process that is gone left behind."""
-        await self._turns.wake()
+        await recover(self._journal, self._turns, self._store, self._retries)
 
     # State --------------------------------------------------------------------------------------
 
@@ -90,6 +95,10 @@ class Session:
     def exists(self) -> bool:
         return self.row.seq > 0
 
+    def _must_exist(self) -> None:
+        if not self.exists:
+            raise SessionNotFound
+
     @property
     def idle(self) -> bool:
         """Nothing runs and nobody uses this object, so it may be put to sleep."""
@@ -97,13 +106,15 @@ class Session:
 
     @property
     def running(self) -> bool:
-        return self._turns.run is not None
+        return self._turns.runner is not None
 
-    @property
-    def settled_seq(self) -> int:
-        """The newest event that no running turn needs for its recovery."""
-        run = self._turns.run
-        return self.row.seq if run is None else run.running.since
+    def writing(self) -> Answer | None:
+        """The answer that is being written, as it stands."""
+        return None if self._turns.runner is None else self._turns.runner.answer
+
+    async def recorded(self) -> None:
+        """Wait until everything written so far is stored; raises if that fails."""
+        await self._journal.recorded()
 
     async def read(self) -> SessionValue:
         """The session as its clients see it, once everything that is in it is stored."""
@@ -128,33 +139,13 @@ class Session:
         await self._journal.stored()
         return message
 
-    async def get_messages(
-        self, limit: int = 25, before: str | None = None, after: str | None = None
-    ) -> Page:
-        """The newest messages, or those next to the message ``before`` or ``after``.
-
-        The answer that is being written is among them, as it stands. Raises
-        :class:`~sessile.wire.errors.MessageNotFound` if that message is unknown.
-        """
-        bodies, has_more = await self.page(limit, before, after)
-        return Page([decode_message(body) for body in bodies], has_more)
-
-    async def page(
-        self, limit: int, before: str | None = None, after: str | None = None
-    ) -> tuple[list[bytes], bool]:
-        """What :meth:`get_messages` gives, as the JSON of each message."""
-        return await self._pages.page(limit, before, after)
-
-    def walk(self) -> AsyncGenerator[list[bytes], None]:
-        """All messages from the oldest on, in chunks, as the JSON of each."""
-        return self._pages.walk()
-
     async def update_message_parts(self, message_id: str, parts: list[Part]) -> Message:
         """Replace the parts of a stored message.
 
         Raises :class:`~sessile.wire.errors.TurnInProgress` for the answer that is being written.
         """
         async with self._lock:
+            self._must_exist()
             message = await self.get_message(message_id)
             changed = msgspec.structs.replace(message, parts=parts, content=text_of(parts))
             self._journal.put(changed, PartsEvent(self._journal.next_seq, message_id, parts))
@@ -162,13 +153,9 @@ class Session:
         await self._journal.stored()
         return changed
 
-    async def get_message_count(self) -> int:
-        """How many messages are stored."""
-        return self.row.message_count
-
     def broadcast(self, data: Any) -> None:
         """Send any JSON value to everybody who watches at this moment; it is not stored."""
-        self._journal.tell_watchers(Frame(0, encode(data), BroadcastEvent()))
+        self._journal.notify(Frame(0, encode(data), BroadcastEvent()))
 
     # Sending ------------------------------------------------------------------------------------
 
@@ -206,12 +193,12 @@ class Session:
         False if no turn runs, or if it came to its own end first.
         """
         async with self._lock:
-            run = self._turns.run
-            if run is None:
+            runner = self._turns.runner
+            if runner is None:
                 return False
-            self._turns.stop(run)
-        await self._turns.ended(run)
-        return run.ended_as == "stopped"
+            self._turns.stop(runner)
+        await self._turns.ended(runner)
+        return runner.ended_as == "stopped"
 
     async def approve(self, approval_id: str, decision: Decision) -> Approval:
         """Answer what an agent asks; returns when the answer is stored.
@@ -219,8 +206,8 @@ class Session:
         Raises :class:`~sessile.wire.errors.ApprovalNotFound` and
         :class:`~sessile.wire.errors.ApprovalAnswered`, also for a question of a turn that is over.
         """
-        run = self._turns.run
-        if run is None or not run.decide(approval_id, decision):
+        runner = self._turns.runner
+        if runner is None or not runner.decide(approval_id, decision):
             await self._journal.recorded()
             raise await self._asked_before(approval_id)
         await self._journal.stored()
@@ -240,6 +227,7 @@ class Session:
         the message that it answers.
         """
         async with self._lock:
+            self._must_exist()
             message = await self.get_message(message_id)
             if self._turns.question == message_id:
                 raise TurnInProgress
@@ -255,7 +243,7 @@ class Session:
         """
         if self.exists:
             raise SessionExists
-        return await self.update(title, None, metadata)
+        return await self._change(title, None, metadata)
 
     async def update(
         self,
@@ -263,7 +251,16 @@ class Session:
         archived: bool | None = None,
         metadata: Metadata | None = None,
     ) -> SessionValue:
-        """Change the session itself; ``metadata`` is merged (RFC 7396: null removes a name)."""
+        """Change the session itself; ``metadata`` is merged (RFC 7396: null removes a name).
+
+        Raises :class:`~sessile.wire.errors.SessionNotFound`.
+        """
+        self._must_exist()
+        return await self._change(title, archived, metadata)
+
+    async def _change(
+        self, title: str | None, archived: bool | None, metadata: Metadata | None
+    ) -> SessionValue:
         self._journal.change()
         if title is not None:
             self.row.title = title
@@ -291,10 +288,13 @@ class Session:
                 raise SessionExists
             try:
                 async for messages in chunks:
+                    self._journal.change()
+                    self.row.held = True
                     for message in messages:
                         self._journal.adopt(_settled_copy(message, self._journal.next_seq))
                     await self._journal.stored()
                 self._journal.change()
+                self.row.held = False
                 self.row.title = title or self.row.title
                 self.row.metadata, self.row.archived = metadata, archived
                 self._journal.put_session()
@@ -305,11 +305,15 @@ class Session:
         return await self.read()
 
     async def delete(self) -> None:
-        """Delete the session with everything it has; a turn that runs is given up."""
+        """Delete the session with everything it has; a turn that runs is given up.
+
+        Raises :class:`~sessile.wire.errors.SessionNotFound`.
+        """
         async with self._lock:
+            self._must_exist()
             self._journal.drop()
             self._turns.give_up()
-            self._turns.queue.clear()
+            self._turns.waiting.clear()
         await self._journal.recorded()
 
     # Ending -------------------------------------------------------------------------------------
@@ -321,8 +325,8 @@ class Session:
     async def drain(self) -> None:
         """Begin no more turns, and wait for the one that runs."""
         self.begin_no_more()
-        if self._turns.run is not None:
-            await self._turns.ended(self._turns.run)
+        if self._turns.runner is not None:
+            await self._turns.ended(self._turns.runner)
 
     def interrupt(self) -> None:
         """Settle the turn that runs as interrupted."""

@@ -1,12 +1,12 @@
-"""The port of the store: what somebody reads to write an adapter, and nothing else.
+"""The port of the store: what to read before writing an adapter, and nothing else.
 
-A store keeps rows of sessions, their messages, and the ``tail``: the newest events of each
-session, whole. Messages are history and stay; the tail serves clients that come back, and the
-recovery of an answer that was cut off, and is trimmed behind both.
+A store keeps the rows of sessions, their messages, and the ``tail``: the newest events of each
+session, whole. Messages are history and stay. The tail serves clients that come back and the
+recovery of an answer that was cut off; it is trimmed behind both.
 """
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
 
 from msgspec import Struct
 
@@ -14,12 +14,12 @@ from sessile.wire.frames import Frame
 from sessile.wire.messages import Message, Metadata
 
 
-class Running(Struct, rename="camel"):
+class RunningTurn(Struct, rename="camel", frozen=True):
     """The turn that a session is in, as it must be known after a crash.
 
     ``since`` is the head of the session when the turn began: its events come after it.
     ``stopping`` is the intent of a stop, stored before the stop is carried out. ``retries`` counts
-    how often it was begun again after a crash.
+    how often the turn was begun again after a crash.
     """
 
     question: str
@@ -31,7 +31,16 @@ class Running(Struct, rename="camel"):
 
 
 class Row(Struct):
-    """A session as it is stored. ``queued`` counts its messages that wait for their turn."""
+    """A session as it is stored.
+
+    ``queued`` counts the messages that wait for their turn. ``epoch`` is unique for each life of
+    the session's id: a session that is deleted and created again has another one, and one that
+    does not exist has 0. ``owner`` is
+    the number of the node that wrote the session last; while the session is ``busy`` no other
+    node may write it. ``held`` says that its owner writes it in several commits, as an import
+    does. ``private`` is what the server itself believes of the session (permissions, an agent's
+    conversation): no client reads or writes it, and it is neither exported nor forked.
+    """
 
     id: str
     title: str = ""
@@ -42,15 +51,28 @@ class Row(Struct):
     updated_at: int = 0
     archived: bool = False
     metadata: Metadata = {}
-    running: Running | None = None
+    running: RunningTurn | None = None
+    private: dict[str, Any] = {}
+    epoch: int = 0
+    owner: int = 0
+    held: bool = False
+
+    @property
+    def busy(self) -> bool:
+        """A turn runs, messages wait, or an import is under way."""
+        return self.running is not None or self.queued > 0 or self.held
 
 
 class StoredMessage(NamedTuple):
-    """A message with its JSON, encoded once, and the seq of the event that last changed it."""
+    """A message with its JSON, encoded once, and the seq of the event that last changed it.
+
+    ``moved_from`` is the seq that the message was stored under before, where it has another one.
+    """
 
     message: Message
     body: bytes
     changed: int
+    moved_from: int = 0
 
 
 class Hit(NamedTuple):
@@ -64,46 +86,58 @@ class Hit(NamedTuple):
     found: list[tuple[int, int]]
 
 
-class Change:
-    """Everything that a session's only writer changes in one transaction.
+class Commit(NamedTuple):
+    """Everything that a session changes in one transaction. Nothing in it changes any more.
 
-    It may grow until the store takes it, which the store tells by setting ``taken``; what a
-    session wants to write while the store is busy thereby becomes one change.
-
-    ``base`` is the session's seq that this change stands on: a store whose row has another seq
-    has seen another writer, and refuses. ``row`` is what the row shall be. ``frames`` are the
-    change's events with the numbers ``base + 1`` to ``row.seq``; where many messages are brought in
-    at once there are none, and those who ask for them later get whole messages. ``durable`` asks that the commit
-    survives the loss of power; a change without it has nothing but events of a running turn,
-    and need only survive the process.
-
-    ``done`` is called once, in the event loop, and for the changes of one session in the order of
-    the calls of :meth:`Store.write`: with None when the change is stored, or with an error when
-    it is not, or nobody knows.
+    ``base`` is the session's seq that the commit stands on, and ``stood`` the owner its writer
+    saw. A store whose row has another seq, or an owner that is neither ``stood`` nor
+    ``row.owner``, has seen another writer and refuses with
+    :class:`~sessile.wire.errors.Moved`. A commit that is not ``durable`` is refused unless
+    ``row.owner`` owns the session already. ``row`` is what the row shall be. ``frames`` are the
+    events with the numbers ``base + 1`` to ``row.seq``; where many messages are brought in at
+    once there are none, and clients that ask for them later get whole messages. ``deleted`` maps
+    a message id to the seq of its deletion. ``drop`` deletes the session and all it has.
+    ``durable`` asks that the commit survives the loss of power; a commit without it has nothing
+    but events of a running turn, and need only survive the process.
     """
 
-    __slots__ = (
-        "base",
-        "deleted",
-        "done",
-        "drop",
-        "durable",
-        "frames",
-        "messages",
-        "row",
-        "taken",
-    )
+    session: str
+    base: int
+    stood: int
+    row: Row
+    frames: Sequence[Frame]
+    messages: Sequence[StoredMessage]
+    deleted: dict[str, int]
+    drop: bool
+    durable: bool
 
-    def __init__(self, row: Row, done: Callable[["Change", Exception | None], None]) -> None:
-        self.row = row
-        self.base = row.seq
-        self.frames: list[Frame] = []
-        self.messages: dict[str, StoredMessage] = {}
-        self.deleted: dict[str, int] = {}  # message id -> seq of its deletion
-        self.drop = False  # delete the session and all it has
-        self.durable = False
-        self.taken = False
-        self.done = done
+
+class OpenCommit(Protocol):
+    """What a session wants to write. It may grow until the store takes it."""
+
+    session: str
+
+    @property
+    def durable(self) -> bool:
+        """Whether the commit, taken at this moment, would have to survive the loss of power."""
+
+    def take(self) -> Commit:
+        """Called once, when the transaction is made: the value to store."""
+
+    def done(self, error: Exception | None) -> None:
+        """Called once, in the event loop, after ``take``.
+
+        None says that the commit is stored. An error says that it is not, or that nobody knows.
+        For the commits of one session it is called in the order of :meth:`Store.write`.
+        """
+
+
+class Head(NamedTuple):
+    """How far a session is: its life and the number of its newest event."""
+
+    session: str
+    epoch: int
+    seq: int
 
 
 class Body(NamedTuple):
@@ -122,6 +156,7 @@ class Store(Protocol):
     """
 
     name: str  # for the start's banner and for logs: technology and place, no secrets
+    id: str  # unique among all stores; known after `open`
 
     async def open(self) -> None:
         """Connect and bring the schema up to date."""
@@ -132,8 +167,8 @@ class Store(Protocol):
     async def check(self) -> None:
         """Answer, or raise."""
 
-    def write(self, change: Change) -> None:
-        """Store a change soon, with all others that wait, in one transaction."""
+    def write(self, commit: OpenCommit) -> None:
+        """Take and store a commit soon, with all others that wait, in one transaction."""
 
     async def row(self, session: str) -> Row | None:
         """A session, or None. A store that holds events beyond the row's seq counts them in."""
@@ -147,17 +182,23 @@ class Store(Protocol):
         :class:`~sessile.wire.errors.SessionNotFound`. ``query`` must be part of the title or the id.
         """
 
-    async def unsettled(self) -> list[str]:
-        """The sessions that are in a turn or have messages queued."""
+    async def busy(self, owner: int) -> list[str]:
+        """The busy sessions of an owner."""
+
+    async def heads(self, sessions: Sequence[str]) -> list[Head]:
+        """The heads of those of the sessions that exist, in one query."""
 
     async def message(self, session: str, message: str) -> Message | None:
         """One message by its id."""
 
     async def newest(self, session: str, limit: int, before: int | None) -> list[Body]:
-        """The newest messages, or the newest with a seq under ``before``; newest first."""
+        """The newest messages, or the newest with a seq under ``before``; newest first.
+
+        Messages that wait for their turn are not among them: see :meth:`queue`.
+        """
 
     async def following(self, session: str, limit: int, after: int) -> list[Body]:
-        """The oldest messages with a seq over ``after``; oldest first."""
+        """The oldest messages with a seq over ``after``, without those that wait; oldest first."""
 
     async def changed(self, session: str, limit: int, after: int) -> list[Body]:
         """Messages whose last change is after ``after``, in the order of those changes."""
@@ -184,10 +225,8 @@ class Store(Protocol):
         """
 
     async def tend(self) -> None:
-        """Do what may wait; called every few seconds."""
+        """Do what may wait; called every few seconds. Raises nothing that stops the server."""
 
-    async def tails(self) -> list[tuple[str, int]]:
-        """(session, seq of its newest event) of every session of which events are kept."""
-
-    async def trim(self, tails: Sequence[tuple[str, int]]) -> None:
-        """Forget single events: for each (session, seq) those up to seq."""
+    async def trim(self, grace: float) -> None:
+        """Forget single events that no running turn needs, of sessions whose last durable commit
+        here is ``grace`` seconds old; called every few seconds."""

@@ -2,18 +2,17 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from sessile.agents.base import Agent
 from sessile.server import Sessile, create_app
-from sessile.session.inbox import Draft
 from sessile.wire.events import DeltaEvent, Event, MessageEvent, PartEvent
 from sessile.wire.fold import History
 from sessile.wire.messages import Message
-from sessile.wire.parts import TextPart, ToolCallPart
+from sessile.wire.parts import ToolCallPart
 
 ORDER = {"pending": 0, "running": 1, "complete": 2, "error": 2}
 
@@ -57,8 +56,8 @@ class AgentSuite:
             await self.answered(app, self.text)
             before = asyncio.all_tasks()
             async with app.session("s") as session:
-                await session.send(Draft([TextPart(self.slow)]))
-                events = self.events(app, session.row.seq)
+                await session.send(self.slow)
+                events = self.events(app, (await session.read()).seq)
                 async for event in events:
                     if isinstance(event, DeltaEvent | PartEvent):
                         break
@@ -89,16 +88,16 @@ class AgentSuite:
 
     @asynccontextmanager
     async def behind(self, agent: Agent, folder: Path) -> AsyncGenerator[Sessile, None]:
-        """A session server with this agent, which gives leave for everything."""
+        """A session server with this agent, which permits everything."""
         app = create_app(agent=agent, store=f"sqlite:///{folder}/sessile.db", approve="allow")
         async with app.lifespan():
             yield app
 
     async def answered(self, app: Sessile, content: str) -> Message:
         """Ask, check every event until the answer is settled, and return it."""
-        async with app.session("s") as session:
-            after = session.row.seq
-            await session.send(Draft([TextPart(content)]))
+        session = app.session("s")
+        sent = await session.send(content)
+        after = sent.after
         history, seq = History(), after
         states: dict[str, int] = {}
         async for event in self.events(app, after):
@@ -117,18 +116,9 @@ class AgentSuite:
 
     async def events(self, app: Sessile, after: int) -> AsyncGenerator[Event, None]:
         """Everything that happens in the session after a number."""
-        watcher, happened = app.watch("s", after), asyncio.Event()
-        watcher.listener = happened.set
-        try:
-            async with asyncio.timeout(60):
-                while not watcher.closed:
-                    happened.clear()
-                    for frame in await watcher.read():
-                        yield frame.event
-                        happened.set()
-                    await happened.wait()
-        finally:
-            app.leave(watcher)
+        async with asyncio.timeout(60), aclosing(app.session("s").events(after)) as events:
+            async for event in events:
+                yield event
 
 
 def children() -> set[str]:

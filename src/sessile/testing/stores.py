@@ -1,6 +1,7 @@
 """What every store must do."""
 
 import asyncio
+import copy
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -8,26 +9,63 @@ from typing import Any
 import pytest
 from msgspec import UNSET
 
-from sessile.store.base import Body, Change, Row, Running, Store, StoredMessage
+from sessile.store.base import Body, Commit, Head, Row, RunningTurn, Store, StoredMessage
 from sessile.wire.codec import encode
-from sessile.wire.errors import SessionNotFound
+from sessile.wire.errors import Moved, SessionNotFound
 from sessile.wire.events import DeletedEvent, DeltaEvent
 from sessile.wire.frames import Frame
 from sessile.wire.messages import Message, MessageStatus, decode_message
 from sessile.wire.parts import TextPart
 
 
-class Writer:
-    """Writes one session's changes, as the session object does."""
+class Change:
+    """A commit in the making, as a session has it."""
 
-    def __init__(self, store: Store, id: str) -> None:
+    def __init__(self, row: Row, durable: bool, owner: int) -> None:
+        self.session = row.id
+        self.durable = durable
+        self.frames: list[Frame] = []
+        self.messages: dict[str, StoredMessage] = {}
+        self.deleted: dict[str, int] = {}
+        self.drop = False
+        self.taken = 0
+        self.outcome: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._row = row
+        self._base, self._stood = row.seq, row.owner
+        row.owner = owner
+
+    def take(self) -> Commit:
+        self.taken += 1
+        return Commit(
+            self.session,
+            self._base,
+            self._stood,
+            copy.copy(self._row),
+            self.frames,
+            list(self.messages.values()),
+            self.deleted,
+            self.drop,
+            self.durable,
+        )
+
+    def done(self, error: Exception | None) -> None:
+        assert self.taken == 1, "it is taken once, before its outcome"
+        if error is None:
+            self.outcome.set_result(None)
+        else:
+            self.outcome.set_exception(error)
+
+
+class Writer:
+    """Writes one session's commits, as the session object of a node does."""
+
+    def __init__(self, store: Store, id: str, row: Row | None = None, node: int = 0) -> None:
         self.store = store
-        self.row = Row(id, created_at=1, updated_at=1)
+        self.row = row or Row(id, created_at=1, updated_at=1, epoch=7)
+        self.node = node
 
     def change(self, durable: bool = True) -> Change:
-        change = Change(self.row, lambda change, error: None)
-        change.durable = durable
-        return change
+        return Change(self.row, durable, self.node)
 
     def say(
         self,
@@ -38,6 +76,7 @@ class Writer:
         reply_to: str | None = None,
         status: MessageStatus = "complete",
         seq: int | None = None,
+        moved_from: int = 0,
     ) -> Message:
         """Add a message; with ``seq`` it takes the place of an event that was before."""
         self.row.seq += 1
@@ -54,7 +93,7 @@ class Writer:
         )
         body = encode(message)
         change.frames.append(Frame.of_message(message, body, self.row.seq))
-        change.messages[id] = StoredMessage(message, body, self.row.seq)
+        change.messages[id] = StoredMessage(message, body, self.row.seq, moved_from)
         self.row.message_count += 1
         return message
 
@@ -70,20 +109,9 @@ class Writer:
         self.row.message_count -= 1
 
     async def commit(self, change: Change) -> None:
-        """Write the change and wait for its commit; raises what the store tells."""
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        def tell(told: Change, error: Exception | None) -> None:
-            assert told is change
-            assert change.taken
-            if error is None:
-                done.set_result(None)
-            else:
-                done.set_exception(error)
-
-        change.done = tell
+        """Write the change and wait for its commit; raises what the store reports."""
         self.store.write(change)
-        await done
+        await change.outcome
 
     async def fill(self, count: int) -> list[Message]:
         change = self.change()
@@ -123,7 +151,8 @@ class StoreSuite:
         async with self.opened(make_store) as store:
             writer = Writer(store, "s")
             writer.row.title, writer.row.metadata = "Title", {"a": [1, None, {"b": "ü"}]}
-            writer.row.running = Running("q", "a", 3, 4, True)
+            writer.row.running = RunningTurn("q", "a", 3, 4, True)
+            writer.row.private, writer.row.held = {"allowed": ["x"]}, True
             writer.row.archived = True
             await writer.fill(3)
             assert await store.row("s") == writer.row
@@ -189,23 +218,134 @@ class StoreSuite:
         row = await store.row("s")
         assert row is not None
         assert row.seq == head
-        assert await store.tails() == [("s", head)]
-        await store.trim([("s", 3)])
+        await store.trim(3600)
+        assert len(await store.events("s", 0) or ()) == head, "nothing is old enough"
+
+    async def test_events_that_a_running_turn_needs_are_kept(self, store: Store) -> None:
+        writer = Writer(store, "s")
+        change = writer.change()
+        writer.say(change, "q")
+        writer.delta(change, "a", 0, "x")
+        await writer.commit(change)
+        change = writer.change()
+        writer.row.running = RunningTurn("q", "a", 2, 1)
+        writer.delta(change, "a", 1, "y")
+        await writer.commit(change)
+        await store.trim(0)
         assert await store.events("s", 0) is None
-        assert [frame.seq for frame in await store.events("s", 3) or ()] == [4, 5, 6, 7]
-        await store.trim([("s", head)])
-        assert await store.events("s", head) == []
-        assert await store.events("s", head - 1) is None
+        assert [frame.seq for frame in await store.events("s", 2) or ()] == [3]
+        change = writer.change()
+        writer.row.running = None
+        writer.say(change, "a", "assistant", "xy", "q")
+        await writer.commit(change)
+        await store.trim(0)
+        assert await store.events("s", 4) == []
+        assert await store.events("s", 3) is None
 
     async def test_a_second_writer_is_refused_and_changes_nothing(self, store: Store) -> None:
         first, second = Writer(store, "s"), Writer(store, "s")
         await first.fill(2)
         change = second.change()
         second.say(change, "stranger")
-        with pytest.raises(Exception, match="another writer"):
+        with pytest.raises(Moved):
             await second.commit(change)
         assert ids(await store.newest("s", 10, None)) == ["m1", "m0"]
         assert await store.row("s") == first.row
+
+    async def test_the_owner_is_compared_beside_the_number(self, store: Store) -> None:
+        first = Writer(store, "s", node=1)
+        await first.fill(1)
+        row = await store.row("s")
+        assert row is not None
+        assert row.owner == 1
+        second, late = Writer(store, "s", row, node=2), Writer(store, "s", copy.copy(row), node=1)
+        takes = second.change()
+        second.row.running = RunningTurn("m0", "a", 1, 1)
+        await second.commit(takes)  # the same number, another owner
+        assert await store.busy(1) == []
+        assert await store.busy(2) == ["s"]
+        for durable in (True, False):
+            refused = late.change(durable)
+            late.delta(refused, "a", 0, "x")
+            late.row.seq -= 1
+            with pytest.raises(Moved):
+                await late.commit(refused)
+            late.row.owner = 3  # nor does another that did not see the owner
+        gone = late.change()
+        gone.drop = True
+        with pytest.raises(Moved):
+            await late.commit(gone)
+        assert await store.row("s") == second.row
+
+    async def test_a_session_that_was_deleted_is_not_written_again(self, store: Store) -> None:
+        first, second = Writer(store, "s"), Writer(store, "s")
+        await first.fill(1)
+        row = await store.row("s")
+        assert row is not None
+        second.row = row
+        change = first.change()
+        change.drop = True
+        await first.commit(change)
+        late = second.change()
+        second.say(late, "late")
+        with pytest.raises(Moved):
+            await second.commit(late)
+        assert await store.row("s") is None
+        assert await store.newest("s", 10, None) == []
+
+    async def test_what_is_written_later_is_another_commit(self, store: Store) -> None:
+        """A store may commit late: what it took does not change meanwhile."""
+        writer = Writer(store, "s")
+        outcomes = []
+        for number in range(50):
+            change = writer.change(durable=number % 5 == 0)
+            if number % 5 == 0:
+                writer.say(change, f"m{number}", content=str(number))
+            writer.delta(change, "a", number, "x")
+            store.write(change)
+            outcomes.append(change.outcome)
+            if number % 3 == 0:
+                await asyncio.sleep(0)
+            while not change.taken:
+                await asyncio.sleep(0)
+        await asyncio.gather(*outcomes)
+        frames = await store.events("s", 0) or []
+        assert [frame.seq for frame in frames] == list(range(1, 61))
+        assert await store.row("s") == writer.row
+
+    async def test_a_message_moves_to_a_new_number(self, store: Store) -> None:
+        writer = Writer(store, "s")
+        change = writer.change()
+        writer.say(change, "q1")
+        writer.say(change, "q2", content="waits", status="queued")
+        writer.row.queued = 1
+        await writer.commit(change)
+        assert ids(await store.newest("s", 10, None)) == ["q1"], "what waits is in the queue"
+        assert ids(await store.following("s", 10, 0)) == ["q1"]
+        change = writer.change()
+        writer.say(change, "a1", "assistant", reply_to="q1")
+        moved = writer.say(change, "q2", content="waits", moved_from=2)
+        writer.row.queued = 0
+        await writer.commit(change)
+        assert ids(await store.newest("s", 10, None)) == ["q2", "a1", "q1"]
+        assert await store.message("s", "q2") == moved
+        assert [body.seq for body in await store.changed("s", 10, 0)] == [1, 3, 4]
+        found = [hit.message for hit in await store.search(["waits"], 10)]
+        assert found == [moved]
+
+    async def test_the_heads_of_many_sessions_are_read_at_once(self, store: Store) -> None:
+        for number in range(3):
+            await Writer(store, f"s{number}").fill(number + 1)
+        heads = await store.heads(["s0", "s2", "nobody"])
+        assert sorted(heads) == [Head("s0", 7, 1), Head("s2", 7, 3)]
+        assert await store.heads([]) == []
+
+    async def test_a_store_has_an_id_that_stays(self, make_store: Callable[[], Store]) -> None:
+        async with self.opened(make_store) as store:
+            first = store.id
+            assert first
+        async with self.opened(make_store) as store:
+            assert store.id == first
 
     async def test_one_that_fails_takes_no_other_with_it(self, store: Store) -> None:
         await Writer(store, "s2").fill(1)
@@ -215,13 +355,13 @@ class StoreSuite:
             change = writer.change()
             writer.say(change, "m")
             changes.append(writer.commit(change))
-        told = await asyncio.gather(*changes, return_exceptions=True)
-        assert [error is None for error in told] == [True, True, False, True, True]
+        outcomes = await asyncio.gather(*changes, return_exceptions=True)
+        assert [error is None for error in outcomes] == [True, True, False, True, True]
         for index in (0, 1, 3, 4):
             assert ids(await store.newest(f"s{index}", 10, None)) == ["m"]
         assert ids(await store.newest("s2", 10, None)) == ["m0"]
 
-    async def test_outcomes_are_told_in_the_order_of_the_writes(self, store: Store) -> None:
+    async def test_outcomes_are_reported_in_the_order_of_the_writes(self, store: Store) -> None:
         order: list[Any] = []
         changes = []
         for index in range(20):
@@ -237,15 +377,16 @@ class StoreSuite:
         await asyncio.gather(*(note(index, commit) for index, commit in enumerate(changes)))
         assert order == list(range(20))
 
-    async def test_queues_answers_and_what_is_unsettled_are_found(self, store: Store) -> None:
+    async def test_queues_answers_and_busy_sessions_are_found(self, store: Store) -> None:
         writer = Writer(store, "s")
         change = writer.change()
         question = writer.say(change, "q")
         waiting = [writer.say(change, f"w{i}", status="queued") for i in range(2)]
         writer.row.queued = 2
-        writer.row.running = Running("q", "a", writer.row.seq, 1)
+        writer.row.running = RunningTurn("q", "a", writer.row.seq, 1)
         await writer.commit(change)
-        assert await store.unsettled() == ["s"]
+        assert await store.busy(0) == ["s"]
+        assert await store.busy(1) == []
         assert await store.queue("s") == waiting
         assert await store.answer("s", question) is None
         change = writer.change()
@@ -257,7 +398,7 @@ class StoreSuite:
         assert await store.answer("s", question) == answer
         assert await store.last_answer("s") == answer
         assert await store.queue("s") == []
-        assert await store.unsettled() == []
+        assert await store.busy(0) == []
 
     async def test_a_dropped_session_leaves_nothing(self, store: Store) -> None:
         writer = Writer(store, "s")

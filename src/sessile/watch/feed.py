@@ -1,53 +1,111 @@
 """Where a session's events meet those who watch: subscribe first, then read the store.
 
-Everybody who watches has a cursor, the number of the last event they were given, and nothing
-else: no queue, no copy. What comes after the cursor is taken from what was published lately, if
-it is still there, and from the store if it is not: so whoever comes late, comes back or reads
-slowly is served in the same way.
+A watcher is a cursor, the number of the last event it was given, and nothing else: no queue, no
+copy. What comes after the cursor is taken from what was published lately, if it is still there,
+and from the store if it is not: so a watcher that comes late, comes back or reads slowly is
+served in the same way.
 """
 
-from collections.abc import Callable, Sequence
-from heapq import merge
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
 
-from msgspec import UNSET
-
-from sessile.bus.base import Bus
-from sessile.store.base import Body, Row, Store
-from sessile.wire.codec import encode
+from sessile.bus.base import Publication
+from sessile.history.catch_up import CatchUp
+from sessile.store.base import Head, Store
 from sessile.wire.events import DeletedEvent, ResetEvent
-from sessile.wire.fold import Answer, GapError, fold_answer
 from sessile.wire.frames import Frame
-from sessile.wire.messages import decode_message
 
-CHUNK = 200  # messages read at once where a client gets whole messages
-RECENT = 256 * 1024  # bytes of events kept in memory for those who are a little behind
+RECENT = 256 * 1024  # bytes of events kept in memory for watchers that are a little behind
 
 
 class Feed:
-    """The live end of one session's sequence, on this node, while anybody watches it."""
+    """The live end of one session's sequence, on this node, while anybody watches it.
+
+    ``watchers`` are all of them. Those that follow one turn are also in ``_followers``, under the
+    ids of the turn's messages, and are woken by events about these alone.
+    """
 
     def __init__(self, session: str, store: Store) -> None:
         self.session = session
         self.store = store
-        self.watchers: set[Watcher] = set()
+        self.watchers: dict[Watcher, None] = {}
         self.recent: list[Frame] = []  # consecutive numbers
         self.head = -1  # the last number published here; -1 before the first
+        self.epoch: int | None = None  # the session's life; None where nothing is known of one
         self.published = 0
-        self._size = 0
+        self.subscribed = False
+        self.subscribing = asyncio.Lock()
         self.unsubscribe: Callable[[], None] = _nothing
+        self._former: set[int] = set()  # lives that are over
+        self._everything: dict[Watcher, None] = {}
+        self._followers: dict[str, dict[Watcher, None]] = {}
+        self._behind: set[Watcher] = set()  # those that have not read all that was published
+        self._size = 0
 
-    def receive(self, frames: Sequence[Frame]) -> None:
+    # Watchers -----------------------------------------------------------------------------------
+
+    def add(self, watcher: "Watcher") -> None:
+        self.watchers[watcher] = self._everything[watcher] = None
+
+    def follow(self, watcher: "Watcher", messages: Iterable[str]) -> None:
+        """Wake a watcher for events about these messages alone."""
+        self._everything.pop(watcher, None)
+        watcher.follows = tuple(messages)
+        for message in watcher.follows:
+            self._followers.setdefault(message, {})[watcher] = None
+
+    def remove(self, watcher: "Watcher") -> None:
+        self.watchers.pop(watcher, None)
+        self._everything.pop(watcher, None)
+        self._behind.discard(watcher)
+        for message in watcher.follows:
+            followers = self._followers.get(message, {})
+            followers.pop(watcher, None)
+            if not followers:
+                self._followers.pop(message, None)
+
+    def caught_up(self, watcher: "Watcher") -> None:
+        self._behind.discard(watcher)
+
+    def end(self) -> None:
+        """Take nothing more from the bus."""
+        unsubscribe, self.unsubscribe = self.unsubscribe, _nothing
+        unsubscribe()
+
+    # What comes over the bus --------------------------------------------------------------------
+
+    def receive(self, publication: Publication) -> None:
         """Take what was published; called by the bus."""
+        epoch, head, frames = publication
+        if epoch and epoch != self.epoch and not self._begins(epoch):
+            return
         if not frames[0].seq:
             for watcher in self.watchers:
                 watcher.notices.extend(frames)
-        else:
-            self._remember(frames)
-        for watcher in tuple(self.watchers):
-            watcher.notify()
-        if is_end(frames[-1]):
-            # A session of this id that comes after it counts from 1 again.
-            self.recent, self._size, self.head = [], 0, -1
+            self._wake(tuple(self.watchers))
+            return
+        if not all(frame.data for frame in frames):
+            self.reach(head)
+            return
+        self._take(frames)
+        if frames[-1].ends_session:
+            self._end_watchers(frames[-1])
+
+    def compare(self, head: Head | None) -> None:
+        """Take how far the session is in the store: None where it does not exist."""
+        if head is None:
+            if self.epoch is not None:
+                self._end_watchers(self._end())
+        elif head.epoch == self.epoch or self._begins(head.epoch):
+            self.reach(head.seq)
+
+    def reach(self, seq: int) -> None:
+        """Take that the store has events up to a number, some of which did not come here."""
+        if seq > self.head:
+            self.recent, self._size, self.head = [], 0, seq
+            for watcher in self.watchers:
+                watcher.synced = False
+            self._wake(tuple(self.watchers))
 
     def after(self, cursor: int) -> list[Frame] | None:
         """The recent events after a number; None if the store must be asked."""
@@ -57,13 +115,37 @@ class Feed:
             return None
         return self.recent[cursor + 1 - self.recent[0].seq :]
 
-    def _remember(self, frames: Sequence[Frame]) -> None:
+    def _begins(self, epoch: int) -> bool:
+        """Take the session's life; False for one that is over, of which this is late news."""
+        if epoch in self._former:
+            return False
+        if self.epoch is not None:  # its end did not come here
+            self._end_watchers(self._end())
+        self.epoch = epoch
+        return True
+
+    def _end(self) -> Frame:
+        """What stands for the end of the session, where its event did not come here."""
+        return Frame.of(DeletedEvent(max(self.head, 0) + 1), 0)
+
+    def _end_watchers(self, end: Frame) -> None:
+        """The session was deleted: all who have not read so yet must, and the store is empty."""
+        late = [watcher for watcher in self.watchers if not 0 < end.seq <= watcher.cursor]
+        if self.epoch is not None:
+            self._former.add(self.epoch)
+        # A session of this id that comes after it counts from 1 again.
+        self.recent, self._size, self.head, self.epoch = [], 0, -1, None
+        for watcher in late:
+            watcher.notices.append(end)
+        self._wake(late)
+
+    def _take(self, frames: Sequence[Frame]) -> None:
         last = self.head
         fresh = frames if frames[0].seq > last else [f for f in frames if f.seq > last]
         if not fresh:
             return
         lost_some = fresh[0].seq != last + 1
-        if lost_some or all(watcher.cursor >= last for watcher in self.watchers):
+        if lost_some or not self._behind:
             self.recent, self._size = [], 0
         self.recent.extend(fresh)
         self.head = fresh[-1].seq
@@ -72,6 +154,35 @@ class Feed:
         self.published += size
         if self._size > RECENT:
             self._forget_half()
+        if lost_some and last >= 0:
+            for watcher in self.watchers:
+                watcher.synced = False
+            self._wake(tuple(self.watchers))
+        else:
+            self._wake((*self._everything, *self._concerned(fresh)))
+
+    def _concerned(self, frames: Sequence[Frame]) -> Iterable["Watcher"]:
+        """Those who follow a turn that some of the frames are about."""
+        if not self._followers:
+            return ()
+        found: dict[Watcher, None] = {}
+        for frame in frames:
+            about = frame.about
+            if about is not None:
+                followers: Iterable[Watcher] = self._followers.get(about, ())
+            else:
+                followers = self.watchers if frame.ends_session else ()
+            for watcher in followers:
+                if watcher.follows and watcher not in found:
+                    watcher.skip_to(frame.seq)
+                    found[watcher] = None
+        return found
+
+    def _wake(self, watchers: Iterable["Watcher"]) -> None:
+        for watcher in watchers:
+            watcher.notify()
+            if watcher.cursor < self.head and not watcher.synced and watcher in self.watchers:
+                self._behind.add(watcher)
 
     def _forget_half(self) -> None:
         drop = 0
@@ -84,50 +195,64 @@ class Feed:
 def _nothing() -> None: ...
 
 
-def is_end(frame: Frame) -> bool:
-    """Whether an event says that the session was deleted."""
-    if not frame.data.startswith(b'{"type":"deleted"'):
-        return False
-    event = frame.event
-    return isinstance(event, DeletedEvent) and event.message_id is UNSET
-
-
 class Watcher:
-    """Somebody who watches a session; made by :meth:`Feeds.watch`.
+    """A watcher of a session; made by :meth:`~sessile.watch.feeds.Feeds.watch`.
 
     ``cursor`` is the number of the last event that :meth:`read` has given. ``listener`` is called
-    when there may be something to read.
+    when there may be something to read. One that ``follows`` the messages of a turn is ``synced``
+    when nothing about them stands between its cursor and the feed's head.
     """
 
     def __init__(self, feed: Feed, cursor: int) -> None:
         self.cursor = cursor
         self.notices: list[Frame] = []
         self.closed = False
+        self.follows: tuple[str, ...] = ()
+        self.synced = False
         self.listener: Callable[[], None] | None = None
         self._feed = feed
-        self._reset: _Reset | None = None
+        self._catch_up: CatchUp | None = None
+
+    @property
+    def feed(self) -> Feed:
+        return self._feed
 
     @property
     def published(self) -> int:
-        """Bytes published in this session since somebody began to watch it."""
+        """Bytes published in this session since anybody began to watch it."""
         return self._feed.published
+
+    def follow(self, *messages: str) -> None:
+        """Be woken by events about these messages alone; others may come with them."""
+        self._feed.follow(self, messages)
+
+    def skip_to(self, seq: int) -> None:
+        """Leave out what does not concern the turn that is followed."""
+        if self.synced:
+            self.cursor = max(self.cursor, seq - 1)
+            self.synced = False
 
     def notify(self) -> None:
         if self.listener is not None:
             self.listener()
 
     def close(self) -> None:
-        """Tell the listener that nothing more will come."""
+        """Say that nothing more will come."""
         self.closed = True
         self.notify()
 
     def recent(self) -> list[Frame] | None:
         """All that comes after the cursor; None if only :meth:`read` can tell."""
-        if self.notices or self._reset is not None:
+        if self.notices or self._catch_up is not None:
             return None
+        if self.synced:
+            return []
         frames = self._feed.after(self.cursor)
         if frames:
             self.cursor = frames[-1].seq
+        if frames is not None:
+            self._feed.caught_up(self)
+            self.synced = bool(self.follows)
         return frames
 
     async def read(self) -> list[Frame]:
@@ -138,144 +263,23 @@ class Watcher:
         if self.notices:
             notices, self.notices = self.notices, []
             return notices
-        if self._reset is not None:
-            frames = await self._reset.next()
+        if self._catch_up is not None:
+            frames = await self._catch_up.next()
             if frames:
-                self.cursor = self._reset.cursor
+                self.cursor = self._catch_up.cursor
                 return frames
-            self.cursor = self._reset.until
-            self._reset = None
+            self.cursor = self._catch_up.until
+            self._catch_up = None
         recent = self.recent()
         if recent is not None:
             return recent
         stored = await self._feed.store.events(self._feed.session, self.cursor)
         if stored is None:
-            self._reset = await _Reset.begin(self._feed, self.cursor)
-            return [Frame.of(ResetEvent(self._reset.until), 0)]
+            catch_up = await CatchUp.begin(self._feed.store, self._feed.session, self.cursor)
+            self._catch_up = catch_up
+            return [Frame.of(ResetEvent(catch_up.until), 0)]
         if stored:
             self.cursor = stored[-1].seq
+            if self.cursor >= self._feed.head:
+                self._feed.caught_up(self)
         return stored
-
-
-class _Reset:
-    """What a watcher gets where single events are gone: the newest state of all that changed.
-
-    Like a log that was compacted: of each message its last change, in the order of these
-    changes, so that a client which is cut off in the middle goes on from the last one it saw.
-    """
-
-    def __init__(self, feed: Feed, after: int, until: int, others: list[Frame]) -> None:
-        self.until = until
-        self.cursor = after
-        self._feed = feed
-        self._after = after
-        self._ended = False
-        self._others = others
-
-    @classmethod
-    async def begin(cls, feed: Feed, cursor: int) -> "_Reset":
-        row = await feed.store.row(feed.session)
-        until = row.seq if row else 0
-        # A number that was never given belongs to a session of that id that was deleted.
-        after = cursor if cursor <= until else 0
-        gone = [
-            Frame.of(DeletedEvent(seq, message), seq)
-            for seq, message in await feed.store.deleted(feed.session, after)
-            if seq <= until
-        ]
-        others = list(merge(gone, await _being_written(feed, row, until), key=_seq))
-        return cls(feed, after, until, others)
-
-    async def next(self) -> list[Frame]:
-        """The next chunk, or nothing at the end."""
-        frames: list[Frame] = []
-        while not (frames or self._ended):
-            found = await self._feed.store.changed(self._feed.session, CHUNK, self._after)
-            self._ended = len(found) < CHUNK
-            edge = self.until if self._ended else min(found[-1].changed, self.until)
-            changed = [_whole(body, body.changed) for body in found if body.changed <= self.until]
-            others = [frame for frame in self._others if self.cursor < frame.seq <= edge]
-            frames = list(merge(changed, others, key=_seq))
-            if frames:
-                self.cursor = frames[-1].seq
-            frames += self._changed_since(found)
-            if found:
-                self._after = found[-1].changed
-        return frames
-
-    def _changed_since(self, found: list[Body]) -> list[Frame]:
-        """Messages that were there at the reset and have changed since, as they have become.
-
-        What changed them follows, event by event, and needs the message it changes. They have no
-        number of their own: a client that is cut off here gets them again.
-        """
-        late = [body for body in found if body.seq <= self.until < body.changed]
-        frames = [_whole(body, self.cursor) for body in late]
-        for frame in frames:
-            frame.seq = 0
-        return frames
-
-
-def _whole(body: Body, seq: int) -> Frame:
-    return Frame.of_message(decode_message(body.body), body.body, seq)
-
-
-def _seq(frame: Frame) -> int:
-    return frame.seq
-
-
-async def _being_written(feed: Feed, row: Row | None, until: int) -> list[Frame]:
-    if row is None or row.running is None:
-        return []
-    running = row.running
-    answer = Answer(running.answer, running.question, running.started_at)
-    frames = await feed.store.events(feed.session, running.since) or []
-    try:
-        fold_answer(answer, (frame for frame in frames if frame.seq <= until))
-    except GapError:
-        return []
-    if not answer.seq:
-        return []
-    message = answer.message()
-    return [Frame.of_message(message, encode(message), answer.changed)]
-
-
-class Feeds:
-    """The feeds of this node: one for each session that somebody watches."""
-
-    def __init__(self, store: Store, bus: Bus) -> None:
-        self._store = store
-        self._bus = bus
-        self._feeds: dict[str, Feed] = {}
-        self._closed = False
-
-    @property
-    def watchers(self) -> int:
-        """How many watch, over all sessions."""
-        return sum(len(feed.watchers) for feed in self._feeds.values())
-
-    def watch(self, session: str, cursor: int = 0) -> Watcher:
-        """Begin to watch; end it with :meth:`leave`."""
-        feed = self._feeds.get(session)
-        if feed is None:
-            feed = self._feeds[session] = Feed(session, self._store)
-            feed.unsubscribe = self._bus.subscribe(session, feed.receive)
-        watcher = Watcher(feed, cursor)
-        watcher.closed = self._closed
-        feed.watchers.add(watcher)
-        return watcher
-
-    def leave(self, watcher: Watcher) -> None:
-        feed = watcher._feed
-        feed.watchers.discard(watcher)
-        if not feed.watchers and self._feeds.get(feed.session) is feed:
-            del self._feeds[feed.session]
-            unsubscribe, feed.unsubscribe = feed.unsubscribe, _nothing
-            unsubscribe()
-
-    def close(self) -> None:
-        """Let everybody go: their streams end."""
-        self._closed = True
-        for feed in self._feeds.values():
-            for watcher in feed.watchers:
-                watcher.close()

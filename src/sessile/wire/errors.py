@@ -22,6 +22,8 @@
     ├── QueueFull                     429 queue_full
     ├── Unavailable                   503 unavailable
     │   ├── StoreUnavailable          503 store_unavailable
+    │   │   └── Moved                 503 store_unavailable
+    │   ├── Elsewhere                 503 unavailable
     │   └── ShuttingDown              503 shutting_down
     ├── AgentError                    an agent's own words; shown to the clients
     ├── RemoteError                   ends a command that talks to a server with one line and exit 1
@@ -178,6 +180,18 @@ class StoreUnavailable(Unavailable):
     """The store cannot be written at the moment; nothing was acknowledged. Try again."""
 
     code = "store_unavailable"
+
+
+class Elsewhere(Unavailable):
+    """The session is busy at another node."""
+
+    def __init__(self, owner: int) -> None:
+        super().__init__()
+        self.owner = owner
+
+
+class Moved(StoreUnavailable):
+    """Another node has written the session; what was asked was not done."""
 
 
 class ShuttingDown(Unavailable):

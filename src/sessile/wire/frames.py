@@ -1,10 +1,10 @@
 """An event with its JSON, encoded once for everything that uses it."""
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from sessile.wire.codec import encode
-from sessile.wire.events import Event, MessageEvent
+from sessile.wire.events import DeletedEvent, Event, MessageEvent
 from sessile.wire.messages import Message
 
 _event_decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
@@ -48,3 +48,20 @@ class Frame(Struct, eq=False):
         if self._text is None:
             self._text = self.data.decode()
         return self._text
+
+    @property
+    def about(self) -> str | None:
+        """The id of the message that the event is about; None if it is about the session."""
+        event = self.event
+        if isinstance(event, MessageEvent):
+            return event.message.id
+        id = getattr(event, "message_id", None)
+        return None if id is UNSET else id
+
+    @property
+    def ends_session(self) -> bool:
+        """Whether the event says that the session was deleted."""
+        if not self.data.startswith(b'{"type":"deleted"'):
+            return False
+        event = self.event
+        return isinstance(event, DeletedEvent) and event.message_id is UNSET

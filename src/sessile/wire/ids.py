@@ -2,7 +2,9 @@
 
 import random
 import time
+import uuid
 
+_ANSWERS = uuid.UUID("5e551e00-0000-4000-8000-000000000000")
 _random = random.Random()  # nobody else's, so that nobody else's seed makes ids repeat
 
 
@@ -18,6 +20,19 @@ def new_id() -> str:
     )
     digits = f"{value:032x}"
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+def new_epoch() -> int:
+    """A number that no other life of a session's id has, over 0."""
+    return _random.getrandbits(62) + 1
+
+
+def answer_id(epoch: int, question: str, seq: int) -> str:
+    """The id of the answer to a queued message, the same on every node and after a restart.
+
+    ``epoch`` is the session's, ``seq`` the number that the message has while it waits.
+    """
+    return str(uuid.uuid5(_ANSWERS, f"{epoch}\n{question}\n{seq}"))
 
 
 def now() -> int:

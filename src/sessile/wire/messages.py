@@ -44,6 +44,15 @@ class Session(Struct, rename="camel"):
     seq: int
 
 
+class ExportedSession(Struct):
+    """What is taken over of an exported session."""
+
+    id: str
+    title: str = ""
+    archived: bool = False
+    metadata: Metadata = {}
+
+
 class Page(Struct):
     """Some of a session's messages, oldest first, and whether there are more that way."""
 

@@ -25,7 +25,7 @@ from msgspec import UNSET
 from sessile.agents.acp.parts import Parts
 from sessile.agents.base import Decision, Output, Turn
 from sessile.agents.kit.child import Child
-from sessile.agents.kit.conversation import Context, Limits
+from sessile.agents.kit.conversation import Context, Told
 from sessile.agents.kit.pace import Pace
 from sessile.wire.errors import AgentError, SettingsError
 from sessile.wire.messages import Message
@@ -57,7 +57,7 @@ class ACPAgent:
         self,
         command: str,
         directory: Path | None = None,
-        limits: Limits = Limits(),  # noqa: B008
+        limits: Told = Told(),  # noqa: B008
     ) -> None:
         self.name = f"acp:{command}"
         try:

@@ -23,7 +23,7 @@ DIRECTORY = "directory"  # the name in a session's metadata of the folder its ag
 VALUE = 1_000  # characters of a tool's input or output that are told
 
 
-class Limits(NamedTuple):
+class Told(NamedTuple):
     """How much of a session's history an agent is told."""
 
     messages: int = 50
@@ -31,10 +31,9 @@ class Limits(NamedTuple):
 
 
 class Conversation(Struct, rename="camel"):
-    """What a session's metadata keeps of an agent's own conversation.
+    """What is remembered of an agent's own conversation.
 
-    ``id`` is the agent's name for it, ``session`` the session it belongs to (metadata is copied
-    to forks), ``question`` the last message the agent was given, ``before`` a digest of the
+    ``id`` is the agent's name for it, ``session`` the session it belongs to, ``question`` the last message the agent was given, ``before`` a digest of the
     history before that, ``directory`` the folder it works in.
     """
 
@@ -53,7 +52,7 @@ class Context:
     """
 
     def __init__(
-        self, turn: Turn, name: str, directory: Path, history: list[Message], limits: Limits
+        self, turn: Turn, name: str, directory: Path, history: list[Message], limits: Told
     ) -> None:
         self.directory = directory
         self.conversation: Conversation | None = None
@@ -63,7 +62,7 @@ class Context:
         self._limits = limits
         self._digest = _digest(history, limits)
         try:
-            known = msgspec.convert(turn.session_metadata.get(name), Conversation)
+            known = msgspec.convert(turn.private.get(name), Conversation)
         except msgspec.ValidationError:
             return
         if len(history) < 2:
@@ -78,8 +77,8 @@ class Context:
             self.conversation, self.question = known, question
 
     @classmethod
-    async def of(cls, turn: Turn, name: str, root: Path, limits: Limits) -> "Context":
-        """``name`` is the agent's in the session's metadata, ``root`` the folder agents work in.
+    async def of(cls, turn: Turn, name: str, root: Path, limits: Told) -> "Context":
+        """``name`` is the agent's, under which it remembers its conversation, ``root`` the folder agents work in.
 
         Raises :class:`~sessile.wire.errors.AgentError` for a folder that is not under ``root``.
         """
@@ -96,7 +95,7 @@ class Context:
             self._digest,
             str(self.directory),
         )
-        await self._turn.remember({self._name: msgspec.to_builtins(kept)})
+        await self._turn.remember({self._name: msgspec.to_builtins(kept)}, private=True)
 
     async def told(self) -> str:
         """The history for an agent that knows nothing of it; "" if there is none."""
@@ -118,7 +117,7 @@ def _directory(turn: Turn, root: Path) -> Path:
     return found
 
 
-def _digest(messages: list[Message], limits: Limits) -> str:
+def _digest(messages: list[Message], limits: Told) -> str:
     found = hashlib.sha256()
     for message in messages[max(0, len(messages) - limits.messages) :]:
         found.update(encode([message.id, message.parts]))

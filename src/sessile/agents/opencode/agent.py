@@ -11,7 +11,7 @@ import msgspec
 from msgspec import UNSET
 
 from sessile.agents.base import Decision, Output, Turn, Usage
-from sessile.agents.kit.conversation import Context, Limits
+from sessile.agents.kit.conversation import Context, Told
 from sessile.agents.kit.pace import Pace
 from sessile.agents.opencode.parts import Parts
 from sessile.agents.opencode.server import Listener, Lost, OpenCodeServer
@@ -42,7 +42,7 @@ class OpenCodeAgent:
         command: str = "opencode",
         password: str = "",
         directory: Path | None = None,
-        limits: Limits = Limits(),  # noqa: B008
+        limits: Told = Told(),  # noqa: B008
         patience: float = 60.0,
     ) -> None:
         self.name = NAME

@@ -8,11 +8,11 @@ import msgspec
 
 from sessile.store import sql
 from sessile.store.base import Row
-from sessile.store.sqlite.store import SQLiteStore, row_of
+from sessile.store.sqlite.store import SQLiteStore
 from sessile.store.sqlite.transaction import transaction, unavailable
 from sessile.wire.codec import encode
 from sessile.wire.errors import InvalidRequest
-from sessile.wire.messages import Message, decode_message
+from sessile.wire.messages import ExportedSession, Message, decode_message, decode_metadata
 
 _Q = sql.queries(__package__)
 
@@ -30,7 +30,21 @@ async def write_file(path: str, row: Row, chunks: AsyncGenerator[list[bytes], No
                 async for bodies in chunks:
                     for body in bodies:
                         _put(store, row.id, body)
-            store.put_session(msgspec.structs.replace(row, running=None), row.seq)
+            store.writer.put_session(
+                Row(
+                    row.id,
+                    row.title,
+                    row.seq,
+                    row.message_count,
+                    0,
+                    row.created_at,
+                    row.updated_at,
+                    row.archived,
+                    row.metadata,
+                ),
+                0,
+                0,
+            )
     finally:
         await store.close()
     with unavailable():
@@ -44,10 +58,10 @@ def _put(store: SQLiteStore, session: str, body: bytes) -> None:
     if message.status == "streaming":
         message.status = "interrupted"
         body = encode(message)
-    store.put_message(session, message, body, message.seq)
+    store.writer.put_message(session, message, body, message.seq)
 
 
-def read_file(path: str) -> tuple[Row, list[Message]]:
+def read_file(path: str) -> tuple[ExportedSession, list[Message]]:
     """The session in a database that :func:`write_file` wrote, and its messages in order.
 
     The file may be anybody's: nothing in it is run, and its values are checked. Raises
@@ -58,7 +72,10 @@ def read_file(path: str) -> tuple[Row, list[Message]]:
         try:
             database.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
             database.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
-            rows = [row_of(values) for values in database.execute(_Q["exported"])]
+            rows = [
+                ExportedSession(id, title, bool(archived), decode_metadata(metadata))
+                for id, title, archived, metadata in database.execute(_Q["exported"])
+            ]
             bodies = list(database.execute(_Q["exported_messages"]))
         finally:
             database.close()

@@ -1,20 +1,17 @@
 -- The embedded store's queries. Each has a name and a line of purpose: sql.py reads them.
 
--- name: put_session
--- Store a session's row, unless somebody else wrote since the seq it stands on (the last value).
-INSERT INTO sessions (
-    id, title, seq, message_count, queued, created_at, updated_at, activity, archived,
-    metadata, running
-)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
-ON CONFLICT (id) DO UPDATE SET
-    title = ?2, seq = ?3, message_count = ?4, queued = ?5, created_at = ?6, updated_at = ?7,
-    activity = ?8, archived = ?9, metadata = ?10, running = ?11
-WHERE seq = ?12;
+-- name: insert_session
+-- Store a session that is not there yet: activity (?3) and the row's values (from ?5).
+INSERT INTO sessions (activity, {columns}) VALUES (?3, {values}) ON CONFLICT (id) DO NOTHING;
+
+-- name: update_session
+-- Store a session's row, unless it has another seq (?1) or owner (?2, ?4) than its writer saw.
+UPDATE sessions SET activity = ?3, {updates}
+WHERE id = ?5 AND seq = ?1 AND owner IN (?2, ?4);
 
 -- name: advance_session
 -- Store that a running turn had events, which changes nothing else of the row.
-UPDATE sessions SET seq = ?1 WHERE id = ?2 AND seq = ?3;
+UPDATE sessions SET seq = ?1 WHERE id = ?2 AND seq = ?3 AND owner = ?4;
 
 -- name: put_message
 -- Store a message, or what it has become.
@@ -28,7 +25,7 @@ ON CONFLICT (session, seq) DO UPDATE SET
 INSERT INTO tail (session, last, first, events) VALUES (?, ?, ?, ?);
 
 -- name: delete_message
--- Delete one message.
+-- Delete one message, or the place that it had before it moved.
 DELETE FROM messages WHERE session = ? AND id = ?;
 
 -- name: put_deletion
@@ -48,8 +45,8 @@ DELETE FROM deletions WHERE session = ?;
 DELETE FROM tail WHERE session = ?;
 
 -- name: drop_session
--- Delete a session's row, unless somebody else wrote since.
-DELETE FROM sessions WHERE id = ? AND seq = ?;
+-- Delete a session's row, unless it has another seq or owner than its writer saw.
+DELETE FROM sessions WHERE id = ?1 AND seq = ?2 AND owner IN (?3, ?4);
 
 -- name: last_activity
 -- Where the order of activity goes on.
@@ -57,8 +54,7 @@ SELECT coalesce(max(activity), 0) FROM sessions;
 
 -- name: session
 -- One session.
-SELECT id, title, seq, message_count, queued, created_at, updated_at, archived, metadata, running
-FROM sessions WHERE id = ?;
+SELECT {columns} FROM sessions WHERE id = ?;
 
 -- name: activity
 -- A session's place in the order of activity.
@@ -66,28 +62,38 @@ SELECT activity FROM sessions WHERE id = ?;
 
 -- name: sessions
 -- Sessions by newest activity: under an activity, by archived or not, by part of title or id.
-SELECT id, title, seq, message_count, queued, created_at, updated_at, archived, metadata, running
-FROM sessions
+SELECT {columns} FROM sessions
 WHERE activity < ?1
   AND (?2 IS NULL OR archived = ?2)
   AND (?3 IS NULL OR instr(lower(title), lower(?3)) OR instr(lower(id), lower(?3)))
 ORDER BY activity DESC LIMIT ?4;
 
--- name: unsettled
--- Sessions that are in a turn or have messages queued.
-SELECT id FROM sessions WHERE running IS NOT NULL OR queued > 0;
+-- name: busy
+-- The busy sessions of an owner.
+SELECT id FROM sessions
+WHERE owner = ? AND (running IS NOT NULL OR queued > 0 OR held);
+
+-- name: heads
+-- How far those of the sessions are that exist; the value is a JSON array of their ids.
+SELECT id, epoch, seq FROM sessions WHERE id IN (SELECT value FROM json_each(?));
+
+-- name: store_id
+-- What tells this store from all others.
+SELECT id FROM store;
 
 -- name: message
 -- One message by its id.
 SELECT body FROM messages WHERE session = ? AND id = ?;
 
 -- name: newest
--- The newest messages under a seq.
-SELECT seq, changed, body FROM messages WHERE session = ? AND seq < ? ORDER BY seq DESC LIMIT ?;
+-- The newest messages under a seq, without those that wait.
+SELECT seq, changed, body FROM messages
+WHERE session = ? AND seq < ? AND status <> 'queued' ORDER BY seq DESC LIMIT ?;
 
 -- name: following
--- The oldest messages over a seq.
-SELECT seq, changed, body FROM messages WHERE session = ? AND seq > ? ORDER BY seq LIMIT ?;
+-- The oldest messages over a seq, without those that wait.
+SELECT seq, changed, body FROM messages
+WHERE session = ? AND seq > ? AND status <> 'queued' ORDER BY seq LIMIT ?;
 
 -- name: changed
 -- Messages in the order of their last change, after a seq: new ones, and old ones that changed.
@@ -127,8 +133,8 @@ WHERE session = ? AND role = 'assistant' AND reply_to IS NOT NULL ORDER BY seq D
 SELECT first, events FROM tail WHERE session = ? AND last > ? ORDER BY last;
 
 -- name: tails
--- Up to where events of each session are kept.
-SELECT session, max(last) FROM tail GROUP BY session;
+-- Sessions of which events are kept.
+SELECT {columns} FROM sessions WHERE id IN (SELECT session FROM tail);
 
 -- name: trim
 -- Forget a session's events up to a seq.
@@ -167,9 +173,8 @@ JOIN sessions s ON s.id = m.session
 WHERE search MATCH ? ORDER BY rank LIMIT ?;
 
 -- name: exported
--- The sessions of a file that somebody sent: as put_session wrote them.
-SELECT id, title, seq, message_count, queued, created_at, updated_at, archived, metadata, NULL
-FROM sessions LIMIT 2;
+-- The sessions of a file that somebody sent. What the server believes of them is not read.
+SELECT id, title, archived, metadata FROM sessions LIMIT 2;
 
 -- name: exported_messages
 -- Their messages.

@@ -1,0 +1,110 @@
+"""What clients send: the values of request bodies and WebSocket commands."""
+
+from msgspec import Struct
+
+from sessile.agents.base import Decision
+from sessile.http.query import check_message_id
+from sessile.session.inbox import Draft
+from sessile.wire.errors import ContentRequired, InvalidRequest
+from sessile.wire.messages import Metadata, Role, WhileBusy
+from sessile.wire.parts import Part, TextPart, text_of
+
+
+class MessageBody(Struct, rename="camel"):
+    """A message as a client sends it: ``content``, or ``parts``."""
+
+    content: str | None = None
+    parts: list[Part] | None = None
+    id: str | None = None
+    metadata: Metadata | None = None
+
+
+class SendBody(MessageBody, rename="camel"):
+    """A message that shall be answered."""
+
+    while_busy: WhileBusy = "queue"
+    replaces: str | None = None
+
+
+class StoreBody(MessageBody, rename="camel"):
+    """A message that shall be stored."""
+
+    role: Role = "user"
+
+
+class RegenerateBody(Struct, rename="camel"):
+    """Which answer to write again; the last by default."""
+
+    message_id: str | None = None
+
+
+class ApproveBody(Struct):
+    """What a person decided about a question of an agent."""
+
+    approve: bool
+    always: bool = False
+    message: str = ""
+
+
+class PartsBody(Struct):
+    """The new parts of a message."""
+
+    parts: list[Part]
+
+
+class CreateBody(Struct):
+    """A session before its first message."""
+
+    id: str | None = None
+    title: str | None = None
+    metadata: Metadata | None = None
+
+
+class ForkBody(Struct):
+    """Up to and with which message; all by default. ``id`` and ``title`` are the fork's."""
+
+    at: str | None = None
+    id: str | None = None
+    title: str | None = None
+
+
+class UpdateBody(Struct):
+    """What shall change of a session; ``metadata`` is merged, null removes a name."""
+
+    title: str | None = None
+    archived: bool | None = None
+    metadata: Metadata | None = None
+
+
+def draft_of(body: MessageBody, role: Role = "user", key: str | None = None) -> Draft:
+    """The message that a body asks to store.
+
+    ``key`` is an ``Idempotency-Key``. Raises :class:`~sessile.wire.errors.ContentRequired` and
+    :class:`~sessile.wire.errors.InvalidRequest`.
+    """
+    id = body.id
+    if key is not None:
+        if id is not None and id != key:
+            raise InvalidRequest("`id` and the Idempotency-Key header differ.")
+        id = key
+    if id is not None:
+        check_message_id(id)
+    return Draft(_parts(body), role, id, body.metadata)
+
+
+def decision_of(body: ApproveBody) -> Decision:
+    """What a body decides about a question."""
+    return Decision("approved" if body.approve else "denied", body.message, body.always)
+
+
+def _parts(body: MessageBody) -> list[Part]:
+    if body.parts is None:
+        if body.content is None or not body.content.strip():
+            raise ContentRequired
+        return [TextPart(body.content)]
+    text = text_of(body.parts)
+    if body.content is not None and body.content != text:
+        raise InvalidRequest("`content` is not the text of `parts`; send one of the two.")
+    if not text.strip() and all(isinstance(part, TextPart) for part in body.parts):
+        raise ContentRequired
+    return body.parts

@@ -1,0 +1,72 @@
+"""The columns of a session's row, in their order: the one place that lists them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from sessile.store.base import Row, RunningTurn
+from sessile.wire.codec import encode
+from sessile.wire.messages import decode_metadata
+
+COLUMNS = (
+    "id",
+    "title",
+    "seq",
+    "message_count",
+    "queued",
+    "created_at",
+    "updated_at",
+    "archived",
+    "metadata",
+    "running",
+    "private",
+    "epoch",
+    "owner",
+    "held",
+)
+NOTHING = b"{}"
+
+_decode_running = msgspec.json.Decoder(RunningTurn).decode
+
+
+def values_of(row: Row) -> tuple[Any, ...]:
+    """A row's values in the order of ``COLUMNS``, JSON as bytes and flags as 0 or 1."""
+    return (
+        row.id,
+        row.title,
+        row.seq,
+        row.message_count,
+        row.queued,
+        row.created_at,
+        row.updated_at,
+        int(row.archived),
+        encode(row.metadata) if row.metadata else NOTHING,
+        encode(row.running) if row.running else None,
+        encode(row.private) if row.private else NOTHING,
+        row.epoch,
+        row.owner,
+        int(row.held),
+    )
+
+
+def row_of(values: Sequence[Any]) -> Row:
+    """The row that has these values."""
+    *plain, archived, metadata, running, private, epoch, owner, held = values
+    id, title, seq, message_count, queued, created_at, updated_at = plain
+    return Row(
+        id,
+        title,
+        seq,
+        message_count,
+        queued,
+        created_at,
+        updated_at,
+        bool(archived),
+        decode_metadata(metadata) if metadata != NOTHING else {},
+        _decode_running(running) if running else None,
+        decode_metadata(private) if private != NOTHING else {},
+        epoch,
+        owner,
+        bool(held),
+    )

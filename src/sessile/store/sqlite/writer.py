@@ -1,0 +1,252 @@
+"""Group commit: what is written while the event loop is busy becomes one transaction.
+
+The first commit that waits asks the loop for a flush, and the flush takes all that came until
+then. Transactions are made inline, in the loop's own thread: a writer thread beside a busy loop
+starves on the GIL. They do not wait for the disk; a durable commit is done when the log is
+synced, and other sessions' events go their way meanwhile.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import apsw
+import msgspec
+
+from sessile.store import sql
+from sessile.store.base import Commit, OpenCommit, Row
+from sessile.store.columns import values_of
+from sessile.store.sqlite.log import Log
+from sessile.store.sqlite.transaction import as_unavailable, transaction
+from sessile.store.tail import pack
+from sessile.store.trims import Trims
+from sessile.wire.errors import Moved
+from sessile.wire.messages import Message
+
+log = logging.getLogger(__name__)
+
+BURST = 8  # commits whose sync is reported at once
+
+_Q = sql.queries(__package__, first=5)
+_DROPS = ("drop_texts", "drop_messages", "drop_deletions", "drop_tail")
+
+
+class _Taken(NamedTuple):
+    """A commit that was taken, and who waits for its outcome."""
+
+    source: OpenCommit
+    commit: Commit
+
+
+class Writer:
+    """Writes the commits of all sessions into one database."""
+
+    def __init__(self, path: str, database: apsw.Connection) -> None:
+        self.log = Log(path, database, self.flush)
+        self.trims = Trims()
+        self._loop = asyncio.get_running_loop()
+        self._database = database
+        self._execute: Callable[..., Any] = database.execute
+        self._waiting: list[OpenCommit] = []
+        self._flush_asked = False
+        self._syncing: deque[_Taken] = deque()  # committed, but not synced or not reported yet
+        self._held: set[str] = set()  # the sessions of these
+        self._synced: asyncio.Future[None] | None = None
+        self._activity = self._execute(_Q["last_activity"]).get  # the newest of these numbers
+        self._document = self._execute(_Q["last_document"]).get
+
+    def write(self, commit: OpenCommit) -> None:
+        self._waiting.append(commit)
+        self._flush_soon()
+
+    def drop_waiting(self) -> None:
+        """Forget what was not taken yet, as the end of the process would."""
+        self._waiting.clear()
+
+    async def finish(self) -> None:
+        """Write what waits, and wait until it is reported."""
+        while self._waiting or self._syncing:
+            self.flush()
+            await self._all_reported()
+            await asyncio.sleep(0)  # a full log is moved meanwhile
+
+    def must_wait(self, session: str) -> bool:
+        """Whether a read of the session would show what the loss of power could take back."""
+        return session in self._held or self.log.in_doubt
+
+    async def all_synced(self) -> None:
+        """Wait until everything that is committed is durable; raises if it cannot be made so."""
+        await self._all_reported()
+        if self.log.in_doubt:
+            proved: asyncio.Future[Exception | None] = self._loop.create_future()
+            self.log.sync(lambda error: None if proved.done() else proved.set_result(error))
+            error = await proved
+            if error is not None:
+                raise as_unavailable(error)
+
+    # Taking and committing ----------------------------------------------------------------------
+
+    def _flush_soon(self) -> None:
+        if not self._flush_asked:
+            self._flush_asked = True
+            self._loop.call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Commit what waits, as far as it may be committed now."""
+        self._flush_asked = False
+        taken = self._take()
+        if not taken:
+            return
+        durable: deque[_Taken] = deque()
+        for one, error in self._committed(taken):
+            if error is None and one.commit.durable:
+                durable.append(one)
+            else:
+                self._report(one, error)
+        if durable:
+            self._syncing = durable
+            self._held = {one.commit.session for one in durable}
+            self.log.sync(self._sync_ended)
+
+    def _take(self) -> list[_Taken]:
+        """What is to be committed now: all that waits.
+
+        While the log is synced, only events of running turns, of sessions that do not wait for
+        the sync themselves: for the others the next sync would have to come first anyway.
+        """
+        if self.log.full:
+            return []
+        taken: list[_Taken] = []
+        left: list[OpenCommit] = []
+        for source in self._waiting:
+            if self._syncing and (source.durable or source.session in self._held):
+                left.append(source)
+            else:
+                taken.append(_Taken(source, source.take()))
+        self._waiting = left
+        return taken
+
+    def _committed(self, taken: list[_Taken]) -> list[tuple[_Taken, Exception | None]]:
+        error = self._try(taken)
+        if error is None or len(taken) == 1:
+            return [(one, error) for one in taken]
+        # One of them was at fault, or all are: each by itself shows which.
+        return [(one, self._try([one])) for one in taken]
+
+    def _try(self, taken: list[_Taken]) -> Exception | None:
+        try:
+            with transaction(self._database):
+                for one in taken:
+                    self._apply(one.commit)
+        except Exception as error:
+            return as_unavailable(error)
+        return None
+
+    # Reporting ----------------------------------------------------------------------------------
+
+    def _sync_ended(self, error: Exception | None) -> None:
+        self._report_some(None if error is None else as_unavailable(error))
+
+    def _report_some(self, error: Exception | None) -> None:
+        """Report what became of the sync, to a few at a time: each has work to do then, and
+        between these bursts the events of running turns pass."""
+        for _ in range(min(BURST, len(self._syncing))):
+            one = self._syncing.popleft()
+            self._held.discard(one.commit.session)
+            self._report(one, error)
+        if self._syncing:
+            self._loop.call_soon(self._report_some, error)
+            return
+        waited, self._synced = self._synced, None
+        if waited is not None:
+            waited.set_result(None)
+        if self._waiting:
+            self._flush_soon()
+
+    def _report(self, one: _Taken, error: Exception | None) -> None:
+        commit = one.commit
+        if error is None and commit.durable:
+            if commit.drop:
+                self.trims.dropped(commit.session)
+            else:
+                self.trims.stored(commit.row, self._loop.time())
+        try:
+            one.source.done(error)
+        except Exception:
+            log.exception("session %s failed at the outcome of its commit", commit.session)
+
+    async def _all_reported(self) -> None:
+        while self._syncing:
+            if self._synced is None:
+                self._synced = self._loop.create_future()
+            await asyncio.shield(self._synced)
+
+    # Statements ---------------------------------------------------------------------------------
+
+    def _apply(self, commit: Commit) -> None:
+        session, row, execute = commit.session, commit.row, self._execute
+        if commit.drop:
+            self._drop(commit)
+            return
+        if commit.durable:
+            self.put_session(row, commit.base, commit.stood)
+        else:
+            execute(_Q["advance_session"], (row.seq, session, commit.base, row.owner))
+            self._expect_one(session)
+        for message_id, seq in commit.deleted.items():
+            self._delete(session, message_id)
+            execute(_Q["put_deletion"], (session, seq, message_id))
+        for message, body, changed, moved_from in commit.messages:
+            if moved_from:
+                self._delete(session, message.id)
+            elif message.seq <= commit.base:  # what is found of its old text is no longer true
+                execute(_Q["delete_text"], (session, message.id))
+            self.put_message(session, message, body, changed)
+        if commit.frames:
+            first, last = commit.frames[0].seq, commit.frames[-1].seq
+            execute(_Q["put_tail"], (session, last, first, pack(commit.frames)))
+
+    def _drop(self, commit: Commit) -> None:
+        session, row = commit.session, commit.row
+        values = (session, commit.base, commit.stood, row.owner)
+        self._execute(_Q["drop_session"], values)
+        if commit.base:
+            self._expect_one(session)
+        for query in _DROPS:
+            self._execute(_Q[query], (session,))
+
+    def _delete(self, session: str, message_id: str) -> None:
+        for query in ("delete_text", "delete_message"):
+            self._execute(_Q[query], (session, message_id))
+
+    def put_session(self, row: Row, base: int, stood: int) -> None:
+        """Store a session's row; raises where it is not as its writer saw it."""
+        self._activity += 1
+        query = _Q["update_session" if base else "insert_session"]
+        self._execute(query, (base, stood, self._activity, row.owner, *values_of(row)))
+        self._expect_one(row.id)
+
+    def put_message(self, session: str, message: Message, body: bytes, changed: int) -> None:
+        """Store a message, or what it has become."""
+        self._document += 1
+        reply_to = None if message.reply_to is msgspec.UNSET else message.reply_to
+        self._execute(
+            _Q["put_message"],
+            (
+                session,
+                message.seq,
+                message.id,
+                changed,
+                message.role,
+                message.status,
+                reply_to,
+                body,
+                self._document,
+            ),
+        )
+
+    def _expect_one(self, session: str) -> None:
+        if self._database.changes() != 1:
+            raise Moved(f"Another writer has changed the session {session}.")

@@ -1,0 +1,172 @@
+"""Adapters by their names: the only place that names them."""
+
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from sessile.agents.base import Agent, Turn
+from sessile.agents.echo import EchoAgent
+from sessile.agents.function import FunctionAgent
+from sessile.agents.kit.conversation import Told
+from sessile.bus.base import Bus
+from sessile.bus.memory import MemoryBus
+from sessile.settings import Settings
+from sessile.store.base import Store
+from sessile.store.sqlite.file import read_file, write_file
+from sessile.store.sqlite.store import SQLiteStore
+from sessile.wire.errors import SettingsError
+
+__all__ = ["agent_of", "bus_of", "read_file", "store_of", "write_file"]
+
+
+def store_of(settings: Settings) -> Store:
+    """The store that the settings name; raises :class:`~sessile.wire.errors.SettingsError`."""
+    url = settings.store
+    if url.startswith("sqlite:///") and len(url) > len("sqlite:///"):
+        return SQLiteStore(unquote(url.removeprefix("sqlite:///")))
+    raise SettingsError(
+        f"the store {_without_password(url)} is not known; "
+        "use sqlite:///FILE (four slashes for an absolute path)"
+    )
+
+
+def bus_of(settings: Settings) -> Bus:
+    """The bus that the settings name; raises :class:`~sessile.wire.errors.SettingsError`."""
+    if settings.bus in ("memory:", "memory://"):
+        return MemoryBus()
+    raise SettingsError(f"the bus {_without_password(settings.bus)} is not known; use memory://")
+
+
+def _without_password(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        password = parts.password
+    except ValueError:
+        return url
+    return url.replace(f":{password}@", ":***@") if password else url
+
+
+def agent_of(agent: Agent | Callable[[Turn], Any] | str, settings: Settings) -> Agent:
+    """An agent from what is given for one; raises :class:`~sessile.wire.errors.SettingsError`."""
+    if isinstance(agent, str):
+        return _agent_by_name(agent, settings)
+    if isinstance(agent, Agent):
+        return agent
+    if (adapted := _framework(agent, settings)) is not None:
+        return adapted
+    if callable(agent):
+        return FunctionAgent(agent)
+    raise SettingsError(
+        f"{agent!r} is not an agent: it must be `async def reply(turn)`, a PydanticAI agent or a "
+        "LangGraph graph"
+    )
+
+
+def _agent_by_name(spec: str, settings: Settings) -> Agent:
+    kind, _, rest = spec.partition(":")
+    if spec == "echo":
+        return EchoAgent(settings.echo_delay)
+    if kind == "openai":
+        return _openai(rest, settings)
+    if spec == "opencode" or spec.startswith("opencode:"):
+        return _opencode(rest, settings)
+    if kind == "acp":
+        return _acp(rest, settings)
+    if rest and all(part.isidentifier() for part in [*kind.split("."), *rest.split(".")]):
+        return agent_of(_imported(kind, rest, spec), settings)
+    raise SettingsError(
+        f"the agent {spec!r} is not known; "
+        "use echo, openai:MODEL, opencode[:URL], acp:COMMAND or module:object"
+    )
+
+
+def _framework(agent: Any, settings: Settings) -> Agent | None:
+    """An agent of a framework, adapted; known by where its class comes from."""
+    packages = {kind.__module__.partition(".")[0] for kind in type(agent).__mro__}
+    limits = _told(settings)
+    if "pydantic_ai" in packages:
+        from sessile.agents.pydantic_ai import PydanticAIAgent
+
+        return PydanticAIAgent(agent, limits)
+    if "langgraph" in packages:
+        from sessile.agents.langgraph import LangGraphAgent
+
+        return LangGraphAgent(agent.compile() if hasattr(agent, "compile") else agent, limits)
+    return None
+
+
+def _opencode(url: str, settings: Settings) -> Agent:
+    if url and not url.startswith(("http://", "https://")):
+        raise SettingsError(
+            f"the agent opencode needs a URL such as opencode:http://127.0.0.1:4096, not {url}"
+        )
+    from sessile.agents.opencode.agent import OpenCodeAgent
+
+    return OpenCodeAgent(
+        url or None,
+        settings.opencode_command,
+        os.environ.get("OPENCODE_SERVER_PASSWORD", ""),
+        _directory(settings),
+        _told(settings),
+        settings.retry_timeout,
+    )
+
+
+def _acp(command: str, settings: Settings) -> Agent:
+    try:
+        from sessile.agents.acp.agent import ACPAgent
+    except ImportError as error:
+        raise _missing(f"acp:{command}", "acp", error) from error
+    return ACPAgent(command, _directory(settings), _told(settings))
+
+
+def _told(settings: Settings) -> Told:
+    return Told(settings.history_messages, settings.history_characters)
+
+
+def _directory(settings: Settings) -> Path:
+    folder = Path(settings.directory)
+    if not folder.is_dir():
+        raise SettingsError(f"--directory {settings.directory} is not a folder")
+    return folder
+
+
+def _missing(agent: str, extra: str, error: ImportError) -> SettingsError:
+    return SettingsError(
+        f"the agent {agent} needs more packages: pip install 'sessile[{extra}]' ({error})"
+    )
+
+
+def _openai(model: str, settings: Settings) -> Agent:
+    if not model:
+        raise SettingsError("the agent openai needs a model: openai:MODEL")
+    try:
+        from sessile.agents.openai import OpenAIAgent
+    except ImportError as error:
+        raise _missing(f"openai:{model}", "openai", error) from error
+    return OpenAIAgent(
+        model,
+        settings.system_prompt,
+        settings.history_messages,
+        settings.history_characters,
+    )
+
+
+def _imported(module: str, name: str, spec: str) -> Any:
+    if "" not in sys.path and "." not in sys.path:
+        sys.path.insert(0, "")
+    try:
+        found: Any = importlib.import_module(module)
+    except ImportError as error:
+        raise SettingsError(f"cannot import the agent {spec}: {error}") from error
+    for part in name.split("."):
+        if not hasattr(found, part):
+            raise SettingsError(f"cannot find the agent {spec}: {module} has no {name}")
+        found = getattr(found, part)
+    if isinstance(found, str):
+        raise SettingsError(f"{spec} is a text, not an agent")
+    return found
