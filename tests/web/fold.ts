@@ -1,12 +1,17 @@
-/** Folds lines of events as the page does: for each line (an array of events) the messages it makes. */
+/**
+ * Folds events as the web client does: for each line of `pages`, the newest first, and `events`, the
+ * messages that come of them.
+ */
 
 import { createInterface } from "node:readline";
 import { GapError, History } from "../../web/src/wire/fold.ts";
 
 for await (const line of createInterface({ input: process.stdin })) {
   const history = new History();
+  const { pages, events } = JSON.parse(line);
   try {
-    for (const event of JSON.parse(line)) history.apply(event);
+    for (const { messages, hasMore } of pages) history.prepend(messages, hasMore);
+    for (const event of events) history.apply(event);
     console.log(JSON.stringify(history.messages));
   } catch (error) {
     if (!(error instanceof GapError)) throw error;

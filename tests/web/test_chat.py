@@ -183,6 +183,18 @@ def test_a_queue_of_three_of_which_one_is_withdrawn(visit: Visit, api: Api) -> N
     expect(tab.sent.locator(".plain")).to_have_text([LONG, "one", "three"])
 
 
+def test_more_messages_are_queued_than_a_page_has(tab: Tab, api: Api) -> None:
+    for text in (LONG, *(f"later {number}" for number in range(60))):
+        with api.http.stream("POST", "/chat/s", json={"content": text}):
+            pass  # the message is stored, and its turn needs no client
+    tab.open("s")
+    grows(tab, 3)
+    expect(tab.sent).to_have_count(1)
+    queue = tab.page.get_by_label("Queued messages")
+    expect(queue.get_by_role("listitem")).to_have_text([f"later {n}" for n in range(60)])
+    api.http.delete("/sessions/s")
+
+
 def test_a_tool_block_that_is_opened_while_it_runs(browser: Browser, tmp_path: Path) -> None:
     """The agent is a function whose tool goes on when it is told to."""
     (tmp_path / "slow.py").write_text(
@@ -302,7 +314,7 @@ def test_the_page_is_served_from_its_sources(
         "uv",
         "run",
         "just",
-        "page-dev",
+        "web-dev",
         "--port",
         port,
         "--strictPort",

@@ -26,7 +26,7 @@ from sessile.wire.messages import Message, MessageStatus
 from sessile.wire.parts import Part, TextPart
 from tests.test_fold import outputs, written
 
-Fold = Callable[[list[Event]], Any]
+Fold = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +44,13 @@ def fold() -> Iterator[Fold]:
     assert process.stdout is not None
     ask, answers = process.stdin, process.stdout
 
-    def fold(events: list[Event]) -> Any:
-        ask.write(encode(events).decode() + "\n")
+    def fold(events: list[Event], *pages: tuple[list[Message], bool]) -> Any:
+        read_before = [{"messages": messages, "hasMore": more} for messages, more in pages]
+        ask.write(encode({"pages": read_before, "events": events}).decode() + "\n")
         ask.flush()
         return read(answers.readline())
 
+    fold([])  # starting node takes longer than one example may
     yield fold
     ask.close()
     assert process.wait(10) == 0
@@ -57,24 +59,51 @@ def fold() -> Iterator[Fold]:
 
 @st.composite
 def sessions(draw: st.DrawFn) -> list[Event]:
-    """A queued question, its answer up to some point, and what may be done to both after."""
-    question = Message("q", "user", "why?", [TextPart("why?")], 1, 1, "queued")
+    """A question, its answer up to some point, questions queued meanwhile, and changes afterwards."""
+    events: list[Event] = []
+    queue: list[str] = []
+
+    def number() -> int:
+        return len(events) + 1
+
+    def ask(id: str, queued: bool) -> None:
+        status: MessageStatus = "queued" if queued else "complete"
+        message = Message(id, "user", "why?", [TextPart("why?")], 1, number(), status)
+        events.append(MessageEvent(number(), message))
+        if queued:
+            queue.append(id)
+            events.append(StatusEvent(number(), id, "queued", len(queue)))
+
+    def begin(id: str) -> None:
+        events.append(StatusEvent(number(), id, "running"))
+        if id in queue:
+            queue.remove(id)
+
+    ask("q", draw(st.booleans()))
+    if draw(st.booleans()):
+        ask("queued-before", queued=True)
+    begin("q")
     answer, said = written(list(draw(outputs)))
-    events: list[Event] = [MessageEvent(1, question), StatusEvent(2, "q", "queued", 1)]
-    events.append(StatusEvent(3, "q", "running"))
-    for event in said:
-        event.seq += 3
+    answer.seq = number()
+    meanwhile = draw(st.integers(0, 2 * len(said) + 1))
+    for at, event in enumerate(said):
+        if at == meanwhile:
+            ask("queued-meanwhile", queued=True)
+        event.seq = number()
         events.append(event)
-    answer.seq = 4
     ends: list[MessageStatus | None] = [None, "complete", "stopped"]
     over = draw(st.sampled_from(ends))
+    names = st.sampled_from(["q", "a", "queued-before", "queued-meanwhile", "nobody"])
     if over is not None:
-        events.append(MessageEvent(len(events) + 1, answer.settled(over)))
+        events.append(MessageEvent(number(), answer.settled(over)))
+        begins = draw(st.booleans())
+        if queue and begins:
+            begin(queue[0])
         if draw(st.booleans()):
             parts: list[Part] = [TextPart("other words")]
-            events.append(PartsEvent(len(events) + 1, draw(st.sampled_from(["q", "a"])), parts))
+            events.append(PartsEvent(number(), draw(names), parts))
     if draw(st.booleans()):
-        events.append(DeletedEvent(len(events) + 1, draw(st.sampled_from(["q", "a", "nobody"]))))
+        events.append(DeletedEvent(number(), draw(names)))
     return events
 
 
@@ -107,6 +136,30 @@ def test_the_page_folds_as_the_server_does(fold: Fold, events: list[Event]) -> N
     assert comparable(fold(events)) == comparable(folded(events))
 
 
+@given(sessions())
+def test_a_queued_question_is_last_until_its_turn_begins(fold: Fold, events: list[Event]) -> None:
+    begun = {
+        event.message_id: event.seq
+        for event in events
+        if isinstance(event, StatusEvent) and event.status == "running"
+    }
+    queued = {
+        event.message_id
+        for event in events
+        if isinstance(event, StatusEvent) and event.status == "queued"
+    }
+    messages = fold(events)
+    places = [(message["status"] == "queued", message["seq"]) for message in messages]
+    assert places == sorted(places)
+    for message in messages:
+        if message["id"] in queued:
+            assert (message["status"] == "complete") == (message["id"] in begun)
+            if message["id"] in begun:
+                assert message["seq"] == begun[message["id"]]
+        elif message["role"] == "user":
+            assert message["seq"] == 1
+
+
 @given(sessions(), st.data())
 def test_what_comes_twice_changes_nothing(
     fold: Fold, events: list[Event], data: st.DataObject
@@ -128,3 +181,34 @@ def test_a_lost_event_is_noticed_where_the_server_notices_it(
     lost = data.draw(st.sampled_from(told))
     rest = events[:lost] + events[lost + 1 :]
     assert comparable(fold(rest)) == comparable(folded(rest))
+
+
+def test_a_queued_message_is_kept_however_low_its_number_is(fold: Fold) -> None:
+    page = [said("m8", 8), said("m9", 9), said("q3", 3, "queued"), said("q4", 4, "queued")]
+    known = (page, True)
+    assert placed(fold([], known)) == [("m8", 8), ("m9", 9), ("q3", 3), ("q4", 4)]
+    again: list[Event] = [MessageEvent(10, said("q4", 4, "queued"))]
+    again.append(MessageEvent(11, said("m7", 7)))
+    assert placed(fold(again, known)) == placed(fold([], known))
+    begun = [*again, StatusEvent(12, "q3", "running"), MessageEvent(13, said("m13", 13))]
+    earlier = ([said("m6", 6), said("m7", 7)], False)
+    assert placed(fold(begun, known, earlier)) == [
+        *[("m6", 6), ("m7", 7), ("m8", 8), ("m9", 9), ("q3", 12), ("m13", 13)],
+        ("q4", 4),
+    ]
+
+
+def test_a_page_of_queued_messages_leaves_all_others_to_the_pages_before(fold: Fold) -> None:
+    queued = ([said("q5", 5, "queued"), said("q6", 6, "queued")], True)
+    later: list[Event] = [MessageEvent(9, said("m8", 8))]
+    assert placed(fold(later, queued)) == [("q5", 5), ("q6", 6)]
+    earlier = ([said("m7", 7), said("m8", 8)], True)
+    assert placed(fold(later, queued, earlier)) == [("m7", 7), ("m8", 8), ("q5", 5), ("q6", 6)]
+
+
+def said(id: str, seq: int, status: MessageStatus = "complete") -> Message:
+    return Message(id, "user", id, [TextPart(id)], 1, seq, status)
+
+
+def placed(messages: Any) -> list[tuple[str, int]]:
+    return [(message["id"], message["seq"]) for message in messages]

@@ -246,11 +246,7 @@ class History:
                     content=text_of(event.parts),
                 )
         elif isinstance(event, StatusEvent):
-            if event.message_id in self._messages:
-                self._messages[event.message_id] = msgspec.structs.replace(
-                    self._messages[event.message_id],
-                    status="queued" if event.status == "queued" else "complete",
-                )
+            self._set_status(event)
         elif isinstance(event, DeletedEvent):
             if event.message_id is UNSET:
                 self._messages.clear()
@@ -260,9 +256,25 @@ class History:
                 self._answers.pop(event.message_id, None)
 
     def messages(self) -> list[Message]:
-        """The messages in the order of their seq; one that is being written as it stands."""
+        """The messages by their seq, queued ones last; one that is being written as it stands."""
         running = {answer.id: answer.message() for answer in self._answers.values()}
-        return sorted((self._messages | running).values(), key=lambda message: message.seq)
+        return sorted(
+            (self._messages | running).values(),
+            key=lambda message: (message.status == "queued", message.seq),
+        )
+
+    def _set_status(self, event: StatusEvent) -> None:
+        message = self._messages.get(event.message_id)
+        if message is None:
+            return
+        if event.status == "queued":
+            changed = msgspec.structs.replace(message, status="queued")
+        elif message.status == "queued":
+            # Its place in the history is where its turn began.
+            changed = msgspec.structs.replace(message, status="complete", seq=event.seq)
+        else:
+            return
+        self._messages[event.message_id] = changed
 
     def _answer(self, message_id: str) -> Answer:
         if message_id not in self._answers:

@@ -1,6 +1,6 @@
 /** The session that is looked at: its history as far as it was read, kept up by its socket. */
 
-import { readMessages, readSession } from "../wire/api.ts";
+import { type MessagePage, readMessages, readSession } from "../wire/api.ts";
 import { History } from "../wire/fold.ts";
 import { type Connection, Socket } from "../wire/socket.ts";
 import type { Frame, HistoryEvent, Message, Session } from "../wire/types.ts";
@@ -172,7 +172,7 @@ export class OpenSession extends Store<Shown> {
     this.#last = seq;
     this.#meanwhile = [];
     try {
-      const page = await readMessages(this.id, FIRST);
+      const page = await readNewest(this.id);
       if (loading !== this.#loading) return;
       const meanwhile = this.#meanwhile ?? [];
       this.#meanwhile = null;
@@ -214,4 +214,15 @@ export class OpenSession extends Store<Shown> {
       hasMore: this.#history.floor > 0,
     });
   };
+}
+
+/** The newest messages, and of those before as many as it takes to have one that is not queued. */
+async function readNewest(session: string): Promise<MessagePage> {
+  let { messages, hasMore } = await readMessages(session, FIRST);
+  while (hasMore && messages.every((message) => message.status === "queued")) {
+    const earlier = await readMessages(session, EARLIER, messages[0]?.id);
+    messages = [...earlier.messages, ...messages];
+    hasMore = earlier.hasMore;
+  }
+  return { messages, hasMore };
 }

@@ -25,12 +25,14 @@ export class History {
   /** How long the texts are that grow, so that a delta need not count what is there. */
   #lengths = new Map<string, { content: string; length: number }>();
   #sorted: Message[] | null = null;
-  /** Messages of lower numbers are there on the server, but not here. */
+  /** The server has messages of lower numbers that are not here. Queued messages are always here. */
   floor = 0;
 
-  /** The messages in the order of their seq. */
+  /** The messages in the order of their seq, the queued ones at the end. */
   get messages(): Message[] {
-    this.#sorted ??= [...this.#messages.values()].sort((a, b) => a.seq - b.seq);
+    this.#sorted ??= [...this.#messages.values()].sort(
+      (a, b) => Number(isQueued(a)) - Number(isQueued(b)) || a.seq - b.seq,
+    );
     return this.#sorted;
   }
 
@@ -45,10 +47,12 @@ export class History {
     this.floor = 0;
   }
 
-  /** Put a page of messages where there may be older ones (`hasMore`) on the server. */
+  /** Add a page of messages before those that are here; with `hasMore` the server has older ones. */
   prepend(page: Message[], hasMore: boolean): void {
     for (const message of page) if (!this.#messages.has(message.id)) this.#put(message);
-    this.floor = hasMore && page[0] ? page[0].seq : 0;
+    const oldest = this.messages[0];
+    if (!hasMore || !oldest) this.floor = 0;
+    else this.floor = isQueued(oldest) ? Number.POSITIVE_INFINITY : oldest.seq;
   }
 
   /**
@@ -58,7 +62,7 @@ export class History {
     switch (event.type) {
       case "message":
         this.#lengths.clear();
-        if (event.message.seq >= this.floor) this.#put(event.message);
+        if (isQueued(event.message) || event.message.seq >= this.floor) this.#put(event.message);
         break;
       case "delta":
         this.#append(event);
@@ -67,9 +71,8 @@ export class History {
         this.#set(event);
         break;
       case "status":
-        this.#change(event.messageId, {
-          status: event.status === "queued" ? "queued" : "complete",
-        });
+        if (event.status === "queued") this.#change(event.messageId, { status: "queued" });
+        else this.#begin(event.messageId, event.seq);
         break;
       case "message-parts":
         this.#change(event.messageId, { parts: event.parts, content: textOf(event.parts) });
@@ -78,6 +81,12 @@ export class History {
         if (event.messageId === undefined) this.clear();
         else if (this.#messages.delete(event.messageId)) this.#sorted = null;
     }
+  }
+
+  /** The turn of a queued message begins, and the message takes its place in the history. */
+  #begin(id: string, seq: number): void {
+    const known = this.#messages.get(id);
+    if (known && isQueued(known)) this.#put({ ...known, status: "complete", seq });
   }
 
   #put(message: Message): void {
@@ -135,6 +144,10 @@ export class History {
     }
     this.#put(withPart(answer, event.index, event.part));
   }
+}
+
+function isQueued(message: Message): boolean {
+  return message.status === "queued";
 }
 
 function withPart(message: Message, index: number, part: Part): Message {
