@@ -27,7 +27,10 @@ export default defineConfig({
   },
   server: {
     proxy: Object.fromEntries(
-      ["/chat", "/sessions", "/search"].map((path) => [path, { target: server, ws: true }]),
+      ["/chat", "/info", "/sessions", "/search"].map((path) => [
+        path,
+        { target: server, ws: true },
+      ]),
     ),
   },
 });

@@ -2,6 +2,7 @@
 
 import { type MessagePage, readMessages, readSession } from "../wire/api.ts";
 import { History } from "../wire/fold.ts";
+import { serverKnown, storeId } from "../wire/server.ts";
 import { type Connection, Socket } from "../wire/socket.ts";
 import type { Frame, HistoryEvent, Message, Session } from "../wire/types.ts";
 import { type Outbox, outboxOf } from "./outbox.ts";
@@ -60,6 +61,7 @@ export class OpenSession extends Store<Shown> {
       after: () => this.#last,
     });
     document.addEventListener("visibilitychange", this.#read);
+    void serverKnown.then(this.#read);
   }
 
   close(): void {
@@ -98,6 +100,8 @@ export class OpenSession extends Store<Shown> {
 
   #connected(connection: Connection): void {
     this.#publish({ connection });
+    // What was read may be of another server than the next one, and neither is known.
+    if (connection === "waiting" && storeId() === null) this.#last = null;
     if (connection === "open") void this.outbox.flush();
   }
 

@@ -3,8 +3,10 @@
  * sent again under the same id until then: so none is lost by a bad connection or a reload, and none sent twice.
  */
 
-import { type Outgoing, ServerError, send } from "../wire/api.ts";
+import { type Outgoing, send } from "../wire/api.ts";
 import { Backoff } from "../wire/backoff.ts";
+import { ServerError } from "../wire/request.ts";
+import { serverKnown } from "../wire/server.ts";
 import { keep, keptNames, read } from "./kept.ts";
 import { Store } from "./store.ts";
 
@@ -25,13 +27,17 @@ export class Outbox extends Store<Waiting[]> {
   #backoff = new Backoff(FIRST_PAUSE, LONGEST_PAUSE);
 
   constructor(session: string) {
-    super(read(`${PREFIX}${session}`, []));
+    super([]);
     this.#session = session;
     this.#name = `${PREFIX}${session}`;
     addEventListener("online", () => this.flush());
-    void this.flush();
+    void serverKnown.then(() => {
+      this.set(read(this.#name, []));
+      void this.flush();
+    });
   }
 
+  /** Only when the server is known: without it the message could not be kept. */
   put(message: Outgoing): void {
     const put = (waiting: Outgoing[]) => [...waiting, message];
     this.set(put(this.value));
@@ -109,4 +115,6 @@ export function outboxOf(session: string): Outbox {
 }
 
 // What was not sent at the last visit.
-for (const name of keptNames(PREFIX)) outboxOf(name.slice(PREFIX.length));
+void serverKnown.then(() => {
+  for (const name of keptNames(PREFIX)) outboxOf(name.slice(PREFIX.length));
+});

@@ -1,5 +1,6 @@
 /** What was read in this browser: of each session the number of the newest event that was shown. */
 
+import { serverKnown, storeId } from "../wire/server.ts";
 import type { Session } from "../wire/types.ts";
 import { kept } from "./kept.ts";
 
@@ -10,11 +11,11 @@ export const seen = kept<{ since: number; sessions: Record<string, number> }>("s
   since: Math.floor(Date.now() / 1000),
   sessions: {},
 });
-seen.set({ ...seen.value }); // which keeps the time of the first visit
+void serverKnown.then(() => seen.set({ ...seen.value })); // which keeps the time of the first visit
 
 export function markSeen(id: string, seq: number): void {
   const { since, sessions } = seen.value;
-  if ((sessions[id] ?? 0) >= seq) return;
+  if (storeId() === null || (sessions[id] ?? 0) >= seq) return;
   const { [id]: _, ...others } = sessions;
   const newest = Object.entries(others).slice(-MOST + 1);
   seen.set({ since, sessions: { ...Object.fromEntries(newest), [id]: seq } });

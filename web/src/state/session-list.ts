@@ -1,6 +1,7 @@
 /** The sessions of the server, newest activity first, kept up by asking again. */
 
-import { listSessions, ServerError } from "../wire/api.ts";
+import { listSessions } from "../wire/api.ts";
+import { ServerError } from "../wire/request.ts";
 import type { Session } from "../wire/types.ts";
 import { Store } from "./store.ts";
 

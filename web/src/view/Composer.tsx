@@ -19,6 +19,8 @@ import { attempt, notify } from "./notices.tsx";
 import { useSession } from "./session-context.ts";
 
 type Given = {
+  /** Until it is known which server would get what is written. */
+  disabled: boolean;
   running: boolean;
   /** The message that is edited, if one is. */
   edited: Message | null;
@@ -27,7 +29,7 @@ type Given = {
 };
 
 /** Where messages are written. */
-export function Composer({ running, edited, onEdited, onSend }: Given) {
+export function Composer({ disabled, running, edited, onEdited, onSend }: Given) {
   const session = useSession();
   // A new chat has no name yet that would be found again.
   const name = `draft.${useStore(place).session ?? "new"}`;
@@ -49,7 +51,7 @@ export function Composer({ running, edited, onEdited, onSend }: Given) {
 
   const send = () => {
     const content = text.trim() ? text : "";
-    if (!content && !files.length) return;
+    if (disabled || (!content && !files.length)) return;
     const parts: Part[] = [...files];
     if (content) parts.push({ type: "text", content });
     session.outbox.put({ id: newId(), parts, ...(edited ? { replaces: edited.id } : {}) });
@@ -143,6 +145,7 @@ export function Composer({ running, edited, onEdited, onSend }: Given) {
         <IconButton
           icon="paperclip"
           label="Attach files"
+          disabled={disabled}
           onClick={() => chooser.current?.click()}
         />
         <input
@@ -159,6 +162,7 @@ export function Composer({ running, edited, onEdited, onSend }: Given) {
         <textarea
           ref={field}
           value={text}
+          disabled={disabled}
           rows={Math.min(12, text.split("\n").length)}
           dir="auto"
           aria-label="Message"
@@ -180,7 +184,7 @@ export function Composer({ running, edited, onEdited, onSend }: Given) {
           className="icon-button send"
           aria-label={running ? "Queue the message" : "Send the message"}
           title={running ? "Queue the message" : "Send the message"}
-          disabled={!text.trim() && !files.length}
+          disabled={disabled || (!text.trim() && !files.length)}
         >
           <Icon name="send" />
         </button>

@@ -1,5 +1,6 @@
 import { useCallback, useEffect, useMemo, useRef, useState } from "react";
 import { fork } from "../state/fork.ts";
+import { ready as serverReady } from "../state/kept.ts";
 import { OpenSession } from "../state/open-session.ts";
 import { addressOf, place } from "../state/place.ts";
 import { sessionList } from "../state/session-list.ts";
@@ -40,6 +41,7 @@ function Opened({ session, message, onMenu }: Omit<Given, "id"> & { session: Ope
   const listed = useStore(sessionList).sessions.find((other) => other.id === session.id);
   const [edited, setEdited] = useState<Message | null>(null);
   const [again, setAgain] = useState<Message | null>(null);
+  const ready = useStore(serverReady);
   const { messages, running } = shown;
   const named = useStore(place).session === session.id;
   const value = newer(listed, shown.session);
@@ -111,7 +113,8 @@ function Opened({ session, message, onMenu }: Omit<Given, "id"> & { session: Ope
       <div className="bottom">
         <Queue messages={queued} />
         <Composer
-          key={edited?.id ?? "new"}
+          key={ready ? (edited?.id ?? "new") : "unknown"}
+          disabled={!ready}
           running={running}
           edited={edited}
           onEdited={() => setEdited(null)}

@@ -2,7 +2,7 @@
 
 import { useEffect } from "react";
 import { Store, useStore } from "../state/store.ts";
-import { ServerError } from "../wire/api.ts";
+import { ServerError } from "../wire/request.ts";
 import { IconButton } from "./Button.tsx";
 
 const LASTS = 8_000;

@@ -1,50 +1,23 @@
-/** Requests to the server, which is where this page comes from. */
+/** What the server does for clients. */
 
+import { request, ServerError, TIMEOUT } from "./request.ts";
+import { confirmServer, doubtServer, ensureServer } from "./server.ts";
 import type { Found, Message, Part, Session } from "./types.ts";
 
-/** The server refused (`status` and its `code`), or did not answer (`status` 0). */
-export class ServerError extends Error {
-  status: number;
-  code: string;
-
-  constructor(message: string, status: number, code: string) {
-    super(message);
-    this.status = status;
-    this.code = code;
-  }
-
-  /** The same request may succeed later. */
-  get passing(): boolean {
-    return this.status === 0 || this.status === 502 || this.status === 503 || this.status === 504;
-  }
-}
-
-const TIMEOUT = 15_000;
-
+/** Nothing is changed on a server before it has confirmed to be the one that is shown. */
 async function ask(
   method: string,
   path: string,
   body?: unknown,
-  signal: AbortSignal = AbortSignal.timeout(TIMEOUT),
+  signal?: AbortSignal,
 ): Promise<Response> {
-  const request: RequestInit = { method, signal };
-  if (body !== undefined) {
-    request.body = JSON.stringify(body);
-    request.headers = { "content-type": "application/json" };
-  }
-  let response: Response;
+  await (method === "GET" ? ensureServer() : confirmServer());
   try {
-    response = await fetch(path, request);
-  } catch {
-    throw new ServerError("The server does not answer.", 0, "no_answer");
+    return await request(method, path, body, signal);
+  } catch (error) {
+    if (error instanceof ServerError && error.passing) doubtServer();
+    throw error;
   }
-  if (response.ok) return response;
-  const told = await response.json().catch(() => ({}));
-  throw new ServerError(
-    told.error ?? `The server answered ${response.status}.`,
-    response.status,
-    told.code ?? "unknown",
-  );
 }
 
 /** Session and message ids have characters of their own meaning in an address. */

@@ -2,6 +2,7 @@
 
 import { socketAddress } from "./api.ts";
 import { Backoff } from "./backoff.ts";
+import { doubtServer, ensureServer } from "./server.ts";
 import type { Frame } from "./types.ts";
 
 export type Connection = "connecting" | "open" | "waiting" | "offline";
@@ -27,6 +28,8 @@ export class Socket {
   #timer: ReturnType<typeof setTimeout> | undefined;
   #backoff = new Backoff(FIRST_PAUSE, LONGEST_PAUSE);
   #closed = false;
+  /** Changes with each attempt to connect, and when one is given up. */
+  #attempt = 0;
 
   constructor(session: string, listener: Listener) {
     this.#session = session;
@@ -34,7 +37,7 @@ export class Socket {
     addEventListener("online", this.#online);
     addEventListener("offline", this.#offline);
     document.addEventListener("visibilitychange", this.#visible);
-    this.#connect();
+    void this.#connect();
   }
 
   close(): void {
@@ -47,7 +50,7 @@ export class Socket {
 
   /** Try at once, where it waits. */
   retry(): void {
-    if (!this.#closed && this.#socket === null) this.#connect();
+    if (!this.#closed && this.#socket === null) void this.#connect();
   }
 
   /** Give the connection up; after a pause it begins anew. */
@@ -55,13 +58,24 @@ export class Socket {
     if (this.#socket) this.#lost(this.#socket);
   }
 
-  #connect(): void {
+  async #connect(): Promise<void> {
     this.#leave();
     if (!navigator.onLine) {
       this.#listener.state("offline");
       return;
     }
     this.#listener.state("connecting");
+    const attempt = this.#attempt;
+    const isSame = await ensureServer().then(
+      () => true,
+      () => false,
+    );
+    if (attempt !== this.#attempt) return;
+    if (isSame) this.#open();
+    else this.#wait();
+  }
+
+  #open(): void {
     const socket = new WebSocket(socketAddress(this.#session, this.#listener.after()));
     this.#socket = socket;
     this.#watch(PATIENCE);
@@ -88,6 +102,12 @@ export class Socket {
   #lost(socket: WebSocket): void {
     if (this.#socket !== socket) return;
     this.#leave();
+    doubtServer();
+    this.#wait();
+  }
+
+  /** Connect after a pause. */
+  #wait(): void {
     if (!navigator.onLine) {
       this.#listener.state("offline");
       return;
@@ -98,6 +118,7 @@ export class Socket {
 
   #leave(): void {
     clearTimeout(this.#timer);
+    this.#attempt++;
     const socket = this.#socket;
     this.#socket = null;
     if (socket) {
@@ -126,6 +147,7 @@ export class Socket {
 
   #offline = () => {
     this.#leave();
+    doubtServer();
     this.#listener.state("offline");
   };
 

@@ -1,0 +1,51 @@
+/** Requests to the server that this web client comes from. */
+
+/** The server refused (`status` and its `code`), or did not answer (`status` 0). */
+export class ServerError extends Error {
+  status: number;
+  code: string;
+
+  constructor(message: string, status: number, code: string) {
+    super(message);
+    this.status = status;
+    this.code = code;
+  }
+
+  /** The same request may succeed later. */
+  get passing(): boolean {
+    return this.status === 0 || this.status === 502 || this.status === 503 || this.status === 504;
+  }
+}
+
+/** Milliseconds. */
+export const TIMEOUT = 15_000;
+
+export function noAnswer(): ServerError {
+  return new ServerError("The server does not answer.", 0, "no_answer");
+}
+
+export async function request(
+  method: string,
+  path: string,
+  body?: unknown,
+  signal: AbortSignal = AbortSignal.timeout(TIMEOUT),
+): Promise<Response> {
+  const init: RequestInit = { method, signal };
+  if (body !== undefined) {
+    init.body = JSON.stringify(body);
+    init.headers = { "content-type": "application/json" };
+  }
+  let response: Response;
+  try {
+    response = await fetch(path, init);
+  } catch {
+    throw noAnswer();
+  }
+  if (response.ok) return response;
+  const refusal = await response.json().catch(() => ({}));
+  throw new ServerError(
+    refusal.error ?? `The server answered ${response.status}.`,
+    response.status,
+    refusal.code ?? "unknown",
+  );
+}

@@ -1,0 +1,82 @@
+/**
+ * Which server answers at this address; the id of its store says so.
+ *
+ * When a server goes away, another one may come up at the same address. It must not get what was
+ * written for the first: an agent would carry it out in the wrong project.
+ */
+
+import { Backoff } from "./backoff.ts";
+import { noAnswer, request } from "./request.ts";
+
+/** Milliseconds between attempts, which double. */
+const FIRST_PAUSE = 250;
+const LONGEST_PAUSE = 8_000;
+
+let store: string | null = null;
+
+/** How often the connection was lost, and how often it had been when the server was last confirmed. */
+let losses = 0;
+let confirmed = 0;
+
+let learned: () => void;
+
+/** Resolves when the server has sent the id of its store. */
+export const serverKnown = new Promise<void>((resolve) => {
+  learned = resolve;
+});
+
+/** Null until the server has sent it. */
+export function storeId(): string | null {
+  return store;
+}
+
+/** The connection was lost: what answers next may be another server. */
+export function doubtServer(): void {
+  losses++;
+}
+
+/** Confirm the server if the connection was lost since that was done last. */
+export async function ensureServer(): Promise<void> {
+  if (confirmed < losses) await confirmServer();
+}
+
+/** Ask which server this is. With another one the web client starts again, and this never returns. */
+export async function confirmServer(): Promise<void> {
+  const before = losses;
+  const id = await readStoreId();
+  if (store !== null && store !== id) await startAgain();
+  confirmed = Math.max(confirmed, before);
+  store = id;
+  learned();
+}
+
+async function readStoreId(): Promise<string> {
+  // Errors of a proxy, and pages of a captive portal, come from no Sessile either.
+  try {
+    const { storeId: id } = await (await request("GET", "info")).json();
+    if (typeof id === "string" && id) return id;
+  } catch {
+    doubtServer();
+  }
+  throw noAnswer();
+}
+
+/** Sessions of the former server are not there, so begin with a new chat. */
+function startAgain(): Promise<never> {
+  history.replaceState(null, "", "#/");
+  location.reload();
+  return new Promise(() => undefined);
+}
+
+async function learn(): Promise<void> {
+  const backoff = new Backoff(FIRST_PAUSE, LONGEST_PAUSE);
+  while (store === null) {
+    try {
+      await confirmServer();
+    } catch {
+      await new Promise((done) => setTimeout(done, backoff.next()));
+    }
+  }
+}
+
+void learn();
