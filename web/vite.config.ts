@@ -9,7 +9,7 @@ export default defineConfig({
   plugins: [react()],
   resolve: {
     alias: {
-      // What it has for browsers reads entities by innerHTML, which the page's policy forbids.
+      // Its variant for browsers decodes entities by innerHTML, which the Content-Security-Policy forbids.
       "decode-named-character-reference": new URL(
         "node_modules/decode-named-character-reference/index.js",
         import.meta.url,
@@ -22,7 +22,7 @@ export default defineConfig({
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
     reportCompressedSize: false,
-    // Of everything that is in it, as their licences ask.
+    // The licences of the bundled packages require this list.
     license: { fileName: "licenses.md" },
   },
   server: {

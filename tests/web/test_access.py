@@ -77,7 +77,7 @@ def test_axe_finds_nothing_serious(
         tab.button("Sessions").click()
         expect(tab.sidebar).to_be_in_viewport()
     tab.page.get_by_role("searchbox").fill("words")
-    expect(tab.page.get_by_role("region", name="Messages that were found")).to_be_visible()
+    expect(tab.page.get_by_role("region", name="Matching messages")).to_be_visible()
     assert faults(tab) == []
     tab.page.get_by_role("searchbox").fill("")
     tab.choose("words", "Rename")
@@ -147,6 +147,6 @@ def test_who_does_not_see_hears_that_the_answer_is_there(tab: Tab) -> None:
     tab.say(LONG[:200])
     expect(status).to_have_text("The answer is complete.")
     tab.say("[[ask]]")
-    expect(status).to_have_text("The agent asks for leave.")
+    expect(status).to_have_text("The agent asks for permission.")
     tab.button("Deny").click()
     tab.is_answered(re.compile("ask"))

@@ -51,7 +51,7 @@ def test_titles_are_searched_and_so_are_messages(tab: Tab, api: Api) -> None:
     search.fill("pears")
     expect(tab.sidebar.locator("li.session")).to_have_count(1)
     search.fill("ubergroße mentions")
-    found = tab.page.get_by_role("region", name="Messages that were found")
+    found = tab.page.get_by_role("region", name="Matching messages")
     expect(found.get_by_role("link").first).to_contain_text("a longer talk")
     expect(found.locator("mark").first).to_have_text(re.compile("mentions|Übergröße"))
     search.press("ArrowDown")
@@ -75,7 +75,7 @@ def test_a_message_that_was_found_far_back_is_gone_to(tab: Tab, api: Api) -> Non
     expect(tab.page.locator('[data-id="m1"]')).to_be_in_viewport()
     api.http.delete("/sessions/long/messages/m500")
     tab.open("long/m500")
-    expect(tab.page.get_by_role("alert")).to_have_text("This message is not there any more.")
+    expect(tab.page.get_by_role("alert")).to_have_text("This message no longer exists.")
 
 
 def test_a_session_is_renamed_forked_archived_and_deleted(visit: Visit, api: Api) -> None:
@@ -108,7 +108,7 @@ def test_a_session_is_renamed_forked_archived_and_deleted(visit: Visit, api: Api
     expect(tab.session("Fruit & veg")).to_have_count(1)
     assert api.http.get("/sessions/s").json()["archived"] is True
     tab.choose("Fruit & veg", "Unarchive")
-    expect(tab.sidebar).to_contain_text("Nothing is archived.")
+    expect(tab.sidebar).to_contain_text("No archived sessions.")
     tab.button("Archive").click()
 
     # Nothing is deleted without a question; who watches it sees that it is gone.

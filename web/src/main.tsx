@@ -16,7 +16,7 @@ theme.watch(applyTheme);
 
 const root = document.getElementById("page");
 if (root) {
-  // What an error boundary caught is shown in another way.
+  // An error boundary shows the text in another way, so this is no error for the console.
   const onCaughtError = (error: unknown) => console.warn(error);
   createRoot(root, { onCaughtError }).render(
     <StrictMode>

@@ -1,8 +1,8 @@
 /**
- * What this browser keeps between visits. Where it keeps nothing, the web client works all the same.
+ * What the browser keeps between visits. The web client also works without it.
  *
- * What belongs to a server has the id of its store and the path it is mounted under in its name:
- * several servers may use one origin, at the same time or one after the other.
+ * Entries that belong to a server are named by the id of its store and its mount path, because several
+ * servers may use the same origin, at the same time or one after the other.
  */
 
 import { serverKnown, storeId } from "../wire/server.ts";
@@ -12,7 +12,7 @@ type Owner = "server" | "person";
 
 const PERSONAL = "sessile.";
 
-/** Whether it is known which server this is. Before that, nothing of it is read, kept or sent. */
+/** Whether the server is known. Until then, no entry of it is read or written. */
 export const ready = new Store(false);
 void serverKnown.then(() => ready.set(true));
 
@@ -33,7 +33,7 @@ export function read<Value>(name: string, fallback: Value, owner: Owner = "serve
   }
 }
 
-/** Null removes it. */
+/** Null removes the entry. */
 export function keep(name: string, value: unknown, owner: Owner = "server"): void {
   try {
     const key = keyOf(name, owner);
@@ -45,7 +45,7 @@ export function keep(name: string, value: unknown, owner: Owner = "server"): voi
   }
 }
 
-/** The names of what is kept for this server that begin with a prefix. */
+/** The names of this server's entries that start with a prefix. */
 export function keptNames(prefix: string): string[] {
   try {
     const start = keyOf("", "server");
@@ -57,7 +57,7 @@ export function keptNames(prefix: string): string[] {
   }
 }
 
-/** A value that is kept, the same in all tabs. */
+/** A value that is kept and shared by all tabs. */
 export function kept<Value>(name: string, fallback: Value, owner: Owner = "server"): Store<Value> {
   const store = new Store(read(name, fallback, owner));
   store.watch(() => keep(name, store.value, owner));
@@ -68,7 +68,7 @@ export function kept<Value>(name: string, fallback: Value, owner: Owner = "serve
   return store;
 }
 
-/** Names without a server do not say for which one their content was written. */
+/** It is unknown for which server an entry without a store id was written. */
 function dropUnowned(): void {
   try {
     const keys = Object.keys(localStorage).filter((key) => key.startsWith(PERSONAL));

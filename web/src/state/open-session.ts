@@ -1,4 +1,4 @@
-/** The session that is looked at: its history as far as it was read, kept up by its socket. */
+/** The open session: its history as far as it was read, updated by its socket. */
 
 import { type MessagePage, readMessages, readSession } from "../wire/api.ts";
 import { History } from "../wire/fold.ts";
@@ -9,19 +9,19 @@ import { type Outbox, outboxOf } from "./outbox.ts";
 import { markSeen } from "./seen.ts";
 import { Store } from "./store.ts";
 
-/** Messages a page: at first, of those before, and on the way to one that is far away. */
+/** Messages per page: the newest page, earlier pages, and pages read to reach a distant message. */
 const FIRST = 50;
 const EARLIER = 100;
 const MOST = 200;
 
-/** Milliseconds between two drawings of an answer that grows: words come faster than they are read. */
+/** Milliseconds between two renderings of a growing answer: text arrives faster than it is read. */
 const PACE = 40;
 
 export type Shown = {
-  /** Null until it was asked for. */
+  /** Null until it was read. */
   session: Session | null;
   messages: Message[];
-  /** There are older ones on the server. */
+  /** The server has older messages. */
   hasMore: boolean;
   loaded: boolean;
   running: boolean;
@@ -31,17 +31,17 @@ export type Shown = {
 export class OpenSession extends Store<Shown> {
   readonly id: string;
   readonly outbox: Outbox;
-  /** Which collapsed blocks were opened or closed; rows that are scrolled away forget it. */
+  /** Which collapsed blocks were opened or closed. Rows lose their state when they are scrolled away. */
   readonly unfolded = new Map<string, boolean>();
   #history = new History();
   #socket: Socket;
   #last: number | null = null;
-  /** Events that come while the newest page is read. */
+  /** Events that arrive while the newest page is read. */
   #meanwhile: HistoryEvent[] | null = null;
   #loading = 0;
   #earlier: Promise<void> | null = null;
   #scheduled = false;
-  #toldAt = 0;
+  #publishedAt = 0;
   #next: Partial<Shown> = {};
 
   constructor(id: string) {
@@ -69,12 +69,12 @@ export class OpenSession extends Store<Shown> {
     this.#socket.close();
   }
 
-  /** Try to connect at once. */
+  /** Connect now. */
   retry(): void {
     this.#socket.retry();
   }
 
-  /** Read the page of messages before those that are there. */
+  /** Read the page before the messages read so far. */
   readEarlier(limit = EARLIER): Promise<void> {
     this.#earlier ??= this.#readEarlier(limit).finally(() => {
       this.#earlier = null;
@@ -82,7 +82,7 @@ export class OpenSession extends Store<Shown> {
     return this.#earlier;
   }
 
-  /** Read back until a message is there; false if there is none of that id. */
+  /** Read earlier pages until one has the message; false if no message has this id. */
   async find(messageId: string): Promise<boolean> {
     while (!this.#history.get(messageId) && this.#history.floor) await this.readEarlier(MOST);
     return this.#history.get(messageId) !== undefined;
@@ -95,12 +95,12 @@ export class OpenSession extends Store<Shown> {
     const page = await readMessages(this.id, limit, oldest.id);
     if (loading !== this.#loading) return;
     this.#history.prepend(page.messages, page.hasMore);
-    this.#tell(); // before whoever waits for it may ask for more
+    this.#notify(); // before the caller may ask for more
   }
 
   #connected(connection: Connection): void {
     this.#publish({ connection });
-    // What was read may be of another server than the next one, and neither is known.
+    // The next connection may be to another server: read its history instead.
     if (connection === "waiting" && storeId() === null) this.#last = null;
     if (connection === "open") void this.outbox.flush();
   }
@@ -108,7 +108,7 @@ export class OpenSession extends Store<Shown> {
   #take(frame: Frame): void {
     switch (frame.type) {
       case "hello":
-        // With a lower number than ours it is another session of this name.
+        // A lower number than the last one means that the session was deleted and created again.
         if (this.#last === null || frame.seq < this.#last) void this.#load(frame.seq);
         this.#publish({ running: frame.status === "running" });
         break;
@@ -126,7 +126,7 @@ export class OpenSession extends Store<Shown> {
         if (this.#meanwhile) this.#meanwhile.push(frame);
         else this.#apply(frame);
     }
-    // What is written to be kept must not be so for every word.
+    // Writing to the browser's storage for every word would be slow.
     if (frame.type !== "delta" && frame.type !== "part") this.#read();
   }
 
@@ -134,14 +134,14 @@ export class OpenSession extends Store<Shown> {
     try {
       this.#history.apply(event);
     } catch (error) {
-      this.#last = null; // the history is read anew
+      this.#last = null; // read the history again
       throw error;
     }
     const running = this.#runningAfter(event);
     this.#publish(running === undefined ? {} : { running });
   }
 
-  /** Whether a turn runs, as far as an event tells. */
+  /** Whether a turn runs after an event; undefined if the event does not say. */
   #runningAfter(event: HistoryEvent): boolean | undefined {
     switch (event.type) {
       case "delta":
@@ -151,7 +151,7 @@ export class OpenSession extends Store<Shown> {
         return event.status === "running" || undefined;
       case "message":
         if (event.message.role === "assistant") return event.message.status === "streaming";
-        // A message begins a turn, unless it was stored without one: only the session knows.
+        // The first message gives the session a title, and not every message starts a turn.
         if (event.message.role === "user") void this.#ask();
         return undefined;
       case "deleted":
@@ -170,7 +170,7 @@ export class OpenSession extends Store<Shown> {
     if (session.seq >= (this.#last ?? 0)) this.#publish({ running: session.status === "running" });
   }
 
-  /** Read the newest page; what happens meanwhile is applied to it. */
+  /** Read the newest page, then apply the events that arrived meanwhile. */
   async #load(seq: number): Promise<void> {
     const loading = ++this.#loading;
     this.#last = seq;
@@ -199,18 +199,18 @@ export class OpenSession extends Store<Shown> {
     }
   };
 
-  /** Tell those who watch; what comes in quick succession together. */
+  /** Notify subscribers, once for changes in quick succession. */
   #publish(change: Partial<Shown> = {}): void {
     this.#next = { ...this.#next, ...change };
     if (this.#scheduled) return;
     this.#scheduled = true;
-    setTimeout(this.#tell, Math.max(0, this.#toldAt + PACE - performance.now()));
+    setTimeout(this.#notify, Math.max(0, this.#publishedAt + PACE - performance.now()));
   }
 
-  #tell = () => {
+  #notify = () => {
     const change = this.#next;
     this.#scheduled = false;
-    this.#toldAt = performance.now();
+    this.#publishedAt = performance.now();
     this.#next = {};
     this.change({
       ...change,
@@ -220,7 +220,7 @@ export class OpenSession extends Store<Shown> {
   };
 }
 
-/** The newest messages, and of those before as many as it takes to have one that is not queued. */
+/** The newest page, and earlier ones until there is a message that is not queued. */
 async function readNewest(session: string): Promise<MessagePage> {
   let { messages, hasMore } = await readMessages(session, FIRST);
   while (hasMore && messages.every((message) => message.status === "queued")) {

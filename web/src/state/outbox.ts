@@ -1,6 +1,6 @@
 /**
- * Messages on their way to a session. They are kept in the browser until the server has stored them, and
- * sent again under the same id until then: so none is lost by a bad connection or a reload, and none sent twice.
+ * Messages on their way to a session. The browser keeps them until the server has stored them and sends
+ * them again under the same id until then, so a bad connection or a reload loses and repeats nothing.
  */
 
 import { type Outgoing, send } from "../wire/api.ts";
@@ -10,10 +10,10 @@ import { serverKnown } from "../wire/server.ts";
 import { keep, keptNames, read } from "./kept.ts";
 import { Store } from "./store.ts";
 
-/** `error` is why the server refused it. */
+/** `error` is the reason if the server refused the message. */
 export type Waiting = Outgoing & { error?: string };
 
-/** Milliseconds between attempts, which double. */
+/** Milliseconds between attempts, doubled each time. */
 const FIRST_PAUSE = 500;
 const LONGEST_PAUSE = 10_000;
 
@@ -37,7 +37,7 @@ export class Outbox extends Store<Waiting[]> {
     });
   }
 
-  /** Only when the server is known: without it the message could not be kept. */
+  /** Call it only when the server is known, because the message is kept under its name. */
   put(message: Outgoing): void {
     const put = (waiting: Outgoing[]) => [...waiting, message];
     this.set(put(this.value));
@@ -51,7 +51,7 @@ export class Outbox extends Store<Waiting[]> {
     this.#keep(drop);
   }
 
-  /** Try one again that the server refused. */
+  /** Send a message again that the server refused. */
   again(id: string): void {
     this.set(
       this.value.map(({ error, ...message }) =>
@@ -61,7 +61,7 @@ export class Outbox extends Store<Waiting[]> {
     void this.flush();
   }
 
-  /** Send what waits, in its order; called when the server may be there again. */
+  /** Send the messages in order. Call it when the server may be available again. */
   async flush(): Promise<void> {
     if (this.#sending) return;
     clearTimeout(this.#timer);
@@ -79,7 +79,7 @@ export class Outbox extends Store<Waiting[]> {
     }
   }
 
-  /** Change what is kept; other tabs keep theirs there too. */
+  /** Change what is kept; it may contain messages of other tabs. */
   #keep(change: (waiting: Waiting[]) => Waiting[]): void {
     const waiting = change(read(this.#name, []));
     keep(this.#name, waiting.length ? waiting : null);
@@ -107,14 +107,14 @@ export class Outbox extends Store<Waiting[]> {
 
 const outboxes = new Map<string, Outbox>();
 
-/** The outbox of a session, which goes on when the session is not looked at. */
+/** The outbox of a session. It sends whether or not the session is open. */
 export function outboxOf(session: string): Outbox {
   const outbox = outboxes.get(session) ?? new Outbox(session);
   outboxes.set(session, outbox);
   return outbox;
 }
 
-// What was not sent at the last visit.
+// Send what was not sent during the last visit.
 void serverKnown.then(() => {
   for (const name of keptNames(PREFIX)) outboxOf(name.slice(PREFIX.length));
 });

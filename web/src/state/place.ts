@@ -1,4 +1,4 @@
-/** Which session is looked at, and which message of it: the part of the address behind `#`. */
+/** The open session, and a message in it: the part of the URL after `#`. */
 
 import { Store } from "./store.ts";
 

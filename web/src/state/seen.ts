@@ -1,4 +1,4 @@
-/** What was read in this browser: of each session the number of the newest event that was shown. */
+/** What was read in this browser: for each session, the number of the newest event shown. */
 
 import { serverKnown, storeId } from "../wire/server.ts";
 import type { Session } from "../wire/types.ts";
@@ -6,12 +6,12 @@ import { kept } from "./kept.ts";
 
 const MOST = 2_000;
 
-/** What is older than the first visit counts as read. */
+/** Everything older than the first visit counts as read. */
 export const seen = kept<{ since: number; sessions: Record<string, number> }>("seen", {
   since: Math.floor(Date.now() / 1000),
   sessions: {},
 });
-void serverKnown.then(() => seen.set({ ...seen.value })); // which keeps the time of the first visit
+void serverKnown.then(() => seen.set({ ...seen.value })); // keeps the time of the first visit
 
 export function markSeen(id: string, seq: number): void {
   const { since, sessions } = seen.value;
@@ -21,7 +21,7 @@ export function markSeen(id: string, seq: number): void {
   seen.set({ since, sessions: { ...Object.fromEntries(newest), [id]: seq } });
 }
 
-/** Whether an answer ended in a session since it was looked at here. */
+/** Whether an answer ended in a session since the session was last open in this browser. */
 export function isUnread(session: Session, { since, sessions }: typeof seen.value): boolean {
   const known = sessions[session.id];
   const isNew = known === undefined ? session.updatedAt > since : session.seq > known;

@@ -1,4 +1,4 @@
-/** The sessions of the server, newest activity first, kept up by asking again. */
+/** The sessions of the server, newest activity first, updated by polling. */
 
 import { listSessions } from "../wire/api.ts";
 import { ServerError } from "../wire/request.ts";
@@ -8,7 +8,7 @@ import { Store } from "./store.ts";
 const PAGE = 50;
 const MOST = 200;
 
-/** Milliseconds between questions: looked at, hidden, and at most while the server is away. */
+/** Milliseconds between requests: in a visible tab, in a hidden tab, and at most while requests fail. */
 const VISIBLE = 2_000;
 const HIDDEN = 10_000;
 const AWAY = 15_000;
@@ -57,7 +57,7 @@ class SessionList extends Store<Listed> {
     }
   }
 
-  /** Ask again, and then every few seconds; less often while the server does not answer. */
+  /** Request the list now and then every few seconds, less often while the server does not answer. */
   refresh = async (): Promise<void> => {
     clearTimeout(this.#timer);
     const asked = ++this.#asked;
@@ -66,7 +66,7 @@ class SessionList extends Store<Listed> {
       const page = await listSessions({ limit: this.#wanted, q: query, archived });
       if (asked !== this.#asked) return;
       this.#failures = 0;
-      // What is further down than is asked for again stays as it was.
+      // Sessions beyond those requested stay as they were.
       const further = this.value.sessions.length > MOST && page.hasMore;
       if (further) this.#put(this.value.sessions.slice(MOST), this.value.hasMore, page.sessions);
       else this.#put(page.sessions, page.hasMore);
@@ -77,7 +77,7 @@ class SessionList extends Store<Listed> {
     if (asked === this.#asked) this.#plan();
   };
 
-  /** What somebody changed here is shown at once. */
+  /** Show a change that was made in this tab at once. */
   put(changed: Session): void {
     const { sessions, archived } = this.value;
     const shown = sessions.map((session) => (session.id === changed.id ? changed : session));

@@ -1,6 +1,6 @@
 import { useSyncExternalStore } from "react";
 
-/** A value that components watch. */
+/** A value that components subscribe to. */
 export class Store<Value> {
   #value: Value;
   #watchers = new Set<() => void>();

@@ -33,7 +33,7 @@ export function App() {
   );
 }
 
-/** The tab says which session this is, and how many others have something new. */
+/** The title of the tab has the session's title and the number of other sessions with news. */
 function useTitle(current: string | null): void {
   const { sessions } = useStore(sessionList);
   const read = useStore(seen);
@@ -69,7 +69,7 @@ function useKeys(onHelp: () => void): void {
   }, [onHelp]);
 }
 
-/** To the next session of the list. */
+/** Go to a neighbouring session in the list. */
 function step(by: number): void {
   const { sessions } = sessionList.value;
   const at = sessions.findIndex((session) => session.id === place.value.session);

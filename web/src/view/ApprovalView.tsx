@@ -9,7 +9,7 @@ import { unhidden } from "./text.ts";
 type Option = { label: string; description?: string };
 type Question = { question: string; options: Option[]; multiple: boolean };
 
-/** An agent asks leave for a tool call, or asks people something by one. */
+/** An agent asks for permission to run a tool call, or asks a question by one. */
 export function ApprovalView({ call }: { call: ToolCallPart }) {
   const session = useSession();
   const [message, setMessage] = useState("");
@@ -30,7 +30,10 @@ export function ApprovalView({ call }: { call: ToolCallPart }) {
   };
 
   return (
-    <section className="approval" aria-label={`${call.toolName} asks`}>
+    <section
+      className="approval"
+      aria-label={`${call.toolName} asks ${questions.length ? "a question" : "for permission"}`}
+    >
       {questions.length ? (
         questions.map((question, at) => (
           <fieldset key={question.question}>
@@ -60,8 +63,8 @@ export function ApprovalView({ call }: { call: ToolCallPart }) {
           <input
             type="text"
             value={message}
-            aria-label="A word to the agent"
-            placeholder="A word to the agent (optional)"
+            aria-label="Note to the agent"
+            placeholder="Note to the agent (optional)"
             onChange={(event) => setMessage(event.target.value)}
           />
         </>
@@ -83,7 +86,7 @@ export function ApprovalView({ call }: { call: ToolCallPart }) {
   );
 }
 
-/** The questions with options that a call's input has; a plain call has none. */
+/** The questions with options in a call's input; empty for a plain call. */
 function questionsOf(input: unknown): Question[] {
   const list = Array.isArray(input)
     ? input

@@ -3,11 +3,11 @@ import { Icon, type IconName } from "./icons.tsx";
 
 type Given = Omit<ComponentProps<"button">, "type" | "aria-label"> & {
   icon: IconName;
-  /** Its name, and its tooltip. */
+  /** The accessible name, and the tooltip. */
   label: string;
 };
 
-/** A button that is a picture. */
+/** A button with an icon. */
 export function IconButton({ icon, label, className = "", ...others }: Given) {
   return (
     <button

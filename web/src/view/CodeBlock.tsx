@@ -2,7 +2,7 @@ import { useEffect, useMemo, useState } from "react";
 import { CopyButton } from "./CopyButton.tsx";
 import { unhidden } from "./text.ts";
 
-/** Characters: longer code has no colours. */
+/** Characters: longer code is not highlighted. */
 const LONGEST = 50_000;
 const LONGEST_GROWING = 8_000;
 
@@ -10,7 +10,7 @@ type Highlight = typeof import("./highlight.ts").highlight;
 
 let loaded: Highlight | null = null;
 
-/** The highlighter, once it is there and wanted. */
+/** The highlighter if it is wanted and loaded. */
 function useHighlight(wanted: boolean): Highlight | null {
   const [found, setFound] = useState(() => loaded);
   useEffect(() => {
@@ -21,7 +21,7 @@ function useHighlight(wanted: boolean): Highlight | null {
         loaded = module.highlight;
         if (!left) setFound(() => loaded);
       },
-      () => undefined, // without a connection code is shown without colours
+      () => undefined, // without a connection, code is not highlighted
     );
     return () => {
       left = true;

@@ -19,19 +19,19 @@ import { attempt, notify } from "./notices.tsx";
 import { useSession } from "./session-context.ts";
 
 type Given = {
-  /** Until it is known which server would get what is written. */
+  /** Until it is known which server the message would be sent to. */
   disabled: boolean;
   running: boolean;
-  /** The message that is edited, if one is. */
+  /** The message being edited, if any. */
   edited: Message | null;
   onEdited: () => void;
   onSend: () => void;
 };
 
-/** Where messages are written. */
+/** The form in which messages are written and edited. */
 export function Composer({ disabled, running, edited, onEdited, onSend }: Given) {
   const session = useSession();
-  // A new chat has no name yet that would be found again.
+  // A new chat has no id yet under which its draft would be found.
   const name = `draft.${useStore(place).session ?? "new"}`;
   const [text, setText] = useState(() => (edited ? edited.content : read(name, "")));
   const [files, setFiles] = useState<FilePart[]>(() =>
@@ -44,7 +44,7 @@ export function Composer({ disabled, running, edited, onEdited, onSend }: Given)
     if (!edited) keep(name, text || null);
   }, [name, text, edited]);
 
-  // On a phone the keyboard would cover what was just opened.
+  // On a phone, the keyboard would cover the conversation.
   useEffect(() => {
     if (edited || matchMedia("(hover: hover)").matches) field.current?.focus();
   }, [edited]);
@@ -92,7 +92,7 @@ export function Composer({ disabled, running, edited, onEdited, onSend }: Given)
     void attach(event.clipboardData.files);
   };
 
-  // Wherever it is dropped: a browser would go to the file, and leave the page.
+  // Files may be dropped anywhere: by default, the browser would open the file instead of this tab.
   useEffect(() => {
     const onDragOver = (event: DragEvent) => event.preventDefault();
     const onDrop = (event: DragEvent) => {
@@ -119,7 +119,7 @@ export function Composer({ disabled, running, edited, onEdited, onSend }: Given)
       {edited && (
         <p className="editing">
           <Icon name="edit" />
-          This message and everything after it is replaced.
+          This message and everything after it will be replaced.
           <button type="button" className="link" onClick={onEdited}>
             Cancel
           </button>
@@ -166,7 +166,7 @@ export function Composer({ disabled, running, edited, onEdited, onSend }: Given)
           rows={Math.min(12, text.split("\n").length)}
           dir="auto"
           aria-label="Message"
-          placeholder={running ? "Write what comes next…" : "Write a message…"}
+          placeholder={running ? "Write the next message…" : "Write a message…"}
           onChange={(event) => setText(event.target.value)}
           onKeyDown={onKeyDown}
           onPaste={onPaste}

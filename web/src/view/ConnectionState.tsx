@@ -8,7 +8,7 @@ const TEXTS: Record<Connection, string> = {
   offline: "Offline",
 };
 
-/** Whether what is shown is kept up. */
+/** Whether the conversation is up to date. */
 export function ConnectionState({
   session,
   connection,

@@ -20,7 +20,7 @@ import { unhidden } from "./text.ts";
 
 type Given = { id: string; message: string | null; onMenu: () => void };
 
-/** One session: what was said, what is being said, and where to say more. */
+/** One session: its history, its queue, and the field for the next message. */
 export function Conversation({ id, message, onMenu }: Given) {
   const [session, setSession] = useState<OpenSession | null>(null);
   useEffect(() => {
@@ -46,7 +46,7 @@ function Opened({ session, message, onMenu }: Omit<Given, "id"> & { session: Ope
   const named = useStore(place).session === session.id;
   const value = newer(listed, shown.session);
 
-  // The list is asked every few seconds, but what happens here is shown there at once.
+  // The list is polled every few seconds, but what happens in this tab is shown at once.
   // biome-ignore lint/correctness/useExhaustiveDependencies: whatever way it changed
   useEffect(() => void sessionList.refresh(), [running]);
   useFind(session, shown.loaded ? message : null);
@@ -72,7 +72,7 @@ function Opened({ session, message, onMenu }: Omit<Given, "id"> & { session: Ope
 
   const onSend = () => {
     setEdited(null);
-    // The address of a new session is its own from its first message on.
+    // A new session gets its own URL with its first message.
     if (!named) {
       history.replaceState(null, "", addressOf(session.id));
       place.set({ session: session.id, message: null });
@@ -96,7 +96,7 @@ function Opened({ session, message, onMenu }: Omit<Given, "id"> & { session: Ope
       {empty ? (
         <div className="empty">
           <h2>What is on your mind?</h2>
-          <p>Whatever is said here is stored before it is answered, and answered once.</p>
+          <p>Every message is stored before it is answered, and is answered once.</p>
         </div>
       ) : shown.loaded || outgoing.length ? (
         <MessageList
@@ -124,7 +124,7 @@ function Opened({ session, message, onMenu }: Omit<Given, "id"> & { session: Ope
       {again && (
         <Confirm
           title="Answer again?"
-          text="This answer and everything after it is deleted."
+          text="This answer and everything after it will be deleted."
           verb="Answer again"
           onYes={() => answerAgain(again)}
           onClose={() => setAgain(null)}
@@ -134,24 +134,31 @@ function Opened({ session, message, onMenu }: Omit<Given, "id"> & { session: Ope
   );
 }
 
-/** Of what two know of a session, what is newer. */
+/** How an answer ended, for screen readers. */
+const ENDS: Partial<Record<Message["status"], string>> = {
+  stopped: "The answer was stopped.",
+  interrupted: "The answer was interrupted.",
+  error: "The answer failed.",
+};
+
+/** The newer of two states of a session. */
 function newer<Value extends { seq: number }>(one: Value | undefined, other: Value | null) {
   if (!one || !other) return one ?? other;
   return one.seq > other.seq ? one : other;
 }
 
-/** Read back to a message that is looked for. */
+/** Read earlier pages up to the message in the URL. */
 function useFind(session: OpenSession, message: string | null): void {
   useEffect(() => {
     if (!message) return;
     const looking = session.find(message).then((found) => {
-      if (!found) notify("This message is not there any more.");
+      if (!found) notify("This message no longer exists.");
     });
     void attempt(looking);
   }, [session, message]);
 }
 
-/** Tell those who listen when an answer asks something, and when it ends. */
+/** Announce to screen readers when an agent asks something and when an answer ends. */
 function useAnnounced(messages: Message[], loaded: boolean): void {
   const last = messages.findLast((message) => message.role === "assistant");
   const before = useRef<{ seq: number; open: boolean; asks: boolean } | null>(null);
@@ -165,9 +172,9 @@ function useAnnounced(messages: Message[], loaded: boolean): void {
     };
     before.current = now;
     if (now.asks && !(known?.asks && known.seq === now.seq)) {
-      announce("The agent asks for leave.");
+      announce("The agent asks for permission.");
     } else if (last && known && !now.open && (known.seq < now.seq || known.open)) {
-      announce(`The answer is ${last.status}.`);
+      announce(ENDS[last.status] ?? `The answer is ${last.status}.`);
     }
   }, [last, loaded]);
 }

@@ -20,7 +20,7 @@ export function CopyButton({ text, label }: { text: string; label: string }) {
 }
 
 async function copy(text: string): Promise<boolean> {
-  // The clipboard is there on secure origins only.
+  // navigator.clipboard exists on secure origins only.
   if (navigator.clipboard) {
     return navigator.clipboard.writeText(text).then(
       () => true,

@@ -2,7 +2,7 @@ import { type ReactNode, useEffect, useRef } from "react";
 
 type Given = { title: string; onClose: () => void; children: ReactNode };
 
-/** A dialog over the page; Escape closes it. */
+/** A modal dialog; Escape closes it. */
 export function Dialog({ title, onClose, children }: Given) {
   const dialog = useRef<HTMLDialogElement>(null);
   useEffect(() => {
@@ -26,7 +26,7 @@ type Question = {
   onClose: () => void;
 };
 
-/** Asks before something that cannot be taken back. */
+/** Asks for confirmation of something that cannot be undone. */
 export function Confirm({ title, text, verb, onYes, onClose }: Question) {
   return (
     <Dialog title={title} onClose={onClose}>

@@ -3,7 +3,7 @@ import { safeLink } from "./text.ts";
 
 type Given = { to: string; className?: string; children: ReactNode };
 
-/** A link to somewhere else, in a tab of its own; without the link where the address is no good one. */
+/** A link to another site, opened in a new tab. An unsafe URL is shown without a link. */
 export function Elsewhere({ to, className, children }: Given) {
   const address = safeLink(to);
   if (!address) return className ? <span className={className}>{children}</span> : children;

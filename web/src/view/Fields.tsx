@@ -2,12 +2,12 @@ import type { Json } from "../wire/types.ts";
 import { LongText } from "./LongText.tsx";
 import { shown, unhidden } from "./text.ts";
 
-/** An object of more fields is data, and shown as it is. */
+/** An object with more fields is shown as JSON. */
 const MOST = 50;
 
 type Given = { value: Json; label: string };
 
-/** What a tool was called with: the fields of an object, each as it would be written, not escaped. */
+/** The input of a tool call: the fields of an object, each as plain text without escapes. */
 export function Fields({ value, label }: Given) {
   const isObject = typeof value === "object" && value !== null && !Array.isArray(value);
   const fields = isObject ? Object.entries(value) : [];

@@ -4,7 +4,7 @@ import { useUnfolded } from "./session-context.ts";
 
 type Given = { id: string; className: string; summary: ReactNode; children: () => ReactNode };
 
-/** A block that is collapsed until somebody opens it; nothing of it is made before. */
+/** A block that is collapsed at first; its content is rendered when it is opened. */
 export function Fold({ id, className, summary, children }: Given) {
   const [open, setOpen] = useUnfolded(id);
   return (

@@ -1,16 +1,16 @@
 import { Dialog } from "./Dialog.tsx";
 
 const KEYS = [
-  ["Enter", "send, or queue while an answer is written"],
+  ["Enter", "send, or queue while an answer is being written"],
   ["Shift Enter", "a new line"],
   ["Esc", "stop the answer"],
   ["Ctrl K", "search sessions and messages"],
   ["Ctrl Shift O", "a new chat"],
-  ["Alt ↑ ↓", "the session before, the session after"],
+  ["Alt ↑ ↓", "previous session, next session"],
   ["Ctrl /", "this list"],
 ] as const;
 
-/** What the keyboard does. */
+/** The list of keyboard shortcuts. */
 export function Keys({ onClose }: { onClose: () => void }) {
   return (
     <Dialog title="Keyboard shortcuts" onClose={onClose}>

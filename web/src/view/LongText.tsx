@@ -1,16 +1,16 @@
 import { useLayoutEffect, useRef, useState } from "react";
 import { count, unhidden } from "./text.ts";
 
-/** Characters that are shown at first. */
+/** Characters shown at first. */
 const FIRST = 20_000;
 
-/** A text as a program wrote it; while it grows its end stays in sight. */
+/** Preformatted text. While it grows, its end stays in view. */
 export function LongText({ text, label, live }: { text: string; label: string; live: boolean }) {
   const [whole, setWhole] = useState(false);
   const box = useRef<HTMLPreElement>(null);
   const atEnd = useRef(true);
   const cut = !whole && text.length > FIRST;
-  // Of what grows its end is of interest, of what is there its beginning.
+  // A growing text is read at its end, a complete one from its beginning.
   const part = live ? text.slice(-FIRST) : text.slice(0, FIRST);
   const shown = cut ? part : text;
 

@@ -1,7 +1,7 @@
 /**
- * Markdown as React elements: nothing in it becomes HTML.
+ * Renders Markdown as React elements; HTML in it is shown as text.
  *
- * A text that grows is cut into its blocks, of which only the last is parsed anew.
+ * A growing text is split into blocks, and only the last one is parsed again.
  */
 
 import { fromMarkdown } from "mdast-util-from-markdown";
@@ -15,16 +15,16 @@ import { Elsewhere } from "./Elsewhere.tsx";
 import { Icon } from "./icons.tsx";
 import { ownImage, safeLink } from "./text.ts";
 
-/** Characters: longer blocks of anything but code, and longer texts, are shown as they are. */
+/** Characters: longer blocks (except code) and longer texts are shown as plain text. */
 const LONGEST_BLOCK = 50_000;
 const LONGEST = 200_000;
-/** Characters: shorter texts are not cut. */
+/** Characters: shorter texts are not split. */
 const SHORT = 1_000;
 
-/** A line that begins so deep inside of lists and quotes is nobody's text, and takes seconds to parse. */
+/** Lists and quotes nested this deeply would take seconds to parse. */
 const TOO_DEEP = /^(?:[ \t]{120}|(?:[ \t]*(?:>|[-*+][ \t]|\d+[.)][ \t])){30})/m;
 
-/** So many marks in one paragraph, of which each might belong to each, take seconds too. */
+/** More markup characters than this in a paragraph would also take seconds. */
 const MOST_MARKS = 2_000;
 
 function isTooMuch(text: string): boolean {
@@ -36,9 +36,9 @@ function isTooMuch(text: string): boolean {
 
 type Cut = { text: string; blocks: string[] };
 
-/** A text in its blocks, each with the blank lines after it; `before` is what it grew from. */
+/** Split a text into blocks, each with the blank lines after it; `before` is its earlier state. */
 function blocksOf(text: string, before: Cut): string[] {
-  // What refers to another block cannot be parsed without it, and a short text is soon parsed whole.
+  // Blocks with references cannot be parsed alone, and a short text is parsed quickly.
   if (text.length < SHORT || /^ {0,3}\[[^\]\n]+\]:/m.test(text)) return [text];
   const kept = text.startsWith(before.text) ? before.blocks.slice(0, -1) : [];
   const rest = text.slice(kept.reduce((length, block) => length + block.length, 0));
@@ -56,7 +56,7 @@ function blocksOf(text: string, before: Cut): string[] {
   return [...kept, ...blocks];
 }
 
-/** Whether the text around may still grow. */
+/** Whether the surrounding text may still grow. */
 const Growing = createContext(false);
 
 const components: Components = {
@@ -97,7 +97,7 @@ function Fenced({ code, language }: { code: string; language: string | undefined
   return <CodeBlock code={code} language={language} growing={useContext(Growing)} />;
 }
 
-/** Deep nesting is more than a parser can take; then the text is shown as it is. */
+/** If deep nesting makes the parser fail, the text is shown as it is. */
 class OrPlain extends Component<{ text: string; children: ReactNode }, { failed: boolean }> {
   override state = { failed: false };
 

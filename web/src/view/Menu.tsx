@@ -6,7 +6,7 @@ export type MenuItem =
   | { icon: IconName; label: string; danger?: boolean; run: () => void }
   | { icon: IconName; label: string; download: string };
 
-/** A button that opens a list of things to do. */
+/** A button that opens a menu. */
 export function Menu({ label, items }: { label: string; items: MenuItem[] }) {
   const id = useId();
   const menu = useRef<HTMLDivElement>(null);

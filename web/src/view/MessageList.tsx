@@ -7,11 +7,11 @@ import { type MessageActions, MessageView, OutgoingView, Waiting } from "./Messa
 import { attempt } from "./notices.tsx";
 import { useSession } from "./session-context.ts";
 
-/** Pixels: of a message that was not measured; from the end that is still the end; above the first. */
+/** Pixels: assumed height of a message, distance from the end that counts as the end, space above. */
 const GUESS = 120;
 const NEAR_END = 80;
 const ABOVE = 56;
-/** So many messages from the first that is there, older ones are read. */
+/** Older messages are read when the reader is this many messages from the first one. */
 const NEAR_START = 10;
 
 type Row =
@@ -28,7 +28,7 @@ type Given = {
   marked: string | null;
 };
 
-/** The history; only what is in sight is on the page. */
+/** The history; only messages in view are rendered. */
 export function MessageList({ messages, outgoing, hasMore, running, actions, marked }: Given) {
   const session = useSession();
   const scroller = useRef<HTMLDivElement>(null);
@@ -45,7 +45,7 @@ export function MessageList({ messages, outgoing, hasMore, running, actions, mar
     anchorTo: "end",
     followOnAppend: true,
     scrollEndThreshold: NEAR_END,
-    // What was measured is corrected before it is drawn, and not one frame later.
+    // Measured sizes are applied in the same frame and not in the next one.
     directDomUpdates: true,
     directDomUpdatesMode: "position",
   });
@@ -58,13 +58,13 @@ export function MessageList({ messages, outgoing, hasMore, running, actions, mar
 
   useLayoutEffect(() => virtualizer.scrollToEnd(), [virtualizer]);
 
-  // Whoever sends wants to see what becomes of it.
+  // Show a message that was just sent.
   const sent = outgoing.at(-1)?.id;
   useEffect(() => {
     if (sent) virtualizer.scrollToEnd();
   }, [sent, virtualizer]);
 
-  // Gone to once, when it is there; after that the reader goes where they like.
+  // Scroll there once, when it was read; after that the reader scrolls freely.
   const gone = useRef<string | null>(null);
   const at = marked ? rows.findIndex((row) => row.key === marked) : -1;
   useEffect(() => {
@@ -73,7 +73,7 @@ export function MessageList({ messages, outgoing, hasMore, running, actions, mar
     virtualizer.scrollToIndex(at, { align: "center" });
   }, [at, marked, virtualizer]);
 
-  // Where it is asked of the virtualizer: to ask the page would make it lay itself out once more.
+  // The virtualizer knows the position; reading it from the DOM would force a layout.
   const first = virtualizer.range?.startIndex ?? 0;
   const upwards = virtualizer.scrollDirection === "backward";
   useEffect(() => {
@@ -85,7 +85,7 @@ export function MessageList({ messages, outgoing, hasMore, running, actions, mar
     (virtualizer.scrollRect?.height ?? 0);
   const away = below > 4 * NEAR_END;
 
-  // The browser scrolls to these places smoothly, and gives up where a row on the way is corrected.
+  // The browser's own smooth scrolling stops when a row on the way is measured.
   const onKeyDown = (event: KeyboardEvent) => {
     const page = (scroller.current?.clientHeight ?? 0) * 0.9;
     if (event.key === "Home") virtualizer.scrollToOffset(0);

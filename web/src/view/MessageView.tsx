@@ -42,7 +42,7 @@ function Said({ message }: { message: Pick<Message, "content" | "parts"> }) {
 }
 
 function Answer({ message }: { message: Message }) {
-  // While it is written faster than it can be drawn, what is drawn is a little behind.
+  // If text arrives faster than it can be rendered, rendering may lag behind.
   const parts = useDeferredValue(message.parts);
   const growing = message.status === "streaming";
   return (
@@ -62,7 +62,7 @@ function Answer({ message }: { message: Message }) {
   );
 }
 
-/** An answer is being thought of. */
+/** Shown before the first text of an answer. */
 export function Waiting() {
   return (
     <div className="waiting" role="img" aria-label="The answer is being written">
@@ -122,15 +122,15 @@ function Footer({ message, busy, actions }: Omit<Given, "marked">) {
   );
 }
 
-/** What an answer took, as far as its agent tells. */
+/** Model, tokens and cost of an answer, if its agent reports them. */
 function Usage({ metadata }: { metadata: Message["metadata"] }) {
   const usage = metadata?.usage as { inputTokens?: unknown; outputTokens?: unknown } | undefined;
-  const told: string[] = [];
-  if (typeof metadata?.model === "string") told.push(metadata.model);
-  if (typeof usage?.inputTokens === "number") told.push(`${count(usage.inputTokens)} tokens in`);
-  if (typeof usage?.outputTokens === "number") told.push(`${count(usage.outputTokens)} out`);
-  if (typeof metadata?.cost === "number" && metadata.cost > 0) told.push(dollars(metadata.cost));
-  return told.length ? <span className="usage">{told.join(" · ")}</span> : null;
+  const figures: string[] = [];
+  if (typeof metadata?.model === "string") figures.push(metadata.model);
+  if (typeof usage?.inputTokens === "number") figures.push(`${count(usage.inputTokens)} tokens in`);
+  if (typeof usage?.outputTokens === "number") figures.push(`${count(usage.outputTokens)} out`);
+  if (typeof metadata?.cost === "number" && metadata.cost > 0) figures.push(dollars(metadata.cost));
+  return figures.length ? <span className="usage">{figures.join(" · ")}</span> : null;
 }
 
 type OutgoingGiven = {
@@ -140,7 +140,7 @@ type OutgoingGiven = {
   onDrop: () => void;
 };
 
-/** A message that the server has not stored yet. */
+/** A message that the server has not stored. */
 export function OutgoingView({ message, error, onAgain, onDrop }: OutgoingGiven) {
   return (
     <article className="message user outgoing" aria-label="You said, not sent yet">

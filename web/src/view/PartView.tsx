@@ -31,7 +31,7 @@ export function PartView({ part, id, growing }: Given) {
     case "data":
       return <Data id={id} part={part} />;
     default:
-      return null; // of a newer server
+      return null; // from a newer server
   }
 }
 
@@ -48,7 +48,7 @@ export function File({ file }: { file: FilePart }) {
   const image = file.mediaType.startsWith("image/") ? ownImage(file.url) : undefined;
   if (image) return <img className="file-image" src={image} alt={name} />;
   if (!file.url.startsWith("data:")) return <Source url={file.url} title={name} />;
-  // What is inside is saved and never opened: it would be a page of whoever wrote it.
+  // The file is saved and never opened, because its content is not trusted.
   return (
     <a className="file" href={file.url} download={file.filename ?? "file"}>
       <Icon name="file" />

@@ -9,7 +9,7 @@ import { Confirm, Dialog } from "./Dialog.tsx";
 import { Menu } from "./Menu.tsx";
 import { attempt } from "./notices.tsx";
 
-/** What is done with a session as a whole. */
+/** Actions on a session as a whole. */
 export function SessionMenu({ session }: { session: Session }) {
   const [asks, setAsks] = useState<"title" | "deletion" | null>(null);
   const close = () => setAsks(null);
@@ -33,7 +33,7 @@ export function SessionMenu({ session }: { session: Session }) {
   return (
     <>
       <Menu
-        label={`Menu of ${session.title || session.id}`}
+        label={`Menu for ${session.title || session.id}`}
         items={[
           { icon: "edit", label: "Rename", run: () => setAsks("title") },
           { icon: "branch", label: "Fork", run: () => attempt(fork(session.id)) },
@@ -61,7 +61,7 @@ export function SessionMenu({ session }: { session: Session }) {
       {asks === "deletion" && (
         <Confirm
           title="Delete this session?"
-          text={`“${session.title || session.id}” and all its messages are deleted for everybody.`}
+          text={`“${session.title || session.id}” and all its messages will be deleted for everyone.`}
           verb="Delete"
           onYes={remove}
           onClose={close}

@@ -11,12 +11,12 @@ import { Icon } from "./icons.tsx";
 import { SessionMenu } from "./SessionMenu.tsx";
 import { unhidden, when } from "./text.ts";
 
-/** Milliseconds without a key before messages are searched. */
+/** Milliseconds without a keystroke before messages are searched. */
 const PAUSE = 250;
 
 type Given = { current: string | null; open: boolean; onClose: () => void; onKeys: () => void };
 
-/** The sessions: find one, begin one, see which one has something new. */
+/** The list of sessions, with search and a button for a new chat. */
 export function Sidebar({ current, open, onClose, onKeys }: Given) {
   const { sessions, hasMore, loaded, query, archived } = useStore(sessionList);
   const found = useFound(query);
@@ -68,15 +68,15 @@ export function Sidebar({ current, open, onClose, onKeys }: Given) {
           {loaded && !sessions.length && (
             <li className="aside">
               {query
-                ? "No session is called that."
+                ? "No session has this title."
                 : archived
-                  ? "Nothing is archived."
+                  ? "No archived sessions."
                   : "No sessions yet."}
             </li>
           )}
         </ul>
         {query && found.length > 0 && (
-          <section className="found" aria-label="Messages that were found">
+          <section className="found" aria-label="Matching messages">
             <h2>In messages</h2>
             <ul>
               {found.map((hit) => (
@@ -138,7 +138,7 @@ function Item({ session, current, onOpen }: ItemGiven) {
   );
 }
 
-/** Up and down between the search and the sessions. */
+/** Move with the arrow keys between the search field and the sessions. */
 function intoList(event: KeyboardEvent<HTMLElement>): void {
   const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
   if (!step || event.altKey) return;
@@ -151,7 +151,7 @@ function intoList(event: KeyboardEvent<HTMLElement>): void {
   next.focus();
 }
 
-/** Messages that have all words of a query. */
+/** Messages that contain all words of a query. */
 function useFound(query: string): Found[] {
   const [found, setFound] = useState<Found[]>([]);
   const asked = useRef("");
@@ -183,7 +183,7 @@ function Hit({ hit, onOpen }: { hit: Found; onOpen: () => void }) {
   );
 }
 
-/** The snippet with what was found marked. */
+/** The snippet with the matches marked. */
 function marked({ snippet, found }: Found) {
   const characters = [...snippet];
   let at = 0;

@@ -8,10 +8,17 @@ import { shown, unhidden } from "./text.ts";
 
 const STATES = { pending: "pending", running: "running", complete: "done", error: "failed" };
 
-/** A tool call in a line, with its input and output behind it. */
+const PERMISSION = {
+  asked: "Permission was requested.",
+  approved: "Permission was granted.",
+  denied: "Permission was denied.",
+  expired: "The request for permission expired.",
+};
+
+/** A tool call in one line, which opens to show its input and output. */
 export function ToolCall({ id, call }: { id: string; call: ToolCallPart }) {
   const asked = call.approval?.state === "asked";
-  const label = asked ? "asks" : STATES[call.state];
+  const label = asked ? "waiting" : STATES[call.state];
   return (
     <>
       <Fold
@@ -46,7 +53,7 @@ export function ToolCall({ id, call }: { id: string; call: ToolCallPart }) {
                 <LongText text={call.error} label="Error" live={false} />
               </>
             )}
-            {call.approval && !asked && <p className="aside">Leave was {call.approval.state}.</p>}
+            {call.approval && !asked && <p className="aside">{PERMISSION[call.approval.state]}</p>}
           </>
         )}
       </Fold>
@@ -55,7 +62,7 @@ export function ToolCall({ id, call }: { id: string; call: ToolCallPart }) {
   );
 }
 
-/** What a call is about, from its input, in a line. */
+/** A summary of the input in one line. */
 function gist(input: unknown): string {
   if (typeof input === "string") return oneLine(input);
   if (typeof input !== "object" || input === null) return "";

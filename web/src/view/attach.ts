@@ -1,17 +1,17 @@
-/** Files that somebody adds to a message, as parts with their content inside. */
+/** Converts attached files to message parts that contain the file's content. */
 
 import type { FilePart } from "../wire/types.ts";
 
-/** Bytes of one file; a message may have a mebibyte by default, and base64 takes a third more. */
+/** Bytes per file: by default a message may have one mebibyte, and base64 adds a third. */
 const LARGEST = 700_000;
-/** Pixels of a side of an image that is made smaller. */
+/** Pixels of the longer side of an image after it was made smaller. */
 const LONGEST_SIDE = 1_600;
 
-/** Throws with a sentence for a person. */
+/** Throws an error whose message is shown to the user. */
 export async function attached(file: File): Promise<FilePart> {
   const small = file.size > LARGEST && file.type.startsWith("image/") ? await smaller(file) : file;
   if (small.size > LARGEST) {
-    throw new Error(`${file.name} is too large: a file may have ${LARGEST / 1000} kB.`);
+    throw new Error(`${file.name} is too large: the limit is ${LARGEST / 1000} kB per file.`);
   }
   return {
     type: "file",
@@ -21,7 +21,7 @@ export async function attached(file: File): Promise<FilePart> {
   };
 }
 
-/** An image of fewer pixels, and so often of less quality as it must be. */
+/** Reduce the size of an image, and its quality step by step until it fits. */
 async function smaller(file: File): Promise<Blob> {
   try {
     const image = await createImageBitmap(file);
@@ -38,7 +38,7 @@ async function smaller(file: File): Promise<Blob> {
     }
     return made;
   } catch {
-    return file; // not an image after all
+    return file; // not a valid image
   }
 }
 

@@ -1,4 +1,4 @@
-/** Colours of code; loaded when the first code is there. */
+/** Syntax highlighting; loaded with the first code block. */
 
 import { toJsxRuntime } from "hast-util-to-jsx-runtime";
 import { common, createLowlight } from "lowlight";

@@ -1,4 +1,4 @@
-/** Drawn on a grid of 24, in the colour of the text around them. */
+/** Icons on a grid of 24, in the colour of the surrounding text. */
 
 const PATHS = {
   archive: "M4 4h16v4H4zM6 8v12h12V8M10 12h4",

@@ -1,4 +1,4 @@
-/** What is said for a moment: that something failed, or for those who listen, what happened. */
+/** Short notices: errors on the screen, and announcements for screen readers. */
 
 import { useEffect } from "react";
 import { Store, useStore } from "../state/store.ts";
@@ -18,7 +18,7 @@ export function announce(text: string): void {
   spoken.set(text);
 }
 
-/** Do something, and say so where the server refuses it; false then. */
+/** Await an operation; if the server refuses it, show the reason and return false. */
 export async function attempt(doing: Promise<unknown>): Promise<boolean> {
   try {
     await doing;

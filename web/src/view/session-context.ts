@@ -9,7 +9,7 @@ export function useSession(): OpenSession {
   return session;
 }
 
-/** Whether a block is open, which outlives that it is scrolled out of the page. */
+/** Whether a block is open. The state is kept when the block is scrolled out of view. */
 export function useUnfolded(key: string, byDefault = false): [boolean, (open: boolean) => void] {
   const { unfolded } = useSession();
   const [open, setOpen] = useState(unfolded.get(key) ?? byDefault);

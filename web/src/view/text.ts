@@ -1,9 +1,9 @@
-/** Text as it may be shown, and addresses that may be followed. */
+/** Safe text and URLs, and formats of numbers and times. */
 
-// Controls (Cc) and what formats (Cf), but for line ends, tabs, and what joins letters and emoji.
+// Control (Cc) and format (Cf) characters except line ends, tabs, and joiners of letters and emoji.
 const HIDDEN = /(?![\t\n\u200c\u200d])[\p{Cc}\p{Cf}]/gu;
 
-/** Characters that reorder or hide others, made visible: for what people check before they allow it. */
+/** Make characters visible that reorder or hide others, in text that people check before they approve it. */
 export function unhidden(text: string): string {
   return text.replace(
     HIDDEN,
@@ -11,7 +11,7 @@ export function unhidden(text: string): string {
   );
 }
 
-/** An address that a link may lead to: of the web or of a mailbox, and whole. */
+/** The URL if a link may lead there: an absolute http, https or mailto URL. */
 export function safeLink(address: string): string | undefined {
   try {
     const url = new URL(address);
@@ -21,7 +21,7 @@ export function safeLink(address: string): string | undefined {
   }
 }
 
-/** An image that needs no request: one from elsewhere would tell its server what is read here. */
+/** The URL if the image is inline: loading another one would reveal to its server what is read here. */
 export function ownImage(address: string): string | undefined {
   return /^data:image\/(png|jpeg|gif|webp|avif|svg\+xml)[;,]/i.test(address) ? address : undefined;
 }
@@ -41,17 +41,17 @@ export function dollars(value: number): string {
   return money.format(value);
 }
 
-/** Any JSON as text for people; a text as it is. */
+/** JSON as readable text; a string as it is. */
 export function shown(value: unknown): string {
   return typeof value === "string" ? value : JSON.stringify(value, null, 2);
 }
 
-// Made once: making one takes longer than drawing a message.
+// Created once: creating one takes longer than rendering a message.
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
 const day = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
 const oldDay = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" });
 
-/** When something was, in few characters. */
+/** A time or date in few characters. */
 export function when(seconds: number): string {
   const date = new Date(seconds * 1000);
   const now = new Date();

@@ -1,10 +1,10 @@
-/** What the server does for clients. */
+/** The operations of the protocol. */
 
 import { request, ServerError, TIMEOUT } from "./request.ts";
 import { confirmServer, doubtServer, ensureServer } from "./server.ts";
 import type { Found, Message, Part, Session } from "./types.ts";
 
-/** Nothing is changed on a server before it has confirmed to be the one that is shown. */
+/** Send a request. Before one that changes something, the server confirms that it is still the same one. */
 async function ask(
   method: string,
   path: string,
@@ -20,7 +20,7 @@ async function ask(
   }
 }
 
-/** Session and message ids have characters of their own meaning in an address. */
+/** Session and message ids may contain characters that have a meaning in a URL. */
 const inPath = encodeURIComponent;
 
 export type MessagePage = { messages: Message[]; hasMore: boolean };
@@ -41,7 +41,7 @@ export async function readMessages(
 
 export type Outgoing = { id: string; parts: Part[]; replaces?: string };
 
-/** Returns when the message is stored; its answer comes over the socket. */
+/** Return when the message is stored; its answer arrives on the socket. */
 export async function send(session: string, message: Outgoing): Promise<void> {
   await begin(`chat/${inPath(session)}`, message);
 }
@@ -50,7 +50,7 @@ export async function regenerate(session: string, messageId: string): Promise<vo
   await begin(`chat/${inPath(session)}/regenerate`, { messageId });
 }
 
-/** Begins a turn, which goes on when its stream is left. */
+/** Begin a turn, which continues when its stream is closed. */
 async function begin(path: string, body: unknown): Promise<void> {
   const leaving = new AbortController();
   const late = setTimeout(() => leaving.abort(), TIMEOUT);
@@ -121,7 +121,7 @@ export function exportAddress(id: string, format: "json" | "markdown" | "sqlite"
   return `sessions/${inPath(id)}/export?format=${format}`;
 }
 
-/** The address of a session's socket, for events after a number, or from the moment it opens. */
+/** The URL of a session's socket, for the events after a number or, with null, for new events only. */
 export function socketAddress(session: string, after: number | null): string {
   const address = new URL(`sessions/${inPath(session)}/websocket`, document.baseURI);
   address.protocol = address.protocol === "https:" ? "wss:" : "ws:";

@@ -1,4 +1,4 @@
-/** Pauses between attempts, in milliseconds: each twice as long as the one before, up to the longest. */
+/** Pauses between attempts, in milliseconds: each is twice as long as the previous one, up to a limit. */
 export class Backoff {
   #first: number;
   #longest: number;
@@ -9,7 +9,7 @@ export class Backoff {
     this.#longest = longest;
   }
 
-  /** Many clients lose one server at one moment; they shall not come back at one. */
+  /** Random, because many clients lose a server at the same moment and must not all return at once. */
   next(): number {
     const pause = Math.min(this.#first * 2 ** this.#failures, this.#longest);
     this.#failures++;

@@ -1,16 +1,16 @@
 /**
- * Events to messages, by the same rules as the server's `fold.py`.
+ * Folds events into messages, by the same rules as the server's `fold.py`.
  *
- * Messages are values: a change makes a new one, so whoever shows them sees by identity what changed.
+ * Messages are immutable: a change creates a new one, so components detect it by identity.
  */
 
 import type { DeltaEvent, HistoryEvent, Message, Part, PartEvent, TextPart } from "./types.ts";
 import { textOf } from "./types.ts";
 
-/** Text before a delta was lost: the history must be read anew. */
+/** Text before a delta was lost: the history must be read again. */
 export class GapError extends Error {}
 
-/** How many characters (code points) a text has; offsets count these, and JavaScript does not. */
+/** The number of code points in a text. Offsets count these; JavaScript counts UTF-16 units. */
 function lengthOf(text: string): number {
   let pairs = 0;
   for (let at = 0; at < text.length; at++) {
@@ -22,13 +22,13 @@ function lengthOf(text: string): number {
 
 export class History {
   #messages = new Map<string, Message>();
-  /** How long the texts are that grow, so that a delta need not count what is there. */
+  /** The lengths of growing texts, so that a delta does not count the text before it. */
   #lengths = new Map<string, { content: string; length: number }>();
   #sorted: Message[] | null = null;
-  /** The server has messages of lower numbers that are not here. Queued messages are always here. */
+  /** Messages with lower numbers were not read from the server. Queued messages always were. */
   floor = 0;
 
-  /** The messages in the order of their seq, the queued ones at the end. */
+  /** The messages ordered by seq, queued messages last. */
   get messages(): Message[] {
     this.#sorted ??= [...this.#messages.values()].sort(
       (a, b) => Number(isQueued(a)) - Number(isQueued(b)) || a.seq - b.seq,
@@ -47,7 +47,7 @@ export class History {
     this.floor = 0;
   }
 
-  /** Add a page of messages before those that are here; with `hasMore` the server has older ones. */
+  /** Add the page before the messages read so far; with `hasMore`, the server has older ones. */
   prepend(page: Message[], hasMore: boolean): void {
     for (const message of page) if (!this.#messages.has(message.id)) this.#put(message);
     const oldest = this.messages[0];
@@ -56,7 +56,7 @@ export class History {
   }
 
   /**
-   * Take an event; taking it again changes nothing. Throws a GapError where text before it is missing.
+   * Apply an event; applying it again changes nothing. Throws a GapError if text before it is missing.
    */
   apply(event: HistoryEvent): void {
     switch (event.type) {
@@ -101,7 +101,7 @@ export class History {
 
   #answer(id: string, seq: number): Message | undefined {
     const known = this.#messages.get(id);
-    // One that ended is whole; what is told of it once more is older than that.
+    // A message that ended is complete; repeated events about it are older.
     if (known) return known.status === "streaming" ? known : undefined;
     return {
       id,

@@ -1,6 +1,6 @@
-/** A UUID of version 7: unique, and sorted by the millisecond it was made in. */
+/** A UUID of version 7: unique, and sorted by the millisecond in which it was created. */
 export function newId(): string {
-  // crypto.randomUUID is there on secure origins only.
+  // crypto.randomUUID exists on secure origins only.
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   let stamp = Date.now();
   for (let at = 5; at >= 0; at--) {

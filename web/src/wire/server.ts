@@ -1,8 +1,8 @@
 /**
- * Which server answers at this address; the id of its store says so.
+ * Identifies the server at this address by the id of its store.
  *
- * When a server goes away, another one may come up at the same address. It must not get what was
- * written for the first: an agent would carry it out in the wrong project.
+ * When a server stops, another one may start at the same address. It must not receive what was
+ * written for the first one: an agent would carry it out in the wrong project.
  */
 
 import { Backoff } from "./backoff.ts";
@@ -14,7 +14,7 @@ const LONGEST_PAUSE = 8_000;
 
 let store: string | null = null;
 
-/** How often the connection was lost, and how often it had been when the server was last confirmed. */
+/** The number of lost connections, in total and at the time when the server was last confirmed. */
 let losses = 0;
 let confirmed = 0;
 
@@ -30,17 +30,17 @@ export function storeId(): string | null {
   return store;
 }
 
-/** The connection was lost: what answers next may be another server. */
+/** Note that the connection was lost: the next answer may come from another server. */
 export function doubtServer(): void {
   losses++;
 }
 
-/** Confirm the server if the connection was lost since that was done last. */
+/** Confirm the server if the connection was lost since it was last confirmed. */
 export async function ensureServer(): Promise<void> {
   if (confirmed < losses) await confirmServer();
 }
 
-/** Ask which server this is. With another one the web client starts again, and this never returns. */
+/** Ask which server this is. For another one, the web client starts again and this never returns. */
 export async function confirmServer(): Promise<void> {
   const before = losses;
   const id = await readStoreId();
@@ -51,7 +51,7 @@ export async function confirmServer(): Promise<void> {
 }
 
 async function readStoreId(): Promise<string> {
-  // Errors of a proxy, and pages of a captive portal, come from no Sessile either.
+  // A proxy's error or a captive portal's login page is not an answer from Sessile.
   try {
     const { storeId: id } = await (await request("GET", "info")).json();
     if (typeof id === "string" && id) return id;
@@ -61,7 +61,7 @@ async function readStoreId(): Promise<string> {
   throw noAnswer();
 }
 
-/** Sessions of the former server are not there, so begin with a new chat. */
+/** The new server does not have the session in the address, so start with a new chat. */
 function startAgain(): Promise<never> {
   history.replaceState(null, "", "#/");
   location.reload();

@@ -1,4 +1,4 @@
-/** A session's WebSocket that comes back by itself, after the last event that was taken. */
+/** A session's WebSocket. It reconnects by itself and continues after the last event it received. */
 
 import { socketAddress } from "./api.ts";
 import { Backoff } from "./backoff.ts";
@@ -7,17 +7,17 @@ import type { Frame } from "./types.ts";
 
 export type Connection = "connecting" | "open" | "waiting" | "offline";
 
-/** Milliseconds: between attempts, which double; of silence before a ping; until its answer. */
+/** Milliseconds between attempts, doubled each time; of silence before a ping; and until its answer. */
 const FIRST_PAUSE = 250;
 const LONGEST_PAUSE = 8_000;
 const SILENCE = 20_000;
 const PATIENCE = 10_000;
 
 type Listener = {
-  /** Whatever it throws ends the connection, which then comes back. */
+  /** If it throws, the connection is closed and opened again. */
   take(frame: Frame): void;
   state(state: Connection): void;
-  /** The number of the last event that was taken; null to begin with what comes. */
+  /** The number of the last event received; null for new events only. */
   after(): number | null;
 };
 
@@ -28,7 +28,7 @@ export class Socket {
   #timer: ReturnType<typeof setTimeout> | undefined;
   #backoff = new Backoff(FIRST_PAUSE, LONGEST_PAUSE);
   #closed = false;
-  /** Changes with each attempt to connect, and when one is given up. */
+  /** Changes whenever an attempt to connect begins or is abandoned. */
   #attempt = 0;
 
   constructor(session: string, listener: Listener) {
@@ -48,12 +48,12 @@ export class Socket {
     this.#leave();
   }
 
-  /** Try at once, where it waits. */
+  /** Connect now instead of after the pause. */
   retry(): void {
     if (!this.#closed && this.#socket === null) void this.#connect();
   }
 
-  /** Give the connection up; after a pause it begins anew. */
+  /** Close the connection; it is opened again after a pause. */
   fail(): void {
     if (this.#socket) this.#lost(this.#socket);
   }
@@ -94,7 +94,7 @@ export class Socket {
     try {
       if (frame.type !== "pong") this.#listener.take(frame);
     } catch (error) {
-      console.warn("the connection begins anew:", error);
+      console.warn("the connection is opened again:", error);
       this.#lost(socket);
     }
   }
@@ -128,7 +128,7 @@ export class Socket {
     }
   }
 
-  /** A connection that is dead says nothing: after a silence it is asked, and given up. */
+  /** A dead connection is silent: after a while, send a ping; without an answer, reconnect. */
   #watch(patience: number): void {
     const socket = this.#socket;
     clearTimeout(this.#timer);
@@ -151,7 +151,7 @@ export class Socket {
     this.#listener.state("offline");
   };
 
-  /** Timers of a hidden page are slow, and a laptop that slept has a dead connection. */
+  /** The timers of a hidden tab are slow, and after sleep the connection may be dead. */
   #visible = () => {
     if (document.visibilityState !== "visible") return;
     this.retry();

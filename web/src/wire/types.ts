@@ -1,4 +1,4 @@
-/** The values of the protocol, as docs/protocol.md has them. */
+/** The values of the protocol, as documented in docs/protocol.md. */
 
 export type Json = null | boolean | number | string | Json[] | { [name: string]: Json };
 export type Metadata = Record<string, unknown>;
@@ -61,7 +61,7 @@ export type Session = {
   seq: number;
 };
 
-/** A message that was found; `found` are pairs of start and end in the snippet's code points. */
+/** A search result; `found` has pairs of start and end in the snippet's code points. */
 export type Found = {
   sessionId: string;
   title: string;
@@ -87,7 +87,7 @@ export type PartEvent = {
   part: Part;
 };
 
-/** What changes a session's history. `seq` is missing where a message is told outside of the sequence. */
+/** An event that changes a session's history. A message sent outside of the sequence has no `seq`. */
 export type HistoryEvent =
   | { type: "message"; seq?: number; message: Message }
   | DeltaEvent
