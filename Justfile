@@ -2,6 +2,9 @@
 
 set positional-arguments
 
+# Much of a test is waiting for processes, so more of them run than there are cores.
+parallel := "-n 4 --dist worksteal"
+
 default:
     @just --list
 
@@ -23,7 +26,12 @@ fix:
 # Run the tests; arguments go to pytest, such as `--thorough 10` for ten times as many crashes
 test *arguments:
     uv run python -m tests.provide
-    uv run pytest "$@"
+    uv run pytest {{ parallel }} "$@"
+
+# Run the tests and show what they cover of the package
+coverage *arguments:
+    uv run python -m tests.provide
+    uv run pytest {{ parallel }} --cov=sessile --cov-report=term-missing:skip-covered "$@"
 
 # Measure beside the original design and the ceiling, into docs/performance.md; `--quick` shows that it runs
 bench *arguments:

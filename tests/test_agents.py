@@ -72,13 +72,19 @@ class Remembers:
         yield turn.content
 
 
-@pytest.mark.parametrize("agent", [returns_text, returns_parts, Remembers()], ids=str)
+@pytest.mark.parametrize(
+    "agent", [returns_text, returns_parts, Remembers()], ids=["text", "parts", "object"]
+)
 async def test_what_a_function_may_be(tmp_path: Path, agent: Callable[[Turn], Any]) -> None:
     async with serving(tmp_path, agent=agent) as chat:
         assert (await chat.send("s", "Hi"))[-2].data["content"] == "You said: Hi"
 
 
-@pytest.mark.parametrize("agent", [lambda turn: "x", len, 5, "no_such_module:reply"], ids=str)
+@pytest.mark.parametrize(
+    "agent",
+    [lambda turn: "x", len, 5, "no_such_module:reply"],
+    ids=["plain function", "builtin", "number", "unknown module"],
+)
 def test_what_is_no_agent(tmp_path: Path, agent: Any) -> None:
     with pytest.raises(SettingsError):
         create_app(agent=agent, store=f"sqlite:///{tmp_path}/s.db")

@@ -7,6 +7,7 @@ has a session of its own; tests that end something have a server of their own.
 import asyncio
 import json
 import os
+import random
 import signal
 import subprocess
 from collections.abc import AsyncGenerator, Callable, Iterator
@@ -125,6 +126,11 @@ def running(pattern: str) -> list[int]:
     return [int(pid) for pid in found.stdout.split()]
 
 
+def seconds_of_its_own() -> int:
+    """How long a command sleeps that no other test on this machine must be taken for."""
+    return random.randrange(100_000, 10**9)
+
+
 async def gone(pattern: str) -> bool:
     async with asyncio.timeout(10):
         while running(pattern):
@@ -234,7 +240,7 @@ async def test_a_stop_in_mid_text(chat: Client, models: FakeModels, s: str) -> N
 
 
 async def test_a_stop_in_mid_tool(chat: Client, kind: Kind, s: str) -> None:
-    seconds = 1000 + len(s) * 7 + len(kind.shell)
+    seconds = seconds_of_its_own()
     async with chat.socket(s) as socket:
         sending = asyncio.create_task(chat.send(s, kind.run(f"echo ask; sleep {seconds}")))
         part = await question(socket)
@@ -242,13 +248,13 @@ async def test_a_stop_in_mid_tool(chat: Client, kind: Kind, s: str) -> None:
             f"/chat/{s}/approvals/{part['approval']['id']}", json={"approve": True}
         )
         async with asyncio.timeout(20):
-            while not running(f"^sleep {seconds}"):
+            while not running(f"^sleep {seconds}$"):
                 await asyncio.sleep(0.02)
         assert await chat.stop(s)
         message = (await sending)[-2].data
     assert message["status"] == "stopped"
     assert [call["state"] for call in tool_calls(message)] == ["error"]
-    assert await gone(f"^sleep {seconds}")
+    assert await gone(f"^sleep {seconds}$")
     assert (await chat.send(s, "and on"))[-2].data["content"] == "Echo: and on"
 
 
@@ -407,7 +413,7 @@ async def test_an_agent_that_is_killed_in_mid_turn_is_started_again(
 async def test_a_server_that_is_killed_in_mid_turn_leaves_no_agent_and_goes_on(
     kind: Kind, models: FakeModels, tmp_path: Path
 ) -> None:
-    seconds = 3000 + len(str(tmp_path))
+    seconds = seconds_of_its_own()
     with started(kind, tmp_path, models, "--approve", "allow") as server:
         async with client_of(server) as chat, chat.socket("s") as socket:
             await chat.send("s", "before all that")
@@ -415,11 +421,11 @@ async def test_a_server_that_is_killed_in_mid_turn_leaves_no_agent_and_goes_on(
                 json.dumps({"type": "send", "content": kind.run(f"echo ask; sleep {seconds}")})
             )
             async with asyncio.timeout(20):
-                while not running(f"^sleep {seconds}"):
+                while not running(f"^sleep {seconds}$"):
                     await asyncio.sleep(0.02)
             (agent,) = agents_of(server)
             server.kill()
-        assert await gone(f"^sleep {seconds}")
+        assert await gone(f"^sleep {seconds}$")
         async with asyncio.timeout(10):
             while alive(agent):
                 await asyncio.sleep(0.02)
