@@ -9,7 +9,6 @@ import asyncio
 import tempfile
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 from unittest.mock import patch
@@ -26,7 +25,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from sessile import AgentError, Draft, TextPart, ToolCallPart, Turn
+from sessile import AgentError, Draft, TextPart, ToolCallPart
 from sessile.bus.memory import MemoryBus
 from sessile.node.registry import Registry
 from sessile.session.session import Session
@@ -36,56 +35,11 @@ from sessile.watch.feed import Watcher
 from sessile.watch.feeds import Feeds
 from sessile.wire.errors import MessageConflict, TurnInProgress
 from sessile.wire.events import ResetEvent
-from sessile.wire.fold import History
 from sessile.wire.messages import Message, decode_message
+from tests.puppet import Client, Expected, Puppet
 
 SESSION = "s"
 T = TypeVar("T")
-
-
-class Puppet:
-    """An agent that says what the machine tells it to."""
-
-    name = "puppet"
-
-    def __init__(self) -> None:
-        self.lines: asyncio.Queue[object] = asyncio.Queue()
-        self.question: str | None = None
-
-    async def open(self) -> None: ...
-
-    async def close(self) -> None: ...
-
-    async def reply(self, turn: Turn) -> AsyncGenerator[str | ToolCallPart, None]:
-        self.question = turn.message.id
-        while True:
-            line = await self.lines.get()
-            if line is None:
-                return
-            if isinstance(line, Exception):
-                raise line
-            assert isinstance(line, str | ToolCallPart)
-            yield line
-
-
-@dataclass
-class Expected:
-    """A message as the model has it; ``answers`` is the question of an answer."""
-
-    role: str
-    text: str
-    status: str
-    answers: str | None = None
-
-
-@dataclass
-class Client:
-    """A watcher, its numbers and what it made of them."""
-
-    watcher: Watcher
-    history: History = field(default_factory=History)
-    cursor: int = 0
-    until: int = 0  # up to where whole messages stand for single events
 
 
 class Sessions(RuleBasedStateMachine):

@@ -12,6 +12,7 @@ tests are coroutines: run them with the anyio plugin of pytest (``anyio_mode = "
 
 from sessile.testing.agents import AgentSuite
 from sessile.testing.buses import BusSuite
-from sessile.testing.stores import StoreSuite, Writer
+from sessile.testing.stores import StoreSuite
+from sessile.testing.writer import Writer
 
 __all__ = ["AgentSuite", "BusSuite", "StoreSuite", "Writer"]
