@@ -171,7 +171,7 @@ def test_what_comes_twice_changes_nothing(
     twice = fold([*events[:cut], *events[back:]])
     # Of an answer that was deleted meanwhile the web client may notice that it lost the beginning.
     if twice != "gap" or not isinstance(events[-1], DeletedEvent):
-        assert twice == fold(events)
+        assert comparable(twice) == comparable(fold(events))  # a second may begin in between
 
 
 @given(sessions(), st.data())

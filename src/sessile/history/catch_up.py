@@ -65,8 +65,13 @@ class CatchUp:
         What changed them follows, event by event, and needs the message it changes. They have no
         number of their own: a client that is cut off here gets them again.
         """
-        late = [body for body in found if body.seq <= self.until < body.changed]
-        frames = [_whole(body, self.cursor) for body in late]
+        late = [body for body in found if body.changed > self.until]
+        frames = [
+            _whole(body, self.cursor)
+            for body in late
+            # A user's message may have moved behind the reset, as its turn began.
+            if body.seq <= self.until or b'"role":"user"' in body.body
+        ]
         for frame in frames:
             frame.seq = 0
         return frames
