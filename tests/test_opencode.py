@@ -110,13 +110,22 @@ async def test_a_provider_that_is_down_is_given_up_in_time(chat: Client) -> None
     assert (await chat.send("s", "and on"))[-2].data["content"] == "Echo: and on"
 
 
+async def believed(chat: Client) -> dict[str, Any]:
+    """What the server remembers of OpenCode's own conversation."""
+    assert chat.app is not None
+    row = await chat.app.store.row("s")
+    assert row is not None
+    found: dict[str, Any] = row.private["opencode"]
+    return found
+
+
 async def test_who_answers_in_opencode_itself_answers_here(chat: Client, opencode: str) -> None:
     """As somebody does who has the same OpenCode open in a terminal."""
     asks = tool("bash", command="echo ask", description="d")
     async with chat.socket("s") as socket, elsewhere(opencode) as other:
         sending = asyncio.create_task(chat.send("s", asks))
         await question(socket)
-        directory = (await chat.value("s"))["metadata"]["opencode"]["directory"]
+        directory = (await believed(chat))["directory"]
         asked = (await other.get("/permission", params={"directory": directory})).json()
         path = f"/permission/{asked[0]['id']}/reply"
         await other.post(path, params={"directory": directory}, json={"reply": "once"})
@@ -130,7 +139,7 @@ async def test_who_stops_it_in_opencode_itself_ends_the_turn(chat: Client, openc
     async with chat.socket("s") as socket, elsewhere(opencode) as other:
         sending = asyncio.create_task(chat.send("s", "[[endless]]"))
         await frames(socket, until="delta")
-        kept = (await chat.value("s"))["metadata"]["opencode"]
+        kept = await believed(chat)
         directory = {"directory": kept["directory"]}
         await other.post(f"/session/{kept['id']}/abort", params=directory)
         events = await sending

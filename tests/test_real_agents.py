@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import apsw
 import pytest
 
 from tests import real
@@ -310,9 +311,9 @@ async def test_two_sessions_at_once_do_not_mix(chat: Client, kind: Kind, s: str)
             (call,) = tool_calls(events[-2].data)
             assert f"{name}{n}" in call["toolOutput"]
             assert f"{name}{n}" in text(events)
-            assert {e.data.get("messageId", events[-2].data["id"]) for e in events[1:-1]} == {
-                events[-2].data["id"]
-            }
+            answer = events[-2].data["id"]
+            said = [event.data for event in events[2:-1]]  # after the ack and the turn's beginning
+            assert {event.get("messageId", answer) for event in said} == {answer}
 
     await asyncio.gather(one("left"), one("right"))
 
@@ -438,6 +439,14 @@ async def test_a_server_that_is_killed_in_mid_turn_leaves_no_agent_and_goes_on(
             assert "before all that" in json.dumps(shown_last(models, "after it"))
 
 
+def believed(path: Path) -> dict[str, Any]:
+    """What the server itself believes of the only session of a store."""
+    database = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+    found: dict[str, Any] = json.loads(database.execute("SELECT private FROM sessions").get)
+    database.close()
+    return found
+
+
 async def test_after_a_restart_its_own_conversation_goes_on(
     kind: Kind, models: FakeModels, tmp_path: Path
 ) -> None:
@@ -446,9 +455,10 @@ async def test_after_a_restart_its_own_conversation_goes_on(
         with started(kind, tmp_path, models) as server:
             async with client_of(server) as chat:
                 assert (await chat.send("s", word))[-2].data["content"] == f"Echo: {word}"
-                (own,) = (await chat.value("s"))["metadata"].values()
-                kept.append(own["id"])
+                assert (await chat.value("s"))["metadata"] == {}, "that is not for clients"
             assert server.terminate() == 0
+        (own,) = believed(tmp_path / "sessile.db").values()
+        kept.append(own["id"])
     shown = json.dumps(shown_last(models, "after the restart"))
     assert "before the restart" in shown
     if "gemini" not in kind.flags[1]:

@@ -160,6 +160,7 @@ def test_code_has_colours_and_is_copied(visit: Visit, api: Api) -> None:
     expect(block.get_by_role("button", name="Copied")).to_be_visible()
     assert tab.page.evaluate("navigator.clipboard.readText()") == code
     expect(tab.answers.get_by_role("cell")).to_have_text(["1", "2"])
+    expect(block.get_by_role("button", name="Copy code")).to_be_visible()
     tab.answers.get_by_role("button", name="Copy", exact=True).click()
     expect(tab.answers.get_by_role("button", name="Copied")).to_be_visible()
     assert tab.page.evaluate("navigator.clipboard.readText()") == api.messages("s")[1]["content"]
