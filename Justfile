@@ -37,6 +37,10 @@ coverage *arguments:
 bench *arguments:
     uv run python -m bench "$@"
 
+# Measure this checkout beside another one, alternating (docs/performance.md)
+compare *arguments:
+    uv run python -m bench.compare "$@"
+
 # Measure whether streams stutter on a slow disk (docs/performance.md)
 slow-disk *arguments:
     uv run python -m bench.slow_disk "$@"

@@ -61,10 +61,17 @@ class Sessile(Server):
 
     name = "Sessile"
 
-    def __init__(self, folder: Path, *flags: str, **environment: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *flags: str,
+        python: str | Path = sys.executable,
+        **environment: str,
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         begin = time.perf_counter()
-        self._process = Process(folder, "--queue-limit", "1000", *flags, **environment)
+        limit = ("--queue-limit", "1000")
+        self._process = Process(folder, *limit, *flags, python=python, **environment)
         self.pid, self.port = self._process.pid, urlsplit(self._process.url).port or 0
         self.ask(get("/healthz"))
         self.started = time.perf_counter() - begin
