@@ -15,7 +15,7 @@ check:
     uv run mypy
     uv run lint-imports
     uv run python web/build.py npm run --silent check
-    uv run pytest -q tests/test_docs.py -k "page or links or exists"
+    uv run pytest -q tests/test_words.py tests/test_docs.py -k "words or page or links or exists"
 
 # Put the code into its format and mend what can be mended
 fix:

@@ -80,7 +80,7 @@ async def test_without_leave_it_is_an_error_and_the_text_follows(chat: Client) -
     call, text = events[-2].data["parts"]
     assert call["error"] == "not on a Friday"
     assert (text["content"], events[-2].data["status"]) == ("[[ask]] please", "complete")
-    assert "refused" in (await asked(chat, False))[-2].data["parts"][0]["error"]
+    assert "denied" in (await asked(chat, False))[-2].data["parts"][0]["error"]
 
 
 @pytest.mark.parametrize("name", ["approvalId", "id"])

@@ -135,7 +135,7 @@ async def test_leave_is_asked_where_one_types(terminal: Terminal, server: Proces
     terminal.type("perhaps")
     await terminal.shows(r"lways: perhaps\n.*lways:$")
     terminal.type("n")
-    await terminal.shows("✗ Leave was refused.*first\n+›$")
+    await terminal.shows("✗ Permission was denied.*first\n+›$")
     terminal.type("[[ask]] second")
     await terminal.shows(r"second\n.*lways:$")
     terminal.type("a")
@@ -251,7 +251,7 @@ async def test_an_export_is_imported_again(server: Process, tmp_path: Path, form
         original, copy = await client.messages("one"), await client.messages("copy")
         assert [m["content"] for m in original] == [m["content"] for m in copy]
     status, _, err = sessile("import", file)
-    assert (status, err) == (1, "sessile: A session of that id exists already.\n")
+    assert (status, err) == (1, "sessile: A session with that id exists already.\n")
     assert sessile("import", "nowhere.json")[0] == 1
     assert sessile("export", "nobody", "--output", file)[0] == 1
     assert [name for name in os.listdir(tmp_path) if name.startswith("one.")] == ["one.export"]

@@ -14,7 +14,7 @@ def _setting(default: Any, help: str, metavar: str = "") -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How a server shall be. Every field is a flag of ``sessile serve`` and, as ``SESSILE_`` and
+    """How a server is set up. Every field is a flag of ``sessile serve`` and, as ``SESSILE_`` and
     its name, an environment variable; a flag wins. Lists are separated by commas there.
     """
 
@@ -41,7 +41,7 @@ class Settings:
         "mark", "what becomes of an answer that a crash cut off: mark or retry", "POLICY"
     )
     approve: Literal["ask", "allow", "deny"] = _setting(
-        "ask", "who gives an agent leave: ask people, allow all, or deny all", "POLICY"
+        "ask", "who gives an agent permission: ask people, allow all, or deny all", "POLICY"
     )
     approve_timeout: float = _setting(
         86400.0, "seconds after which a question that nobody answers is refused", "SECONDS"

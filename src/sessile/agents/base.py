@@ -8,7 +8,7 @@ An agent is asked for a reply to one turn and yields what it has as it has it:
 - ``DataPart``: a value; yielded again with the same ``name`` it replaces itself;
 - ``FilePart``, ``SourcePart``, ``ToolResultPart``: one more part.
 
-An agent asks leave for a tool call with :meth:`Turn.ask`.
+An agent asks for permission to run a tool with :meth:`Turn.ask`.
 
 What was yielded is stored and then shown. A stop cancels the generator: it may clean up, for two
 seconds at most, and what it still yields is dropped. An error ends the answer with what it has;
@@ -26,7 +26,7 @@ from sessile.wire.parts import Part, ToolCallPart
 Output: TypeAlias = str | Part
 
 
-DENIED = "Leave was refused."  # what is said of a refusal that has no message
+DENIED = "Permission was denied."  # what is said of a refusal that has no message
 
 
 class Usage(Struct, rename="camel", omit_defaults=True):
@@ -113,10 +113,10 @@ class Turn:
         return kept[::-1]
 
     async def ask(self, call: ToolCallPart, key: str | None = None) -> Decision:
-        """Ask people for leave to run a tool, and wait for their answer.
+        """Ask people for permission to run a tool, and wait for their answer.
 
         The call is shown (there is no need to yield it before) with the question as its
-        ``approval``, which stays with the call when it is yielded again. Without leave the call is
+        ``approval``, which stays with the call when it is yielded again. Without permission the call is
         shown as an error. A policy of the server may answer instead of people; a question that
         nobody answers in time is ``expired``. Who answers "always" is not asked again in this
         session for the same ``key``: the tool's name, or nothing with ``""``.

@@ -15,7 +15,7 @@ class EchoAgent:
     """Yields the user's text word by word (a word and the blanks after it).
 
     ``delay`` is in seconds, between words. ``[[tool]]`` in the text shows a tool call first;
-    ``[[ask]]`` asks leave before that tool call; ``[[fail]]`` raises after half of the words.
+    ``[[ask]]`` asks for permission before that tool call; ``[[fail]]`` raises after half of the words.
     """
 
     name = "echo"

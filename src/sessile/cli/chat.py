@@ -38,7 +38,7 @@ def _ask_once(remote: Remote, session: str, json: bool) -> int:
             if event["type"] == "assistant":
                 status = event["status"]
             if (asked := _question(event)) and not json:
-                screen.note(f"waits for leave: approval {asked} in session {session}")
+                screen.note(f"waits for permission: approval {asked} in session {session}")
     finally:
         screen.settle()
     return 0 if status == "complete" else 1

@@ -1,7 +1,6 @@
 """The one door: what a request may reach. No other module of ``http`` names what is behind it.
 
-There is one local caller. Whoever may do what with which session is decided here and nowhere
-else.
+There is one local caller. Who may do what with which session is decided here and nowhere else.
 """
 
 from collections.abc import Callable, Sequence

@@ -20,14 +20,14 @@ class MessageBody(Struct, rename="camel"):
 
 
 class SendBody(MessageBody, rename="camel"):
-    """A message that shall be answered."""
+    """A message to be answered."""
 
     while_busy: WhileBusy = "queue"
     replaces: str | None = None
 
 
 class StoreBody(MessageBody, rename="camel"):
-    """A message that shall be stored."""
+    """A message to be stored."""
 
     role: Role = "user"
 
@@ -69,7 +69,7 @@ class ForkBody(Struct):
 
 
 class UpdateBody(Struct):
-    """What shall change of a session; ``metadata`` is merged, null removes a name."""
+    """What to change of a session; ``metadata`` is merged, null removes a name."""
 
     title: str | None = None
     archived: bool | None = None

@@ -3,7 +3,7 @@
 It may send from anywhere, not only in the task that serves the client. And a WebSocket takes
 frames that are made once for all watchers.
 
-ASGI hands over one message at a time, and the server frames it anew for every client. What a
+ASGI hands over one message at a time, and the server frames it for every client again. What a
 server sends is not masked (RFC 6455, 5.1), so a frame is the same bytes for all: where the server
 takes such bytes, many frames to many clients cost one write each. It says so by an extension of
 the scope; under any other server messages go the common way.

@@ -68,7 +68,7 @@ class WebRoutes:
         """Where somebody lands who opens the server in a browser."""
         if not is_built():
             return HTMLResponse(_MISSING, headers=_HEADERS)
-        # A page that was built anew loads other files.
+        # A page that was built again loads other files.
         return _answer(request, _read(FOLDER / "index.html"), "no-cache")
 
     async def asset(self, request: Request) -> Response:

@@ -72,7 +72,7 @@ class Inbox:
         return self._send_now_or_later(draft, while_busy)
 
     async def again(self, answer_id: str | None) -> Sent:
-        """Delete an answer, the last by default, with everything after it, and answer anew."""
+        """Delete an answer, the last by default, with everything after it, and answer again."""
         self._check_awake()
         if self._turns.busy:
             raise TurnInProgress

@@ -5,10 +5,11 @@ After its commit its events are published, and then those who waited for it are 
 """
 
 import asyncio
-import copy
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
+
+import msgspec
 
 from sessile.bus.base import Bus, Publication
 from sessile.store.base import Commit, Row, Store, StoredMessage
@@ -67,7 +68,7 @@ class _OpenCommit:
             self.session,
             self.base,
             self.stood,
-            copy.copy(self._journal.row),
+            msgspec.structs.replace(self._journal.row),
             self.frames,
             list(self.messages.values()),
             self.deleted,

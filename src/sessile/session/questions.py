@@ -1,4 +1,4 @@
-"""The questions of one turn: what its agent asks leave for, and what it is told."""
+"""The questions of one turn: what its agent asks permission for, and the answers."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,7 @@ Rule: TypeAlias = Literal["ask", "allow", "deny"]
 # The name, in what the server believes of a session, of the tools that need no permission there.
 ALWAYS = "alwaysAllowed"
 
-EXPIRED = "Nobody gave leave in time."
+EXPIRED = "Nobody answered in time."
 
 
 class Policy(NamedTuple):
@@ -84,7 +84,7 @@ class Approvals:
             return decision
 
     def answer(self, id: str, decision: Decision) -> bool:
-        """Tell the agent what somebody decided; False if there is no such question.
+        """Give the agent what a person decided; False if there is no such question.
 
         Raises :class:`~sessile.wire.errors.ApprovalAnswered`.
         """
@@ -110,7 +110,7 @@ class Approvals:
 
 
 def _answered(call: ToolCallPart, approval: Approval, message: str) -> ToolCallPart:
-    """A tool call whose question is answered; without leave it is over."""
+    """A tool call whose question is answered; without permission it is over."""
     call = msgspec.structs.replace(call, approval=approval)
     if approval.state != "approved" and call.state in ("pending", "running"):
         call.state = "error"

@@ -226,7 +226,7 @@ class TurnRunner:
 
 
 def _own(part: Part) -> Part:
-    """A copy of an agent's part, which the agent cannot change any more; raises if it is no JSON."""
+    """A copy of an agent's part, which the agent cannot change any more; raises if it is not JSON."""
     try:
         return decode_part(encode(part))
     except UnicodeEncodeError:

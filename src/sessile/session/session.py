@@ -53,7 +53,7 @@ class Session:
     Methods that write return after the commit and raise
     :class:`~sessile.wire.errors.StoreUnavailable` if there was none. After such an error the object is
     ``broken``: what it believes may differ from what is stored, so it is thrown away and the
-    session woken anew.
+    session woken again.
     """
 
     def __init__(
@@ -177,7 +177,7 @@ class Session:
         return sent
 
     async def regenerate(self, answer_id: str | None = None) -> Sent:
-        """Delete an answer, the last by default, with everything after it, and answer anew.
+        """Delete an answer, the last by default, with everything after it, and answer again.
 
         Raises :class:`~sessile.wire.errors.MessageNotFound`, or
         :class:`~sessile.wire.errors.TurnInProgress` while a turn runs.

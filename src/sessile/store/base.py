@@ -93,7 +93,7 @@ class Commit(NamedTuple):
     saw. A store whose row has another seq, or an owner that is neither ``stood`` nor
     ``row.owner``, has seen another writer and refuses with
     :class:`~sessile.wire.errors.Moved`. A commit that is not ``durable`` is refused unless
-    ``row.owner`` owns the session already. ``row`` is what the row shall be. ``frames`` are the
+    ``row.owner`` owns the session already. ``row`` is the row after the commit. ``frames`` are the
     events with the numbers ``base + 1`` to ``row.seq``; where many messages are brought in at
     once there are none, and clients that ask for them later get whole messages. ``deleted`` maps
     a message id to the seq of its deletion. ``drop`` deletes the session and all it has.

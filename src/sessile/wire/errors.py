@@ -47,7 +47,7 @@ class SessileError(Exception):
 
 
 class InvalidRequest(SessileError):
-    """The request is not understood."""
+    """The request is not valid."""
 
     code = "invalid_request"
     status = 400
@@ -72,21 +72,21 @@ class InvalidMessageId(InvalidRequest):
 
 
 class HostNotAllowed(SessileError):
-    """This server does not answer to that Host; allow it with --allow-host."""
+    """Requests to this Host are not allowed. Add it with --allow-host."""
 
     code = "host_not_allowed"
     status = 403
 
 
 class OriginNotAllowed(SessileError):
-    """This server takes nothing from that Origin; allow it with --allow-origin."""
+    """Requests from this Origin are not allowed. Add it with --allow-origin."""
 
     code = "origin_not_allowed"
     status = 403
 
 
 class NotFound(SessileError):
-    """There is nothing here."""
+    """Nothing was found at this address."""
 
     code = "not_found"
     status = 404
@@ -111,39 +111,39 @@ class ApprovalNotFound(NotFound):
 
 
 class MethodNotAllowed(SessileError):
-    """This address does not take that method."""
+    """This address does not support that method."""
 
     code = "method_not_allowed"
     status = 405
 
 
 class Conflict(SessileError):
-    """That does not go together with what is stored."""
+    """The request conflicts with what is stored."""
 
     code = "conflict"
     status = 409
 
 
 class SessionExists(Conflict):
-    """A session of that id exists already."""
+    """A session with that id exists already."""
 
     code = "session_exists"
 
 
 class MessageConflict(Conflict):
-    """A message of that id exists already, with another content."""
+    """A message with that id exists already, with other content."""
 
     code = "message_conflict"
 
 
 class TurnInProgress(Conflict):
-    """The session is answering; stop it or wait for the end of its answer."""
+    """A turn is running in this session. Stop it, or wait until it ends."""
 
     code = "turn_in_progress"
 
 
 class ApprovalAnswered(Conflict):
-    """That question was answered already, or is no longer asked."""
+    """That question was answered already, or is no longer open."""
 
     code = "approval_answered"
 
@@ -156,28 +156,28 @@ class BodyTooLarge(SessileError):
 
 
 class UpgradeRequired(SessileError):
-    """This address speaks WebSocket; ask for it with Upgrade: websocket."""
+    """This address is a WebSocket. Send Upgrade: websocket."""
 
     code = "upgrade_required"
     status = 426
 
 
 class QueueFull(SessileError):
-    """Too many messages wait in this session already."""
+    """Too many messages are queued in this session."""
 
     code = "queue_full"
     status = 429
 
 
 class Unavailable(SessileError):
-    """The server cannot do that at the moment; try again."""
+    """The server cannot do that at the moment. Try again."""
 
     code = "unavailable"
     status = 503
 
 
 class StoreUnavailable(Unavailable):
-    """The store cannot be written at the moment; nothing was acknowledged. Try again."""
+    """The store is not available at the moment, and nothing was acknowledged. Try again."""
 
     code = "store_unavailable"
 
@@ -195,7 +195,7 @@ class Moved(StoreUnavailable):
 
 
 class ShuttingDown(Unavailable):
-    """The server is shutting down and begins no new turns; try again in a moment."""
+    """The server is shutting down and starts no new turns. Try again in a moment."""
 
     code = "shutting_down"
 

@@ -1,6 +1,6 @@
 """Events to messages: the one reducer, used by the turn, by recovery and by clients. Pure.
 
-A delta says at which offset its text goes, so whoever folds can check that nothing is missing:
+A delta says at which offset its text goes, so a client that folds can check that nothing is missing:
 equal to what is there, it is appended; smaller, it was seen before; larger, something was lost.
 """
 
@@ -141,7 +141,7 @@ class Answer:
             growing.append(missing)
 
     def clear(self) -> None:
-        """Begin anew, in the same place."""
+        """Begin again, in the same place."""
         self._parts, self._calls, self._data = [], {}, {}
 
     @property
@@ -231,7 +231,7 @@ class History:
     def apply(self, event: Event) -> None:
         """Take the next event.
 
-        Raises :class:`GapError` if text before it was lost; the message must then be read anew.
+        Raises :class:`GapError` if text before it was lost; the message must then be read again.
         """
         if isinstance(event, MessageEvent):
             self._answers.pop(event.message.id, None)

@@ -23,7 +23,7 @@ class ReasoningPart(Struct, tag="reasoning", rename="camel"):
 
 
 class Approval(Struct, rename="camel"):
-    """Whether a tool call has leave to run."""
+    """Whether a tool call has permission to run."""
 
     id: str
     state: ApprovalState

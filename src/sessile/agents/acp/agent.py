@@ -176,7 +176,7 @@ class _Process(acp.Client):
                     return False
         except (acp.RequestError, TimeoutError) as error:
             said = _said(error) if isinstance(error, acp.RequestError) else "it does not answer"
-            log.info("the agent's session %s is begun anew: %s", session, said)
+            log.info("the agent's session %s is started from scratch: %s", session, said)
             return False
         self.sessions[session] = None
         return True
@@ -215,7 +215,7 @@ class _Process(acp.Client):
 
 
 class _Question:
-    """What the agent asks leave for, in its place among the updates."""
+    """What the agent asks permission for, in its place among the updates."""
 
     def __init__(self, call: Any, options: list[PermissionOption]) -> None:
         self.call = call

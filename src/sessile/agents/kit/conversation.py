@@ -2,7 +2,7 @@
 tell them what they do not know.
 
 An agent's own memory and the session's history part when a message is edited, deleted, stored
-without the agent or answered anew, when the session is a fork or an import, and when the agent has
+without the agent or answered again, when the session is a fork or an import, and when the agent has
 lost its memory. Then a new conversation is begun, and the history told before the question.
 """
 

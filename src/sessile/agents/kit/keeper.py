@@ -1,4 +1,4 @@
-"""Keeps a command for as long as whoever asked for it lives; run by :mod:`sessile.agents.kit.child`.
+"""Keeps a command for as long as the process that started it lives; run by :mod:`sessile.agents.kit.child`.
 
     python keeper.py LIFELINE COMMAND [ARGUMENT...]
 

@@ -32,7 +32,7 @@ class OpenCodeAgent:
     """OpenCode at a URL, or a server of our own, which is started by ``command`` and kept running.
 
     It works in ``directory``, or where the session's metadata say. ``patience`` is how many seconds
-    it may try again where a model's provider fails. What it asks leave for is its own
+    it may try again where a model's provider fails. What it asks permission for is its own
     configuration's business; who answers is the server's.
     """
 

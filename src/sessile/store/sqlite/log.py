@@ -18,7 +18,7 @@ import apsw
 log = logging.getLogger(__name__)
 
 CHECKPOINT = 1_000  # pages in the log from which on it is moved into the database
-SELDOM = 16  # times as many on a slow disk: SQLite syncs inline when it begins the log anew
+SELDOM = 16  # times as many on a slow disk: SQLite syncs inline when it starts the log again
 FULL = 4  # times these pages from which on writers wait until the log is moved
 QUICK = 0.001  # seconds: a disk that syncs in less is not worth the way to a thread and back
 
@@ -49,7 +49,7 @@ class Log:
 
     @property
     def full(self) -> bool:
-        """Writers shall wait: pages come faster than they are moved into the database."""
+        """Writers must wait: pages come faster than they are moved into the database."""
         # A reader may hold the log: it grows on for a while then, rather than that writers wait.
         return self._moving and self._pages >= max(FULL * self._mark, 2 * self._held_up)
 
@@ -91,7 +91,7 @@ class Log:
 
     def _move_all(self) -> OSError | apsw.Error | float:
         # After a sync that failed the kernel holds pages for written that are not (LWN 752063):
-        # another sync of the log would prove nothing. The database gets them all anew instead.
+        # another sync of the log would prove nothing. The database gets all of them again instead.
         begin = time.perf_counter()
         try:
             pages, moved = self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_FULL)

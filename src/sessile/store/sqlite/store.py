@@ -62,7 +62,7 @@ class SQLiteStore:
         self.database = apsw.Connection(str(self._path))
         self._execute: Callable[..., Any] = self.database.execute
         self.database.set_busy_timeout(5_000)
-        # A query's plan does not depend on its values: it is not planned anew for each of them.
+        # A query's plan does not depend on its values: it is not planned again for each of them.
         self.database.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
         for pragma in (
             "journal_mode = WAL",
