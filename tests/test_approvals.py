@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 
 from sessile import Decision, ToolCallPart, Turn
@@ -201,6 +202,11 @@ async def test_always_is_kept_with_the_session(tmp_path: Path) -> None:
         events = await asked(chat, True, always=True)
         assert "session" not in kinds(events)
         assert (await chat.value("s"))["metadata"] == {}, "permissions are not for clients"
+        exported = await chat.http.get("/sessions/s/export?format=sqlite")
+        (tmp_path / "export.db").write_bytes(exported.content)
+        database = apsw.Connection(str(tmp_path / "export.db"))
+        assert database.execute("SELECT private FROM sessions").get == b"{}"
+        database.close()
     async with serving(tmp_path) as chat:
         assert states(await chat.send("s", "[[ask]]"))[1] == ("pending", "approved")
         async with chat.socket("other") as socket:

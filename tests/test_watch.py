@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ from sessile import create_app
 from sessile.bus.base import Publication
 from sessile.bus.memory import MemoryBus
 from sessile.http import pump
+from sessile.store.base import Head
 from sessile.store.sqlite.store import SQLiteStore
 from sessile.testing import Writer
 from sessile.watch.feed import Watcher
@@ -126,6 +127,22 @@ async def test_a_deletion_whose_event_was_lost_is_found(watched: Watched) -> Non
     await watched.feeds.look()
     (end,) = await watcher.read()
     assert end.ends_session
+
+
+async def test_what_begins_while_the_store_is_asked_is_not_taken_for_deleted(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watcher = await watched.feeds.watch("s", 0)
+    heads = watched.store.heads
+
+    async def late(sessions: Sequence[str]) -> list[Head]:
+        found = await heads(sessions)
+        await watched.says("one")
+        return found
+
+    monkeypatch.setattr(watched.store, "heads", late)
+    await watched.feeds.look()
+    assert await watched.seen(watcher) == [1]
 
 
 async def test_a_frame_without_data_is_read_from_the_store(watched: Watched) -> None:

@@ -1,6 +1,7 @@
 """A session over WebSocket: its events out, messages, stops and approvals in."""
 
 import asyncio
+import contextlib
 from typing import Any
 
 from msgspec import Struct
@@ -147,11 +148,13 @@ class _Socket:
     def cut_off(self) -> None:
         # The close waits behind what the client has not read; its answer ends the socket.
         self._closing = asyncio.create_task(
-            self._close(TOO_SLOW, "too slow; come back with ?after=")
+            self._give_up(TOO_SLOW, "too slow; come back with ?after=")
         )
 
     def break_off(self) -> None:
-        self._closing = asyncio.create_task(self._close(FAILED, "the stream failed; come back"))
+        self._closing = asyncio.create_task(
+            self._give_up(FAILED, "the stream failed; come back with ?after=")
+        )
 
     async def _take_commands(self) -> None:
         while True:
@@ -187,6 +190,10 @@ class _Socket:
 
     async def _send_value(self, value: Any) -> None:
         await self._send({"type": "websocket.send", "text": encode(value).decode()})
+
+    async def _give_up(self, code: int, reason: str) -> None:
+        with contextlib.suppress(Exception):  # the client may be gone already
+            await self._close(code, reason)
 
     async def _close(self, code: int, reason: str) -> None:
         await self._send({"type": "websocket.close", "code": code, "reason": reason})

@@ -83,13 +83,15 @@ class Feeds:
 
     async def look(self) -> None:
         """Compare the heads of all watched sessions with the store's."""
-        feeds = dict(self._feeds)
-        if not feeds:
+        asked = [(feed, feed.epoch) for feed in self._feeds.values()]
+        if not asked:
             return
-        found = {head.session: head for head in await self._store.heads(list(feeds))}
-        for session, feed in feeds.items():
-            if self._feeds.get(session) is feed:
-                feed.compare(found.get(session))
+        heads = await self._store.heads([feed.session for feed, _ in asked])
+        found = {head.session: head for head in heads}
+        for feed, epoch in asked:
+            # What began while the store was asked is newer than its answer.
+            if self._feeds.get(feed.session) is feed and feed.epoch == epoch:
+                feed.compare(found.get(feed.session))
 
     async def _look_often(self) -> None:
         loop = asyncio.get_running_loop()

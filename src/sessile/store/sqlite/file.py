@@ -30,21 +30,8 @@ async def write_file(path: str, row: Row, chunks: AsyncGenerator[list[bytes], No
                 async for bodies in chunks:
                     for body in bodies:
                         _put(store, row.id, body)
-            store.writer.put_session(
-                Row(
-                    row.id,
-                    row.title,
-                    row.seq,
-                    row.message_count,
-                    0,
-                    row.created_at,
-                    row.updated_at,
-                    row.archived,
-                    row.metadata,
-                ),
-                0,
-                0,
-            )
+            copied = msgspec.structs.replace(row, running=None, private={}, owner=0)
+            store.writer.put_session(copied, 0, 0)
     finally:
         await store.close()
     with unavailable():

@@ -177,5 +177,5 @@ WHERE search MATCH ? ORDER BY rank LIMIT ?;
 SELECT id, title, archived, metadata FROM sessions LIMIT 2;
 
 -- name: exported_messages
--- Their messages.
-SELECT body FROM messages ORDER BY seq;
+-- Their messages; those that wait stand at the end.
+SELECT body FROM messages ORDER BY status = 'queued', seq;
