@@ -6,6 +6,7 @@ import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
@@ -55,6 +56,28 @@ class TestSQLiteStore(StoreSuite):
         assert counts == [1, 1, 2, 2]
         assert set(synced) == {str(tmp_path / "sessile.db-wal")}
         await store.close()
+
+    def test_the_migrations_lead_to_the_schema(self) -> None:
+        def described(*scripts: str) -> dict[str, Any]:
+            database = apsw.Connection(":memory:")
+            for script in scripts:
+                database.execute(script)
+            found: dict[str, Any] = {}
+            for kind, name, made in database.execute(
+                "SELECT type, name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'"
+            ):
+                if kind == "table":
+                    found[name] = set(
+                        database.execute("SELECT * FROM pragma_table_xinfo(?)", (name,))
+                    )
+                    found[name] = {column[1:] for column in found[name]}
+                else:
+                    found[name] = " ".join(made.split())
+            return found
+
+        package = "sessile.store.sqlite"
+        schema = (Path(sql.__file__).parent / "sqlite" / "schema.sql").read_text()
+        assert described(*sql.migrations(package)) == described(schema)
 
     async def test_a_file_of_a_newer_schema_is_left_alone(self, tmp_path: Path) -> None:
         newer = len(sql.migrations("sessile.store.sqlite")) + 1
