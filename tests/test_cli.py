@@ -6,11 +6,12 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_type_hints
 
 import httpx2
 import pytest
 
-from sessile.settings import Settings, from_environment
+from sessile.settings import Settings, SettingsFields, from_environment
 from sessile.wire.errors import SettingsError
 from tests.serving import Process, clean_environment, process
 
@@ -157,3 +158,8 @@ async def test_operating_routes(tmp_path: Path) -> None:
         assert "sessile_sessions_awake 1.0" in metrics
         assert "process_resident_memory_bytes" in metrics
         assert "Sessile" in (await chat.http.get("/")).text
+
+
+def test_an_editor_sees_every_setting_of_create_app() -> None:
+    expected = {name: kind for name, kind in get_type_hints(Settings).items() if name != "agent"}
+    assert get_type_hints(SettingsFields) == expected

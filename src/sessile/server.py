@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from typing import Any, Unpack
 
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -16,7 +16,7 @@ from sessile.node.handle import Handle
 from sessile.node.registry import Registry
 from sessile.session.questions import Policy
 from sessile.session.session import SessionLimits
-from sessile.settings import Settings
+from sessile.settings import Settings, SettingsFields
 from sessile.watch.feeds import Feeds
 from sessile.wiring import agent_of, bus_of, read_file, store_of, write_file
 
@@ -125,7 +125,7 @@ def create_app(
     settings: Settings | None = None,
     *,
     agent: Agent | Callable[[Turn], Any] | str | None = None,
-    **changes: Any,
+    **changes: Unpack[SettingsFields],
 ) -> Sessile:
     """The application.
 

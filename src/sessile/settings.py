@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 from sessile.wire.errors import SettingsError
 
@@ -85,6 +85,32 @@ class Settings:
             raise SettingsError(f"--approve must be ask, allow or deny, not {self.approve}")
         if self.on_crash not in ("mark", "retry"):
             raise SettingsError(f"--on-crash must be mark or retry, not {self.on_crash}")
+
+
+class SettingsFields(TypedDict, total=False):
+    """The fields of :class:`Settings` but ``agent`` as keywords, for editors and type checkers."""
+
+    host: str
+    port: int
+    store: str
+    bus: str
+    allow_remote: bool
+    allow_host: tuple[str, ...]
+    allow_origin: tuple[str, ...]
+    max_body: int
+    queue_limit: int
+    max_import: int
+    on_crash: str
+    approve: Literal["ask", "allow", "deny"]
+    approve_timeout: float
+    system_prompt: str
+    history_messages: int
+    history_characters: int
+    directory: str
+    opencode_command: str
+    retry_timeout: float
+    echo_delay: float
+    log_level: str
 
 
 def environment_name(name: str) -> str:
