@@ -1,16 +1,14 @@
-"""What a session is asked, as values: the same for HTTP, for WebSocket and for another node."""
+"""What a session is asked, as values: the same however it is asked."""
 
 from typing import Any, TypeAlias
 
-import msgspec
 from msgspec import Struct
 
 from sessile.agents.base import Decision
-from sessile.session.inbox import Draft, Sent
+from sessile.session.inbox import Draft
 from sessile.session.session import Session
-from sessile.wire.messages import Message, Metadata, WhileBusy
-from sessile.wire.messages import Session as SessionValue
-from sessile.wire.parts import Approval, Part
+from sessile.wire.messages import Metadata, WhileBusy
+from sessile.wire.parts import Part
 
 
 class Send(Struct, tag="send"):
@@ -86,23 +84,14 @@ Command: TypeAlias = (
     Send | Stop | Regenerate | Answer | Store | Edit | Delete | Create | Update | Drop | Broadcast
 )
 
-RESULTS: dict[type, Any] = {
-    Send: Sent,
-    Stop: bool,
-    Regenerate: Sent,
-    Answer: Approval,
-    Store: Message,
-    Edit: Message,
-    Delete: None,
-    Create: SessionValue,
-    Update: SessionValue,
-    Drop: None,
-    Broadcast: None,
-}
-
 
 async def obey(session: Session, command: Command) -> Any:
-    """Do what is asked; the result has the type that ``RESULTS`` names."""
+    """Do what is asked.
+
+    The result is that of the session's method: :class:`~sessile.session.inbox.Sent` for ``Send``
+    and ``Regenerate``, a bool for ``Stop``, an ``Approval`` for ``Answer``, a ``Message`` for
+    ``Store`` and ``Edit``, the session's value for ``Create`` and ``Update``, and None.
+    """
     match command:
         case Send(draft, while_busy, replaces):
             return await session.send(draft, while_busy, replaces)
@@ -127,32 +116,3 @@ async def obey(session: Session, command: Command) -> Any:
         case Broadcast(data):
             session.broadcast(data)
     return None
-
-
-class Request(Struct):
-    """A command for a session that is busy at another node.
-
-    ``id`` is the same for every attempt: the owner does it once.
-    """
-
-    id: str
-    session: str
-    command: Command
-
-
-class Reply(Struct):
-    """What became of it: the result's JSON, or an error's ``code`` and ``text``."""
-
-    value: msgspec.Raw = msgspec.Raw(b"null")
-    code: str = ""
-    text: str = ""
-
-
-encode = msgspec.json.encode
-decode_request = msgspec.json.Decoder(Request).decode
-decode_reply = msgspec.json.Decoder(Reply).decode
-
-
-def result_of(reply: Reply, command: Command) -> Any:
-    """The typed result of a command from what another node replied."""
-    return msgspec.json.decode(reply.value, type=RESULTS[type(command)])
