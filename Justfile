@@ -3,7 +3,7 @@
 set positional-arguments
 
 # Much of a test is waiting for processes, so more of them run than there are cores.
-parallel := "-n 4 --dist worksteal"
+parallel := "-n 3 --dist worksteal"
 
 default:
     @just --list

@@ -31,8 +31,14 @@ DRAWN = "() => new Promise((done) => requestAnimationFrame(() => requestAnimatio
 
 
 def look(tab: Tab) -> dict[str, Any]:
-    tab.page.evaluate(DRAWN)
-    found: dict[str, Any] = tab.page.evaluate(LOOK)
+    """What is in sight once it is drawn, which takes more frames where the machine is busy."""
+    found: dict[str, Any] = {}
+    for _ in range(10):
+        tab.page.evaluate(DRAWN)
+        found = tab.page.evaluate(LOOK)
+        seen = found["seen"]
+        if seen and len(seen) == seen[-1] - seen[0] + 1:
+            break
     return found
 
 
