@@ -26,7 +26,13 @@ fix:
 # Run the tests; arguments go to pytest, such as `--thorough 10` for ten times as many crashes
 test *arguments:
     uv run python -m tests.provide
-    uv run pytest {{ parallel }} "$@"
+    @if [ $# -gt 0 ]; then uv run pytest {{ parallel }} "$@"; else just test-all; fi
+
+# All tests: browsers alone, since they look at answers while these grow
+[private]
+test-all:
+    uv run pytest {{ parallel }} --ignore=tests/web
+    uv run pytest tests/web
 
 # Run the tests and show what they cover of the package
 coverage *arguments:
