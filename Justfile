@@ -26,7 +26,7 @@ fix:
 # Run the tests; arguments go to pytest, such as `--thorough 10` for ten times as many crashes
 test *arguments:
     uv run python -m tests.provide
-    @if [ $# -gt 0 ]; then uv run pytest {{ parallel }} "$@"; else just test-all; fi
+    @if [ $# -gt 0 ]; then uv run pytest {{ parallel }} "$@"; else uv run just test-all; fi
 
 # All tests: browsers alone, since they look at answers while these grow
 [private]
