@@ -1,5 +1,6 @@
 """The real agents that the tests run, hermetic: their npm packages, and where they look for things."""
 
+import fcntl
 import json
 import platform
 import shlex
@@ -21,9 +22,18 @@ GEMINI = shlex.join([f"{executable.ROOT_DIR}/bin/node", str(_GEMINI), "--acp"])
 
 
 def install() -> None:
-    """Fetch what is not there in the versions that the tests are written for."""
+    """Fetch what is not there in the versions that the tests are written for.
+
+    One process at a time: several test workers may find the same package missing.
+    """
+    PLACE.mkdir(exist_ok=True)
+    with (PLACE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _install()
+
+
+def _install() -> None:
     if not all(_has(name, version) for name, version in _VERSIONS.items()):
-        PLACE.mkdir(exist_ok=True)
         wanted = [f"{name}@{version}" for name, version in _VERSIONS.items()]
         # OpenCode is a binary, and Gemini CLI plain JavaScript: no script of a package need run.
         flags = ["--ignore-scripts", "--omit=optional", "--no-audit", "--no-fund", "--silent"]
