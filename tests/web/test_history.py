@@ -31,14 +31,8 @@ DRAWN = "() => new Promise((done) => requestAnimationFrame(() => requestAnimatio
 
 
 def look(tab: Tab) -> dict[str, Any]:
-    """What is in sight once it is drawn, which takes more frames where the machine is busy."""
-    found: dict[str, Any] = {}
-    for _ in range(10):
-        tab.page.evaluate(DRAWN)
-        found = tab.page.evaluate(LOOK)
-        seen = found["seen"]
-        if seen and len(seen) == seen[-1] - seen[0] + 1:
-            break
+    tab.page.evaluate(DRAWN)
+    found: dict[str, Any] = tab.page.evaluate(LOOK)
     return found
 
 
