@@ -23,6 +23,21 @@ SESSIONS = [f"s{index}" for index in range(4)]
 AWAY = (httpx2.HTTPError, OSError, WebSocketException, EOFError)
 
 
+class Transport(httpx2.AsyncHTTPTransport):
+    """Says that a connection failed also where the server died just after it was accepted.
+
+    anyio then asks a socket that is gone for its address, which is an AttributeError.
+    """
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        try:
+            return await super().handle_async_request(request)
+        except AttributeError as error:
+            if error.name != "getpeername":
+                raise
+            raise httpx2.ConnectError("the server died", request=request) from error
+
+
 class Witness:
     """What all clients together saw of one session."""
 
@@ -61,7 +76,8 @@ class Crowd:
         self.resets = 0
         self.sent = 0
         self.over = self.gone = False
-        self.http = httpx2.AsyncClient(timeout=20, limits=httpx2.Limits(max_connections=None))
+        limits = httpx2.Limits(max_connections=None)
+        self.http = httpx2.AsyncClient(timeout=20, transport=Transport(limits=limits))
         self.tasks: list[asyncio.Task[None]] = []
 
     def begin(self) -> None:
