@@ -117,7 +117,7 @@ async def test_only_the_first_answer_counts_while_the_turn_runs_and_after(chat: 
     for unknown in ("nobody", id + "1", id.rpartition(".")[0], "x.1"):
         assert (await answer(chat, unknown, True))[0] == 404
     assert (await chat.http.post("/chat/t/approvals/x", json={"approve": True})).json() == {
-        "error": "There is no such question in this session.",
+        "error": "The question does not exist in this session.",
         "code": "approval_not_found",
     }
     assert (await chat.http.get("/sessions/t")).status_code == 404

@@ -279,7 +279,7 @@ async def test_a_connection_that_stays_cut_ends_the_turn(
         (("--agent", "acp:'"), "No closing quotation"),
         (
             ("--agent", "opencode", "--directory", "/no/such"),
-            "--directory /no/such is not a folder",
+            "--directory /no/such does not exist",
         ),
     ],
 )

@@ -75,7 +75,7 @@ def test_a_server_without_its_page_says_so_and_works(tmp_path: Path, why: str) -
     else:
         run(*into, "--editable", tmp_path / "clone", **nowhere(tmp_path))
     with Process(tmp_path, python=python) as server:
-        assert "  page   not built: `uv run just web` builds it in a clone" in server.banner
+        assert "  web    not built; run `uv run just web` in a clone to build it" in server.banner
         with httpx2.Client(base_url=server.url) as http:
             front = http.get("/")
             assert (front.status_code, "without its page" in front.text) == (200, True)

@@ -107,7 +107,7 @@ async def test_a_conversation_with_markdown_and_a_tool(terminal: Terminal, serve
     assert "✓ [[tool]] Some" in screen
     assert "Some bold words and code." in screen
     terminal.key("C-d")
-    await terminal.shows("Go on with: sessile chat s\nended with 0")
+    await terminal.shows("Continue with: sessile chat s\nended with 0")
 
 
 async def test_ctrl_c_stops_the_answer_and_not_the_chat(
@@ -229,7 +229,7 @@ async def test_sessions_are_listed_shown_put_away_and_deleted(server: Process) -
     assert sessions("show", "one")[1] == "› hello one\nhello one\n"
     assert len(json.loads(sessions("show", "one", "--json")[1])["messages"]) == 2
     status, out, err = sessions("archive", "two", "nobody")
-    assert (status, out, err) == (1, "two\n", "sessile: nobody: There is no such session.\n")
+    assert (status, out, err) == (1, "two\n", "sessile: nobody: The session does not exist.\n")
     assert sessions("ls")[1].startswith("one\t")
     assert sessions("ls", "--archived")[1].startswith("two\t")
     assert sessions("archive", "--undo", "two")[0] == 0
@@ -251,7 +251,7 @@ async def test_an_export_is_imported_again(server: Process, tmp_path: Path, form
         original, copy = await client.messages("one"), await client.messages("copy")
         assert [m["content"] for m in original] == [m["content"] for m in copy]
     status, _, err = sessile("import", file)
-    assert (status, err) == (1, "sessile: A session with that id exists already.\n")
+    assert (status, err) == (1, "sessile: A session with this id already exists. Use another id.\n")
     assert sessile("import", "nowhere.json")[0] == 1
     assert sessile("export", "nobody", "--output", file)[0] == 1
     assert [name for name in os.listdir(tmp_path) if name.startswith("one.")] == ["one.export"]

@@ -1,4 +1,4 @@
-"""What can be configured: one table for flags, environment variables and documentation."""
+"""All settings: one table for flags, environment variables and documentation."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -14,49 +14,57 @@ def _setting(default: Any, help: str, metavar: str = "") -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How a server is set up. Every field is a flag of ``sessile serve`` and, as ``SESSILE_`` and
-    its name, an environment variable; a flag wins. Lists are separated by commas there.
+    """The settings of a server.
+
+    Every field is a flag of ``sessile serve`` and an environment variable, ``SESSILE_`` and the
+    field's name. A flag takes precedence. In the environment, commas separate the items of a list.
     """
 
     host: str = _setting("127.0.0.1", "the address to listen on", "ADDRESS")
-    port: int = _setting(8787, "the port to listen on; 0 takes a free one", "PORT")
-    store: str = _setting("sqlite:///sessile.db", "where sessions are kept", "URL")
+    port: int = _setting(8787, "the port to listen on; 0 picks a free port", "PORT")
+    store: str = _setting("sqlite:///sessile.db", "where sessions are stored", "URL")
     bus: str = _setting("memory://", "what carries events between nodes", "URL")
     agent: str = _setting(
         "echo",
-        "who answers: echo, openai:MODEL, opencode[:URL], acp:COMMAND or module:object",
+        "the agent that answers: echo, openai:MODEL, opencode[:URL], acp:COMMAND or module:object",
         "SPEC",
     )
     allow_remote: bool = _setting(
-        False, "listen on an address that others reach, without any authentication"
+        False, "listen on an address that other machines can reach, without authentication"
     )
-    allow_host: tuple[str, ...] = _setting((), "a Host to answer to, beside loopback", "HOST")
-    allow_origin: tuple[str, ...] = _setting((), "an Origin to take writes from", "ORIGIN")
-    max_body: int = _setting(1024 * 1024, "the most bytes of a body or a frame", "BYTES")
-    queue_limit: int = _setting(100, "the most messages that wait in a session", "COUNT")
+    allow_host: tuple[str, ...] = _setting((), "a Host to accept, in addition to loopback", "HOST")
+    allow_origin: tuple[str, ...] = _setting((), "an Origin to accept writes from", "ORIGIN")
+    max_body: int = _setting(1024 * 1024, "the maximum size of a body or a frame", "BYTES")
+    queue_limit: int = _setting(100, "the maximum number of queued messages in a session", "COUNT")
     max_import: int = _setting(
-        256 * 1024 * 1024, "the most bytes of a session that is imported", "BYTES"
+        256 * 1024 * 1024, "the maximum size of an imported session", "BYTES"
     )
     on_crash: str = _setting(
-        "mark", "what becomes of an answer that a crash cut off: mark or retry", "POLICY"
+        "mark", "what to do with an answer that a crash interrupted: mark or retry", "POLICY"
     )
     approve: Literal["ask", "allow", "deny"] = _setting(
-        "ask", "who gives an agent permission: ask people, allow all, or deny all", "POLICY"
+        "ask",
+        "how to answer when an agent asks for permission: ask people, allow all, or deny all",
+        "POLICY",
     )
     approve_timeout: float = _setting(
-        86400.0, "seconds after which a question that nobody answers is refused", "SECONDS"
+        86400.0, "seconds after which an unanswered permission request expires", "SECONDS"
     )
-    system_prompt: str = _setting("", "what openai:MODEL is told before the history", "TEXT")
-    history_messages: int = _setting(50, "the most messages an agent is shown", "COUNT")
+    system_prompt: str = _setting("", "the system prompt for openai:MODEL", "TEXT")
+    history_messages: int = _setting(
+        50, "the maximum number of history messages for an agent", "COUNT"
+    )
     history_characters: int = _setting(
-        100_000, "the most characters of history an agent is shown", "COUNT"
+        100_000, "the maximum number of history characters for an agent", "COUNT"
     )
     directory: str = _setting(
-        ".", "the folder that opencode and acp work in, or their sessions' folders are in", "FOLDER"
+        ".",
+        "the folder in which opencode and acp work; a session may use a folder inside it",
+        "FOLDER",
     )
-    opencode_command: str = _setting("opencode", "what starts OpenCode", "COMMAND")
+    opencode_command: str = _setting("opencode", "the command that starts OpenCode", "COMMAND")
     retry_timeout: float = _setting(
-        60.0, "seconds that opencode may try again where a model's provider fails", "SECONDS"
+        60.0, "seconds for which opencode may retry when a model's provider fails", "SECONDS"
     )
     echo_delay: float = _setting(0.0, "seconds between the words of echo", "SECONDS")
     log_level: str = _setting("warning", "debug, info, warning or error", "LEVEL")
@@ -88,7 +96,7 @@ class Settings:
 
 
 class SettingsFields(TypedDict, total=False):
-    """The fields of :class:`Settings` but ``agent`` as keywords, for editors and type checkers."""
+    """The fields of :class:`Settings` except ``agent``, for editors and type checkers."""
 
     host: str
     port: int
@@ -118,9 +126,9 @@ def environment_name(name: str) -> str:
 
 
 def from_environment(environ: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """The settings that the environment gives.
+    """The settings from the environment.
 
-    Raises :class:`~sessile.wire.errors.SettingsError` with the variable's name.
+    Raises :class:`~sessile.wire.errors.SettingsError`, which names the variable.
     """
     environ = os.environ if environ is None else environ
     found: dict[str, Any] = {}
@@ -132,7 +140,7 @@ def from_environment(environ: Mapping[str, str] | None = None) -> dict[str, Any]
 
 
 def read(default: Any, text: str, name: str) -> Any:
-    """A setting's value from text, of the type that its default has."""
+    """Convert text to the type of the setting's default."""
     if isinstance(default, bool):
         if text.lower() in ("1", "true", "yes", "on"):
             return True

@@ -1,4 +1,4 @@
-"""Adapters by their names: the only place that names them."""
+"""Creates adapters from their names; no other module names an adapter."""
 
 import importlib
 import os
@@ -29,7 +29,7 @@ def store_of(settings: Settings) -> Store:
     if url.startswith("sqlite:///") and len(url) > len("sqlite:///"):
         return SQLiteStore(unquote(url.removeprefix("sqlite:///")))
     raise SettingsError(
-        f"the store {_without_password(url)} is not known; "
+        f"unknown store {_without_password(url)}; "
         "use sqlite:///FILE (four slashes for an absolute path)"
     )
 
@@ -38,7 +38,7 @@ def bus_of(settings: Settings) -> Bus:
     """The bus that the settings name; raises :class:`~sessile.wire.errors.SettingsError`."""
     if settings.bus in ("memory:", "memory://"):
         return MemoryBus()
-    raise SettingsError(f"the bus {_without_password(settings.bus)} is not known; use memory://")
+    raise SettingsError(f"unknown bus {_without_password(settings.bus)}; use memory://")
 
 
 def _without_password(url: str) -> str:
@@ -51,7 +51,7 @@ def _without_password(url: str) -> str:
 
 
 def agent_of(agent: Agent | Callable[[Turn], Any] | str, settings: Settings) -> Agent:
-    """An agent from what is given for one; raises :class:`~sessile.wire.errors.SettingsError`."""
+    """Make an agent of the argument; raises :class:`~sessile.wire.errors.SettingsError`."""
     if isinstance(agent, str):
         return _agent_by_name(agent, settings)
     if isinstance(agent, Agent):
@@ -61,7 +61,7 @@ def agent_of(agent: Agent | Callable[[Turn], Any] | str, settings: Settings) -> 
     if callable(agent):
         return FunctionAgent(agent)
     raise SettingsError(
-        f"{agent!r} is not an agent: it must be `async def reply(turn)`, a PydanticAI agent or a "
+        f"{agent!r} is not an agent; use `async def reply(turn)`, a PydanticAI agent or a "
         "LangGraph graph"
     )
 
@@ -79,13 +79,13 @@ def _agent_by_name(spec: str, settings: Settings) -> Agent:
     if rest and all(part.isidentifier() for part in [*kind.split("."), *rest.split(".")]):
         return agent_of(_imported(kind, rest, spec), settings)
     raise SettingsError(
-        f"the agent {spec!r} is not known; "
+        f"unknown agent {spec!r}; "
         "use echo, openai:MODEL, opencode[:URL], acp:COMMAND or module:object"
     )
 
 
 def _framework(agent: Any, settings: Settings) -> Agent | None:
-    """An agent of a framework, adapted; known by where its class comes from."""
+    """Adapt an agent of a framework, recognized by the package of its class."""
     packages = {kind.__module__.partition(".")[0] for kind in type(agent).__mro__}
     limits = _told(settings)
     if "pydantic_ai" in packages:
@@ -131,19 +131,19 @@ def _told(settings: Settings) -> Told:
 def _directory(settings: Settings) -> Path:
     folder = Path(settings.directory)
     if not folder.is_dir():
-        raise SettingsError(f"--directory {settings.directory} is not a folder")
+        raise SettingsError(f"--directory {settings.directory} does not exist or is not a folder")
     return folder
 
 
 def _missing(agent: str, extra: str, error: ImportError) -> SettingsError:
     return SettingsError(
-        f"the agent {agent} needs more packages: pip install 'sessile[{extra}]' ({error})"
+        f"the agent {agent} needs additional packages: pip install 'sessile[{extra}]' ({error})"
     )
 
 
 def _openai(model: str, settings: Settings) -> Agent:
     if not model:
-        raise SettingsError("the agent openai needs a model: openai:MODEL")
+        raise SettingsError("the agent openai needs a model; use openai:MODEL")
     try:
         from sessile.agents.openai import OpenAIAgent
     except ImportError as error:
@@ -165,8 +165,8 @@ def _imported(module: str, name: str, spec: str) -> Any:
         raise SettingsError(f"cannot import the agent {spec}: {error}") from error
     for part in name.split("."):
         if not hasattr(found, part):
-            raise SettingsError(f"cannot find the agent {spec}: {module} has no {name}")
+            raise SettingsError(f"cannot find the agent {spec}: the module {module} has no {name}")
         found = getattr(found, part)
     if isinstance(found, str):
-        raise SettingsError(f"{spec} is a text, not an agent")
+        raise SettingsError(f"{spec} is a string, not an agent")
     return found

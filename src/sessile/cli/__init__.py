@@ -1,4 +1,4 @@
-"""The command line: one module for each command, loaded when it is asked for."""
+"""The command line: one module for each command, loaded when needed."""
 
 import argparse
 import os
@@ -12,14 +12,14 @@ from sessile.settings import Settings
 from sessile.wire.errors import RemoteError, SettingsError
 
 SERVER = "http://127.0.0.1:8787"
-INTERRUPTED = 130  # what a shell gives a command that Ctrl-C ended
+INTERRUPTED = 130  # the usual exit status of a command that Ctrl-C ended
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """``sessile``: exits 0 at a clean end, 1 where it failed, 2 where it cannot begin."""
+    """``sessile``: exits with 0 on success, 1 if it failed, 2 if it cannot start."""
     given = vars(_parser().parse_args(arguments))
     run: Callable[[dict[str, Any]], int] = given.pop("run")
-    for name in ("command", "kind"):  # which are in `run`
+    for name in ("command", "kind"):  # `run` contains them
         given.pop(name, None)
     try:
         status = run(given)
@@ -32,17 +32,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         status = INTERRUPTED
     except BrokenPipeError:
-        # The reader of the output has seen enough; nothing more may be written at the exit.
+        # The reader closed the output; the exit must not write any more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0
     sys.exit(status)
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
+    """Reports an error in one line."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}; {self.prog} --help says what there is\n")
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
 def _serve(given: dict[str, Any]) -> int:
@@ -65,60 +65,70 @@ def _sessions(given: dict[str, Any]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="sessile", description="A home for every AI chat session.")
+    parser = _Parser(prog="sessile", description="A durable server for AI chat sessions.")
     parser.add_argument("--version", action="version", version=f"sessile {version('sessile')}")
     commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
     _add_serve(commands.add_parser("serve", help="run the server", description=_ABOUT_SERVE))
     chat = _add_client(commands, "chat", "chat in the terminal", _chat)
-    chat.add_argument("session", nargs="?", help="the session to go on with; a new one by default")
+    chat.add_argument("session", nargs="?", help="the session to continue; a new one by default")
     chat.add_argument(
-        "--history", type=int, default=10, metavar="COUNT", help="messages shown at the beginning"
+        "--history",
+        type=int,
+        default=10,
+        metavar="COUNT",
+        help="number of earlier messages to show",
     )
     kinds = commands.add_parser("sessions", help="list, show, delete and archive sessions")
     _add_sessions(kinds.add_subparsers(dest="kind", required=True, parser_class=_Parser))
-    export = _add_client(commands, "export", "write a session into a file", _sessions)
+    export = _add_client(commands, "export", "write a session to a file", _sessions)
     export.add_argument("session")
     export.add_argument("--format", choices=("json", "markdown", "sqlite"), default="json")
-    export.add_argument("--output", metavar="FILE", help="standard output by default")
+    export.add_argument(
+        "--output", metavar="FILE", help="the file to write; standard output by default"
+    )
     export.set_defaults(action="export")
-    import_ = _add_client(commands, "import", "make a session of an exported file", _sessions)
-    import_.add_argument("file", help="in JSON, or as a SQLite file; - for standard input")
-    import_.add_argument("--id", help="another id than the exported session's")
+    import_ = _add_client(commands, "import", "create a session from an exported file", _sessions)
+    import_.add_argument("file", help="a JSON or SQLite file; - for standard input")
+    import_.add_argument(
+        "--id", help="an id for the new session; by default the exported session's id"
+    )
     import_.set_defaults(action="import_")
     return parser
 
 
 def _add_sessions(kinds: Any) -> None:
-    ls = _add_client(kinds, "ls", "the sessions by their newest activity", _sessions)
-    ls.add_argument("--query", metavar="TEXT", help="a part of the title or the id")
-    ls.add_argument("--archived", action="store_true", help="the archived ones")
+    ls = _add_client(kinds, "ls", "list sessions, the most recently active first", _sessions)
+    ls.add_argument(
+        "--query", metavar="TEXT", help="list sessions with this text in their title or id"
+    )
+    ls.add_argument("--archived", action="store_true", help="list archived sessions")
     ls.add_argument("--limit", type=int, default=25, metavar="COUNT")
     ls.set_defaults(action="ls")
-    show = _add_client(kinds, "show", "a session and its newest messages", _sessions)
+    show = _add_client(kinds, "show", "show a session and its newest messages", _sessions)
     show.add_argument("session")
     show.add_argument("--limit", type=int, default=25, metavar="COUNT")
     show.set_defaults(action="show")
-    rm = _add_client(kinds, "rm", "delete sessions and all they have", _sessions)
+    rm = _add_client(kinds, "rm", "delete sessions and all of their messages", _sessions)
     rm.add_argument("session", nargs="+")
     rm.set_defaults(action="rm")
-    archive = _add_client(kinds, "archive", "put sessions away", _sessions)
+    archive = _add_client(kinds, "archive", "archive sessions", _sessions)
     archive.add_argument("session", nargs="+")
-    archive.add_argument("--undo", action="store_true", help="take them out again")
+    archive.add_argument("--undo", action="store_true", help="take the sessions out of the archive")
     archive.set_defaults(action="archive")
 
 
 def _add_client(
     commands: Any, name: str, help: str, run: Callable[[dict[str, Any]], int]
 ) -> argparse.ArgumentParser:
-    """A command that talks to a running server."""
+    """Add a command that talks to a running server."""
     parser: argparse.ArgumentParser = commands.add_parser(name, help=help)
     parser.add_argument(
         "--server",
         metavar="URL",
         default=os.environ.get("SESSILE_SERVER", SERVER),
-        help=f"the server to talk to, also SESSILE_SERVER (default: {SERVER})",
+        help=f"the server to talk to; also SESSILE_SERVER (default: {SERVER})",
     )
-    parser.add_argument("--json", action="store_true", help="for programs: the server's own JSON")
+    parser.add_argument("--json", action="store_true", help="print the server's JSON, for programs")
     parser.set_defaults(run=run)
     return parser
 
@@ -132,7 +142,7 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         default=argparse.SUPPRESS,
         metavar="module:object",
-        help="a Python agent that answers; the same as --agent",
+        help="a Python agent; the same as --agent",
     )
     for setting in fields(Settings):
         _add_flag(parser, setting)

@@ -14,7 +14,7 @@ _ANSWERS = {"y": (True, False), "n": (False, False), "a": (True, True)}
 
 
 def chat(server: str, session: str | None, history: int, json: bool) -> int:
-    """Chat until the end of the input; 1 if the last answer failed."""
+    """Chat until the end of the input; return 1 if the last answer failed."""
     remote = Remote(server)
     session = session or new_id()
     session_path(session)
@@ -24,10 +24,10 @@ def chat(server: str, session: str | None, history: int, json: bool) -> int:
 
 
 def _ask_once(remote: Remote, session: str, json: bool) -> int:
-    """All of the standard input is one message."""
+    """Send all of standard input as one message."""
     content = sys.stdin.read().strip()
     if not content:
-        raise RemoteError("there is nothing on standard input to send")
+        raise RemoteError("standard input is empty; write a message to it")
     screen, status = Screen(), "complete"
     try:
         for event in remote.turn(session, _parts(content)).events():
@@ -38,7 +38,7 @@ def _ask_once(remote: Remote, session: str, json: bool) -> int:
             if event["type"] == "assistant":
                 status = event["status"]
             if (asked := _question(event)) and not json:
-                screen.note(f"waits for permission: approval {asked} in session {session}")
+                screen.note(f"waiting for permission: approval {asked} in session {session}")
     finally:
         screen.settle()
     return 0 if status == "complete" else 1
@@ -57,18 +57,18 @@ def _show(screen: Screen, event: dict[str, Any]) -> None:
     elif kind == "assistant":
         screen.end(event)
     elif kind == "status" and event["status"] == "queued":
-        screen.note(f"queued, at place {event['position']}")
+        screen.note(f"queued, position {event['position']}")
 
 
 def _question(event: dict[str, Any]) -> str | None:
-    """The id of the question that an event asks."""
+    """The id of the question in an event, if there is one."""
     part = event.get("part")
     approval = part.get("approval") if isinstance(part, dict) else None
     return approval["id"] if approval and approval["state"] == "asked" else None
 
 
 class _Chat:
-    """A conversation with somebody who types."""
+    """A conversation with a user at a terminal."""
 
     def __init__(self, remote: Remote, session: str) -> None:
         self._remote = remote
@@ -86,7 +86,7 @@ class _Chat:
                 content = input("› ").strip()
             except (EOFError, KeyboardInterrupt):
                 print()
-                self._screen.note(f"Go on with: sessile chat {self._session}")
+                self._screen.note(f"Continue with: sessile chat {self._session}")
                 return 0 if self._status == "complete" else 1
             if content:
                 self._follow(self._remote.turn(self._session, _parts(content)))
@@ -102,7 +102,7 @@ class _Chat:
         being_answered = {m["replyTo"] for m in messages if m["status"] == "streaming"}
         for question in messages:
             if question["id"] in being_answered:
-                # Watch with the others.
+                # Join the answer in progress.
                 turn = self._remote.turn(self._session, question["parts"], question["id"])
                 self._follow(turn)
 
@@ -138,4 +138,4 @@ class _Chat:
             answer = input(f"  May {call['toolName']} run? [y]es, [n]o, [a]lways: ").lower()[:1]
         approve, always = _ANSWERS[answer]
         if not turn.approve(id, approve, always):
-            self._screen.note("It was answered elsewhere.")
+            self._screen.note("Another client already answered.")

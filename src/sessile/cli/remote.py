@@ -1,4 +1,4 @@
-"""A running server, as the commands speak to it: by the protocol that everybody has."""
+"""A running server as the commands use it: over the public protocol."""
 
 import random
 import time
@@ -12,15 +12,15 @@ from sessile.wire.errors import RemoteError
 from sessile.wire.ids import new_id
 from sessile.wire.sse import Parser
 
-PATIENCE = 60.0  # seconds that a server may be away in the middle of an answer
-FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0  # seconds between attempts, which double
-SILENCE = 40.0  # seconds; a server that has nothing to say says so every 15
+PATIENCE = 60.0  # seconds for which a server may be unreachable during an answer
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0  # seconds between attempts; doubled each time
+SILENCE = 40.0  # seconds; an idle server sends a heartbeat every 15
 CHUNK = 64 * 1024
 _TRY_AGAIN = frozenset({"shutting_down", "store_unavailable"})
 
 
 class Remote:
-    """``call`` and ``turn`` raise :class:`~sessile.wire.errors.RemoteError` with what to tell."""
+    """``call`` and ``turn`` raise :class:`~sessile.wire.errors.RemoteError` with a message."""
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
@@ -28,36 +28,38 @@ class Remote:
         try:
             self._http = httpx2.Client(base_url=self.url, timeout=timeout)
         except (httpx2.InvalidURL, ValueError) as error:
-            raise RemoteError(f"{url} is no address of a server: {error}") from error
+            raise RemoteError(f"{url} is not a valid server URL: {error}") from error
 
     def call(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
-        """One request; its JSON."""
+        """Send a request; return the JSON of the response."""
         response = self._asked(method, path, query, json=body)
         return response.json() if response.content else None
 
-    def download(self, path: str, out: IO[bytes], told: Callable[[int], None]) -> None:
-        """A file, piece by piece; ``told`` is given how many bytes each has."""
+    def download(self, path: str, out: IO[bytes], report: Callable[[int], None]) -> None:
+        """Write a response to a file, piece by piece; ``report`` receives the size of each piece."""
         try:
             with self._http.stream("GET", path) as response:
                 _check(response)
                 for chunk in response.iter_bytes(CHUNK):
                     out.write(chunk)
-                    told(len(chunk))
+                    report(len(chunk))
         except httpx2.HTTPError as error:
             raise self._away(error) from error
 
-    def upload(self, path: str, file: IO[bytes], told: Callable[[int], None], **query: Any) -> Any:
-        """Send a file, piece by piece; the JSON of the answer."""
+    def upload(
+        self, path: str, file: IO[bytes], report: Callable[[int], None], **query: Any
+    ) -> Any:
+        """Send a file, piece by piece; return the JSON of the response."""
 
         def chunks() -> Iterator[bytes]:
             while chunk := file.read(CHUNK):
                 yield chunk
-                told(len(chunk))
+                report(len(chunk))
 
         return self._asked("POST", path, query, content=chunks()).json()
 
     def turn(self, session: str, parts: list[Any], id: str | None = None) -> "Turn":
-        """Send a message, or with the id of one that was sent, its turn."""
+        """The turn of a new message, or of an earlier message if ``id`` names one."""
         return Turn(self, session, parts, id or new_id())
 
     def _asked(
@@ -77,8 +79,8 @@ class Remote:
 
 
 class Turn:
-    """A message and what comes of it. ``events`` may be read again after an interruption: it goes
-    on after what was read."""
+    """A message and its answer. After an interruption, ``events`` may be read again: it continues
+    after the last event that was read."""
 
     def __init__(self, remote: Remote, session: str, parts: list[Any], id: str) -> None:
         self.session = session
@@ -88,7 +90,7 @@ class Turn:
         self._over = False
 
     def events(self) -> Iterator[dict[str, Any]]:
-        """Each event of the turn once, though the server may go and come back meanwhile."""
+        """Each event of the turn once, even if the server restarts in between."""
         away_since: float | None = None
         pause = FIRST_PAUSE
         while not self._over:
@@ -99,7 +101,7 @@ class Turn:
             except (httpx2.HTTPError, _Again) as error:
                 now = time.monotonic()
                 away_since = away_since or now
-                # What was never taken needs no patience: nothing was begun.
+                # Do not wait if the server never accepted the message: nothing has started.
                 if not self._last or now - away_since > PATIENCE:
                     raise self._remote._away(error) from error
                 time.sleep(pause * random.uniform(0.5, 1))
@@ -141,15 +143,15 @@ class Turn:
                         continue
                     self._last = max(self._last, int(sent.id or 0))
                     yield event
-        raise _Again("the server ended in the middle")
+        raise _Again("the server ended during the answer")
 
 
 class _Again(Exception):
-    """The server is there again soon."""
+    """The server will be back soon."""
 
 
 def _check(response: httpx2.Response) -> None:
-    """Raise what the server says of a request that it refuses."""
+    """Raise the error that the server reports when it refuses a request."""
     if response.status_code < 400:
         return
     try:
@@ -160,7 +162,7 @@ def _check(response: httpx2.Response) -> None:
 
 
 def session_path(session: str, rest: str = "") -> str:
-    """The address of a session; raises for what cannot be one."""
+    """The path of a session; raises for an id that is not valid."""
     if not session or "/" in session or "?" in session or "#" in session:
-        raise RemoteError(f"{session!r} is no session id")
+        raise RemoteError(f"{session!r} is not a valid session id")
     return f"/sessions/{session}{rest}"

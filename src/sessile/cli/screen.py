@@ -1,4 +1,4 @@
-"""What is said in a session, on a terminal: Markdown as it comes, and tools as lines."""
+"""A session on a terminal: Markdown as it arrives, and tools as lines."""
 
 import re
 import sys
@@ -17,12 +17,12 @@ _MARKS = {"complete": ("✓", "green"), "error": ("✗", "red")}
 
 
 def clean(text: str) -> str:
-    """Text that does nothing to a terminal but stand there."""
+    """Remove what could control the terminal."""
     return _CONTROLS.sub("", text.expandtabs())
 
 
 class Screen:
-    """Shows messages and answers in the making; on anything but a terminal as plain text."""
+    """Shows messages, and answers as they arrive; plain text if the output is not a terminal."""
 
     def __init__(self) -> None:
         self.console = Console(highlight=False)
@@ -30,13 +30,13 @@ class Screen:
         self._live: Live | None = None
         self._part = -1
         self._kind = ""
-        self._rest = ""  # text that is not settled on the screen yet
+        self._rest = ""  # text that may still change on the screen
         self._states: dict[str, str] = {}
-        self._after_lines = False  # lines of a tool stand above, without a gap
+        self._after_lines = False  # the last lines are a tool's, without a blank line after them
         self._at_line_start = True
 
     def note(self, text: str) -> None:
-        """Something that nobody in the session said."""
+        """Print a note that is not part of the session."""
         self.settle()
         if self._rich:
             self.console.print(Text(clean(text), style="dim"))
@@ -54,14 +54,14 @@ class Screen:
         self.end(message)
 
     def delta(self, event: dict[str, Any]) -> None:
-        """More of an answer's text, or of its thoughts."""
+        """Show more of an answer's text or reasoning."""
         if (event["part"], event["kind"]) != (self._part, self._kind):
             self.settle()
             self._part, self._kind = event["part"], event["kind"]
         self._write(event["text"])
 
     def part(self, index: int, part: dict[str, Any]) -> None:
-        """A part that is whole, or a tool call as it stands."""
+        """Show a whole part, or a tool call in its present state."""
         kind = part["type"]
         if kind in ("text", "reasoning"):
             self.settle()
@@ -80,7 +80,7 @@ class Screen:
             self._line(f"{part.get('filename') or part.get('title') or kind}: {part['url'][:200]}")
 
     def end(self, message: dict[str, Any]) -> None:
-        """The answer is settled: what is to be said of how it ended."""
+        """The answer has ended: show how, unless it is complete."""
         self.settle()
         self._states = {}
         if message["status"] not in ("complete", "queued", "streaming"):
@@ -88,7 +88,7 @@ class Screen:
             self._line(f"[{message['status']}{f': {error}' if error else ''}]", "red")
 
     def settle(self) -> None:
-        """What was shown stays as it is."""
+        """Finish the present output; it no longer changes."""
         rest, self._rest = self._rest, ""
         self._stop_live()
         if rest.strip() and self._rich:
@@ -98,7 +98,7 @@ class Screen:
             self._at_line_start = True
         self._part = -1
 
-    # How text comes -----------------------------------------------------------------------------
+    # Text ---------------------------------------------------------------------------------------
 
     def _write(self, text: str) -> None:
         text = clean(text)
@@ -114,7 +114,7 @@ class Screen:
             self._print(self._rest[:settled])
             self._rest = self._rest[settled:]
         if self._live is None:
-            # What does not fit is left out until its paragraph is whole.
+            # Text that does not fit is not shown until its paragraph is whole.
             self._live = Live(console=self.console, transient=True, refresh_per_second=12)
             self._live.start()
         self._live.update(self._shown(self._rest))
@@ -129,7 +129,7 @@ class Screen:
             return
         with self.console.capture() as shown:
             self.console.print(self._shown(text))
-        # Markdown has blank lines around some things and none around others.
+        # Rich puts blank lines around some Markdown elements only.
         gap = "\n" if self._after_lines else ""
         self.console.file.write(gap + shown.get().strip("\n") + "\n\n")
         self.console.file.flush()
@@ -168,7 +168,7 @@ class Screen:
 
 
 def _settled(text: str) -> int:
-    """How much of a text will look the same whatever follows: its whole paragraphs and fences."""
+    """The length of the text that no later text can change: whole paragraphs and code blocks."""
     end = text.rfind("\n\n")
     while end > 0:
         if len(_FENCE.findall(text[:end])) % 2 == 0:

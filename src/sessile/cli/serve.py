@@ -1,4 +1,4 @@
-"""``sessile serve``: the server, in a process of its own."""
+"""``sessile serve``: the server in its own process."""
 
 import asyncio
 import gc
@@ -25,7 +25,7 @@ def _settings(given: dict[str, Any]) -> Settings:
     app = given.pop("app", None)
     if app is not None:
         if "agent" in given:
-            raise SettingsError(f"give {app} or --agent {given['agent']}, not both")
+            raise SettingsError(f"use either {app} or --agent {given['agent']}, not both")
         given["agent"] = app
     for name, value in given.items():
         if isinstance(value, list):
@@ -34,9 +34,9 @@ def _settings(given: dict[str, Any]) -> Settings:
 
 
 def serve(given: dict[str, Any]) -> int:
-    """Serve until a signal to end.
+    """Serve until SIGINT or SIGTERM.
 
-    Raises :class:`~sessile.wire.errors.SettingsError` where it cannot begin.
+    Raises :class:`~sessile.wire.errors.SettingsError` if the server cannot start.
     """
     settings = _settings(given)
     logging.basicConfig(
@@ -44,8 +44,8 @@ def serve(given: dict[str, Any]) -> int:
     )
     if not settings.allow_remote and not _is_loopback(settings.host):
         raise SettingsError(
-            f"--host {settings.host} lets everybody who reaches this machine read and write "
-            "all sessions, for there is no authentication; add --allow-remote if that is meant"
+            f"with --host {settings.host} everybody who can reach this machine can read and write all "
+            "sessions, since there is no authentication; add --allow-remote to allow this"
         )
     app = create_app(settings)
     _allow_many_files()
@@ -86,14 +86,14 @@ def _listen(settings: Settings) -> socket.socket:
 
 
 def _allow_many_files() -> None:
-    """Every client is an open file, and the usual soft limit of 1,024 is soon reached."""
+    """Raise the soft limit: every client is an open file, and the usual limit of 1,024 is low."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, which settles the turns before it asks its connections to close."""
+    """uvicorn; it settles the running turns before it closes connections."""
 
     def __init__(self, config: uvicorn.Config, app: Sessile, banner: str) -> None:
         super().__init__(config)
@@ -102,7 +102,7 @@ class _Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
-        """Take the signals to end, and do not raise them again: the store is still open then."""
+        """Handle SIGINT and SIGTERM, and do not raise them again: the store is still open then."""
         loop = asyncio.get_running_loop()
         numbers = (signal.SIGINT, signal.SIGTERM)
         for number in numbers:
@@ -149,8 +149,8 @@ def _run(app: Sessile, listener: socket.socket, settings: Settings) -> None:
 
 
 def _collect_rarely() -> None:
-    """Look for reference cycles less often: hardly any are made, and every look goes over all the
-    requests that are being answered, or over all the sessions that are awake."""
+    """Collect reference cycles less often: the server creates hardly any, and each collection scans
+    all open requests and all active sessions."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 5, 5)
@@ -165,7 +165,9 @@ def _banner(app: Sessile, listener: socket.socket, settings: Settings) -> str:
         f"  agent  {app.agent.name}",
     ]
     if not is_built():
-        lines.insert(1, "  page   not built: `uv run just web` builds it in a clone")
+        lines.insert(1, "  web    not built; run `uv run just web` in a clone to build it")
     if not _is_loopback(settings.host):
-        lines.append("  open to everybody who reaches this address: no authentication")
+        lines.append(
+            "  no authentication: everybody who can reach this address can read and write all sessions"
+        )
     return "\n".join(lines)

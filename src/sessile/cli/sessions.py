@@ -18,7 +18,7 @@ from sessile.wire.errors import RemoteError
 
 
 def ls(server: str, json: bool, query: str | None, archived: bool, limit: int) -> int:
-    """A line for each session; on anything but a terminal with tabs between the fields."""
+    """Print a line for each session; with tabs between the fields if not to a terminal."""
     found = Remote(server).call(
         "GET", "/sessions", limit=limit, q=query, archived=str(archived).lower()
     )
@@ -43,7 +43,7 @@ def ls(server: str, json: bool, query: str | None, archived: bool, limit: int) -
 
 
 def show(server: str, json: bool, session: str, limit: int) -> int:
-    """What a session is, and its newest messages."""
+    """Show a session and its newest messages."""
     remote = Remote(server)
     value = remote.call("GET", session_path(session))
     messages = remote.call("GET", f"/chat/{session}/messages", limit=limit)
@@ -58,42 +58,42 @@ def show(server: str, json: bool, session: str, limit: int) -> int:
 
 
 def rm(server: str, json: bool, session: list[str]) -> int:
-    """Delete each; those that are not there are told, and the others are deleted all the same."""
+    """Delete each session; report those that do not exist, and delete the others anyway."""
     remote = Remote(server)
     return _each(session, json, lambda id: remote.call("DELETE", session_path(id)))
 
 
 def archive(server: str, json: bool, session: list[str], undo: bool) -> int:
-    """Archive each, or take it out of the archive."""
+    """Archive each session, or take it out of the archive."""
     remote = Remote(server)
     body = {"archived": not undo}
     return _each(session, json, lambda id: remote.call("PATCH", session_path(id), body))
 
 
 def export(server: str, json: bool, session: str, format: str, output: str | None) -> int:
-    """Write a session into a file, or to the standard output."""
+    """Write a session to a file, or to standard output."""
     if output is None and format == "sqlite" and sys.stdout.isatty():
-        raise RemoteError("a SQLite file is nothing for a terminal: give --output FILE")
+        raise RemoteError("cannot write a SQLite file to a terminal; use --output FILE")
     remote = Remote(server)
     path = session_path(session, f"/export?format={format}")
-    with _written(output) as out, _progress(None) as told:
-        remote.download(path, out, told)
+    with _written(output) as out, _progress(None) as report:
+        remote.download(path, out, report)
     if json and output is not None:
         _print_json({"session": session, "file": output})
     return 0
 
 
 def import_(server: str, json: bool, file: str, id: str | None) -> int:
-    """Make a session of an exported file; its id."""
+    """Create a session from an exported file, and print its id."""
     remote = Remote(server)
     if file == "-":
         value = remote.upload("/sessions/import", sys.stdin.buffer, lambda size: None, id=id)
     else:
         path = Path(file)
         if not path.is_file():
-            raise RemoteError(f"there is no file {file}")
-        with path.open("rb") as read, _progress(path.stat().st_size) as told:
-            value = remote.upload("/sessions/import", read, told, id=id)
+            raise RemoteError(f"the file {file} does not exist")
+        with path.open("rb") as read, _progress(path.stat().st_size) as report:
+            value = remote.upload("/sessions/import", read, report, id=id)
     if json:
         return _print_json(value)
     print(value["id"])
@@ -118,7 +118,7 @@ def _each(sessions: list[str], json: bool, act: Any) -> int:
 
 @contextmanager
 def _written(output: str | None) -> Iterator[IO[bytes]]:
-    """A file that is there whole or not at all; without a name the standard output."""
+    """A file that appears only when it is whole; standard output if there is no name."""
     if output is None:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
@@ -136,7 +136,7 @@ def _written(output: str | None) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def _progress(total: int | None) -> Iterator[Any]:
-    """A bar on the terminal, where there is one; gives what is to be told of each piece's size."""
+    """A progress bar if there is a terminal; yields a function to call with each piece's size."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.percentage:>3.0f} %"), BarColumn()) if total else ()
     with Progress(

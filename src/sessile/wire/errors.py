@@ -1,4 +1,4 @@
-"""What can go wrong, and the code a program knows it by.
+"""The errors of Sessile, with the code and the HTTP status of each.
 
     SessileError                      500 internal_error
     ├── InvalidRequest                400 invalid_request
@@ -25,12 +25,12 @@
     │   │   └── Moved                 503 store_unavailable
     │   ├── Elsewhere                 503 unavailable
     │   └── ShuttingDown              503 shutting_down
-    ├── AgentError                    an agent's own words; shown to the clients
-    ├── RemoteError                   ends a command that talks to a server with one line and exit 1
-    └── SettingsError                 ends the start with one line and exit 2
+    ├── AgentError                    raised by an agent; its text is shown to the clients
+    ├── RemoteError                   ends a client command with one line and exit status 1
+    └── SettingsError                 prevents the start, with one line and exit status 2
 
-The text of an error is a sentence for a person: what is wrong, and where it can be known, what
-to do. Every non-2xx body is made from these two attributes and nothing else.
+The text of an error is a sentence for a person: what is wrong and, if possible, what to do. Every
+non-2xx body is built from the text and the code, and from nothing else.
 """
 
 from typing import ClassVar
@@ -60,13 +60,13 @@ class ContentRequired(InvalidRequest):
 
 
 class InvalidSessionId(InvalidRequest):
-    """A session id is 1 to 128 characters of A-Z a-z 0-9 . _ ~ : @ -"""
+    """A session id must have 1 to 128 characters, each of A-Z a-z 0-9 . _ ~ : @ -"""
 
     code = "invalid_session_id"
 
 
 class InvalidMessageId(InvalidRequest):
-    """A message id is 1 to 255 characters, none of them a control character."""
+    """A message id must have 1 to 255 characters and no control characters."""
 
     code = "invalid_message_id"
 
@@ -93,25 +93,25 @@ class NotFound(SessileError):
 
 
 class SessionNotFound(NotFound):
-    """There is no such session."""
+    """The session does not exist."""
 
     code = "session_not_found"
 
 
 class MessageNotFound(NotFound):
-    """There is no such message in this session."""
+    """The message does not exist in this session."""
 
     code = "message_not_found"
 
 
 class ApprovalNotFound(NotFound):
-    """There is no such question in this session."""
+    """The question does not exist in this session."""
 
     code = "approval_not_found"
 
 
 class MethodNotAllowed(SessileError):
-    """This address does not support that method."""
+    """This address does not support the method of the request."""
 
     code = "method_not_allowed"
     status = 405
@@ -125,13 +125,13 @@ class Conflict(SessileError):
 
 
 class SessionExists(Conflict):
-    """A session with that id exists already."""
+    """A session with this id already exists. Use another id."""
 
     code = "session_exists"
 
 
 class MessageConflict(Conflict):
-    """A message with that id exists already, with other content."""
+    """A message with this id already exists with different content. Use another id."""
 
     code = "message_conflict"
 
@@ -143,34 +143,34 @@ class TurnInProgress(Conflict):
 
 
 class ApprovalAnswered(Conflict):
-    """That question was answered already, or is no longer open."""
+    """The question was already answered, or is no longer open."""
 
     code = "approval_answered"
 
 
 class BodyTooLarge(SessileError):
-    """The body is over the server's limit."""
+    """The body exceeds the server's limit. Raise it with --max-body or --max-import."""
 
     code = "body_too_large"
     status = 413
 
 
 class UpgradeRequired(SessileError):
-    """This address is a WebSocket. Send Upgrade: websocket."""
+    """This address accepts WebSocket connections only. Send Upgrade: websocket."""
 
     code = "upgrade_required"
     status = 426
 
 
 class QueueFull(SessileError):
-    """Too many messages are queued in this session."""
+    """Too many messages are queued in this session. Wait until some are answered."""
 
     code = "queue_full"
     status = 429
 
 
 class Unavailable(SessileError):
-    """The server cannot do that at the moment. Try again."""
+    """The server cannot process this request at the moment. Try again."""
 
     code = "unavailable"
     status = 503
@@ -183,7 +183,7 @@ class StoreUnavailable(Unavailable):
 
 
 class Elsewhere(Unavailable):
-    """The session is busy at another node."""
+    """The session is in use by another node. Try again."""
 
     def __init__(self, owner: int) -> None:
         super().__init__()
@@ -191,7 +191,7 @@ class Elsewhere(Unavailable):
 
 
 class Moved(StoreUnavailable):
-    """Another node has written the session; what was asked was not done."""
+    """Another node has written to the session, and the request had no effect. Try again."""
 
 
 class ShuttingDown(Unavailable):
@@ -203,15 +203,15 @@ class ShuttingDown(Unavailable):
 class AgentError(SessileError):
     """The agent failed.
 
-    An agent raises it to say something to the people who watch: its text is stored with the
-    answer and sent to the clients, which the text of any other exception is not.
+    An agent raises it to show an error to users: its text is stored with the answer and sent to
+    the clients. The text of any other exception is only logged.
     """
 
     code = "agent_error"
 
 
 class RemoteError(SessileError):
-    """The server refused, or does not answer."""
+    """The server refused the request, or does not answer."""
 
     code = "remote_error"
 
@@ -221,6 +221,6 @@ class RemoteError(SessileError):
 
 
 class SettingsError(SessileError):
-    """The settings cannot be used."""
+    """The settings are not valid."""
 
     code = "settings_error"
