@@ -55,7 +55,7 @@ async def test_a_plan_is_shown(tmp_path: Path) -> None:
 async def test_the_ways_an_answer_ends(tmp_path: Path) -> None:
     async with behind(tmp_path) as chat:
         assert (await answered(chat, "too long"))["metadata"]["finishReason"] == "length"
-        for said, told in (("refuse", "refuses to go on"), ("crash", "it broke")):
+        for said, told in (("refuse", "refuses to continue"), ("crash", "it broke")):
             events = await chat.send("s", said)
             assert events[-3].data["status"] == "error"
             assert told in events[-2].data["error"]
@@ -85,7 +85,7 @@ async def test_what_is_asked_after_the_stop_is_answered(tmp_path: Path) -> None:
 async def test_an_agent_that_nobody_is_logged_in_to(tmp_path: Path) -> None:
     async with behind(tmp_path, "needs-login") as chat:
         events = await chat.send("s", "hello")
-        assert "log in" in events[-2].data["error"]
+        assert "Log in" in events[-2].data["error"]
 
 
 async def test_what_is_no_agent_does_not_begin(

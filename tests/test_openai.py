@@ -113,7 +113,7 @@ async def test_images_are_shown_to_the_model(chat: Client, model: FakeModels) ->
         ("[[http:500]]", "", "answered 500: the key is wrong"),
         ("[[cut:2]] a b c", "Echo: [[cut:2]] ", "connection to the model's server failed"),
         ("[[broken]]", "Echo: [[broken]]", "the GPU caught fire"),
-        ("[[unfinished]]", "Echo: [[unfinished]]", "ended before its answer did"),
+        ("[[unfinished]]", "Echo: [[unfinished]]", "ended before its answer was"),
     ],
 )
 async def test_errors_keep_what_came_and_the_session_goes_on(

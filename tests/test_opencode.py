@@ -104,7 +104,7 @@ async def test_a_provider_that_is_down_is_given_up_in_time(chat: Client) -> None
     events = await chat.send("s", "[[down]]")
     message, error = events[-3].data, events[-2].data
     assert message["status"] == "error"
-    assert "failed too long" in error["error"]
+    assert "failed for too long" in error["error"]
     assert message["parts"][0]["name"] == "retry"
     assert message["parts"][0]["data"]["attempt"] >= 1
     assert (await chat.send("s", "and on"))[-2].data["content"] == "Echo: and on"
@@ -270,10 +270,10 @@ async def test_a_connection_that_stays_cut_ends_the_turn(
         (("--agent", "opencode:nowhere"), "needs a URL"),
         (
             ("--agent", "opencode", "--opencode-command", "no-such-thing"),
-            "no command no-such-thing",
+            "command no-such-thing is not on the PATH",
         ),
         (("--agent", "opencode", "--opencode-command", "false"), "ended with status 1"),
-        (("--agent", "acp:no-such-thing --acp"), "no command no-such-thing"),
+        (("--agent", "acp:no-such-thing --acp"), "command no-such-thing is not on the PATH"),
         (("--agent", "acp:false"), "ended with status 1"),
         (("--agent", "acp:"), "needs a command"),
         (("--agent", "acp:'"), "No closing quotation"),

@@ -1,17 +1,17 @@
-"""The port of the agent: what somebody reads to write an adapter, and nothing else.
+"""The port of the agent: all that the author of an adapter needs to read.
 
-An agent is asked for a reply to one turn and yields what it has as it has it:
+An agent replies to one turn at a time and yields output as it produces it:
 
 - ``str``: more text of the answer;
-- ``ReasoningPart``: more of its thoughts; ``TextPart`` is the same as its text;
+- ``ReasoningPart``: more reasoning; a ``TextPart`` is the same as its text;
 - ``ToolCallPart``: a tool call; yielded again with the same ``tool_call_id`` it replaces itself;
 - ``DataPart``: a value; yielded again with the same ``name`` it replaces itself;
 - ``FilePart``, ``SourcePart``, ``ToolResultPart``: one more part.
 
 An agent asks for permission to run a tool with :meth:`Turn.ask`.
 
-What was yielded is stored and then shown. A stop cancels the generator: it may clean up, for two
-seconds at most, and what it still yields is dropped. An error ends the answer with what it has;
+Each output is stored and then sent to the clients. A stop cancels the generator: it has two seconds
+to clean up, and what it still yields is dropped. An error ends the answer, which keeps its output;
 the text of an :class:`~sessile.wire.errors.AgentError` is shown to the clients.
 """
 
@@ -26,12 +26,12 @@ from sessile.wire.parts import Part, ToolCallPart
 Output: TypeAlias = str | Part
 
 
-DENIED = "Permission was denied."  # what is said of a refusal that has no message
+DENIED = "Permission was denied."  # the text of a denial without a message
 
 
 class Usage(Struct, rename="camel", omit_defaults=True):
-    """Tokens that an answer took, as its metadata's ``usage``; cached input and reasoning are
-    counted in input and output too. What it cost, in USD, is the metadata's ``cost``.
+    """The tokens that an answer used, for ``usage`` in its metadata. Input and output include cached
+    input and reasoning. The metadata's ``cost`` is the cost in USD.
     """
 
     input_tokens: int = 0
@@ -41,7 +41,7 @@ class Usage(Struct, rename="camel", omit_defaults=True):
 
 
 class Decision(NamedTuple):
-    """What became of a question. ``message`` and ``always`` are as the person gave them."""
+    """The outcome of a question. ``message`` and ``always`` are what the user sent."""
 
     state: Literal["approved", "denied", "expired"]
     message: str = ""
@@ -53,24 +53,24 @@ class Decision(NamedTuple):
 
 
 class Host(Protocol):
-    """What a turn has behind it; the session, where it is real."""
+    """What a turn needs from its session."""
 
     async def history(self, messages: int) -> list[Message]:
         """The newest messages before the turn's own, oldest first."""
 
     async def ask(self, call: ToolCallPart, key: str) -> Decision:
-        """Show a tool call with a question, and wait for what becomes of it."""
+        """Show a tool call with a question, and wait for the decision."""
 
     async def remember(self, metadata: Metadata, private: bool) -> None:
-        """Merge into the session's metadata, or into what is private; returns when it is stored."""
+        """Merge into the session's public or private metadata; return when it is stored."""
 
 
 class Turn:
     """What an agent sees of the turn it answers.
 
     ``message`` is the user's message, ``answer_id`` the id that the answer will have, ``metadata``
-    what will be kept with it (put usage and cost there), ``session_metadata`` what is kept with
-    the session, and ``private`` what agents remember of it that no client sees.
+    the answer's metadata (put usage and cost there), ``session_metadata`` the session's metadata,
+    and ``private`` the part of it that only agents read and write.
     """
 
     def __init__(
@@ -96,10 +96,10 @@ class Turn:
         return self.message.content
 
     async def history(self, messages: int = 50, characters: int | None = None) -> list[Message]:
-        """The messages before this one, oldest first, each answer behind its question.
+        """The messages before this one, oldest first, each answer after its question.
 
-        At most ``messages`` of them, and no more than fit whole into ``characters`` of content,
-        counted from the newest: so a turn costs the same in a long session.
+        At most ``messages`` of them, and only as many whole messages as fit into ``characters``,
+        counted from the newest. The limits keep the cost of a turn constant in a long session.
         """
         newest = await self._host.history(messages)
         if characters is None:
@@ -113,21 +113,21 @@ class Turn:
         return kept[::-1]
 
     async def ask(self, call: ToolCallPart, key: str | None = None) -> Decision:
-        """Ask people for permission to run a tool, and wait for their answer.
+        """Ask the users for permission to run a tool, and wait for their answer.
 
         The call is shown (there is no need to yield it before) with the question as its
         ``approval``, which stays with the call when it is yielded again. Without permission the call is
-        shown as an error. A policy of the server may answer instead of people; a question that
-        nobody answers in time is ``expired``. Who answers "always" is not asked again in this
-        session for the same ``key``: the tool's name, or nothing with ``""``.
+        shown as an error. The server's policy may answer instead of a user. A question that
+        nobody answers in time is ``expired``. After the answer "always", the same ``key`` is not
+        asked for again in this session; it is the tool's name by default, and ``""`` turns this off.
         """
         return await self._host.ask(call, call.tool_name if key is None else key)
 
     async def remember(self, values: Metadata, *, private: bool = False) -> None:
         """Merge into the session's metadata; None removes a name. Returns when it is stored.
 
-        What is ``private``, such as where an agent keeps its own side of the conversation, no
-        client reads or writes, and it is neither exported nor forked.
+        Clients cannot read or write ``private`` values, and exports and forks do not contain them.
+        An agent can keep the id of its own conversation there.
         """
         await self._host.remember(values, private)
         if private:
@@ -138,15 +138,15 @@ class Turn:
 
 @runtime_checkable
 class Agent(Protocol):
-    """Something that answers."""
+    """Answers the turns of all sessions."""
 
-    name: str  # for the start's banner and for logs
+    name: str  # for the banner and for logs
 
     async def open(self) -> None:
-        """Get ready, once, before the first turn."""
+        """Prepare; called once, before the first turn."""
 
     async def close(self) -> None:
-        """Let go of everything, once, after the last turn."""
+        """Release all resources; called once, after the last turn."""
 
     def reply(self, turn: Turn) -> AsyncGenerator[Output, None]:
         """Answer one turn."""

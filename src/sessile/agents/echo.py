@@ -1,4 +1,4 @@
-"""The agent that answers with the user's own text: it needs no key, and tests and benchmarks use it."""
+"""An agent that answers with the user's own text. It needs no API key; tests and benchmarks use it."""
 
 import asyncio
 import re
@@ -12,10 +12,10 @@ _WORDS = re.compile(r"^\s+|\S+\s*")
 
 
 class EchoAgent:
-    """Yields the user's text word by word (a word and the blanks after it).
+    """Yields the user's text word by word (a word and the spaces after it).
 
     ``delay`` is in seconds, between words. ``[[tool]]`` in the text shows a tool call first;
-    ``[[ask]]`` asks for permission before that tool call; ``[[fail]]`` raises after half of the words.
+    ``[[ask]]`` asks for permission before that tool call; ``[[fail]]`` raises an error after half of the words.
     """
 
     name = "echo"

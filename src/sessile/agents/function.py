@@ -9,10 +9,10 @@ from sessile.wire.errors import SettingsError
 
 
 class FunctionAgent:
-    """``async def reply(turn)`` that yields text or parts, or that returns them.
+    """``async def reply(turn)`` that yields or returns text or parts.
 
-    Raises :class:`~sessile.wire.errors.SettingsError` for anything that is not such a function: one
-    that blocks would hold up every session.
+    Raises :class:`~sessile.wire.errors.SettingsError` for anything else: a function that blocks would
+    stop every session.
     """
 
     def __init__(self, function: Callable[[Turn], Any]) -> None:

@@ -29,11 +29,11 @@ from sessile.wire.parts import ReasoningPart, ToolCallPart
 
 
 class LangGraphAgent:
-    """A compiled graph, which gets the session's history as ``messages`` in LangChain's types.
+    """A compiled graph, which receives the session's history as ``messages`` in LangChain's types.
 
-    It finds the turn as ``config["configurable"]["turn"]``. A graph with a checkpointer may
-    ``interrupt``: people are asked, and it goes on with what they decided. Its checkpoints live as
-    long as the turn: what lasts is the session.
+    Its nodes find the turn in ``config["configurable"]["turn"]``. A graph with a checkpointer may
+    ``interrupt``: Sessile asks the users, and the graph continues with their decision. Checkpoints
+    are deleted at the end of the turn; the session is what lasts.
     """
 
     def __init__(
@@ -81,18 +81,18 @@ class LangGraphAgent:
 
 
 class _Parts:
-    """What a graph tells, as parts: text as it comes, and tool calls with their results."""
+    """A graph's output as parts: text as it arrives, and tool calls with their results."""
 
     def __init__(self) -> None:
         self.usage = Usage()
         self._calls: dict[str, ToolCallPart] = {}
         self._asked: set[str] = set()
         self._paragraphs = Paragraphs()
-        self._last: tuple[str, str | None] = "", None  # kind and message of the last words
+        self._last: tuple[str, str | None] = "", None  # kind and message of the last text
         self._counted: set[str | None] = set()
 
     def message(self, message: Any) -> Iterable[Output]:
-        """A message, or a piece of one that a model streams."""
+        """A message, or a streamed piece of one."""
         if isinstance(message, ToolMessage):
             yield self._returned(message)
         elif isinstance(message, AIMessage):
@@ -108,7 +108,7 @@ class _Parts:
                         yield self._call(piece["id"], piece["name"], {}, "pending")
 
     def updates(self, update: dict[str, Any]) -> Iterable[Output]:
-        """What a node has made: the tool calls that are whole, and the usage of its models."""
+        """The result of a node: whole tool calls, and the usage of its models."""
         for message in _messages(update):
             if not isinstance(message, AIMessage):
                 continue
@@ -118,7 +118,7 @@ class _Parts:
             self._count(message)
 
     def open_call(self, request: dict[str, Any]) -> ToolCallPart:
-        """The tool call without a result that a request names; the newest first."""
+        """The newest tool call without a result that a request names."""
         name, given = request["name"], _jsonable(request.get("args"))
         for call in reversed(self._calls.values()):
             id = call.tool_call_id
@@ -128,7 +128,7 @@ class _Parts:
         return ToolCallPart(new_id(), name, given, "pending")
 
     def _opening(self, kind: str, message: str | None) -> str:
-        """What stands before words of a message that begins with them."""
+        """The separator before the text of a new message."""
         if (kind, message) == self._last:
             return ""
         self._last = kind, message
@@ -175,7 +175,7 @@ def _messages(update: dict[str, Any]) -> Iterable[BaseMessage]:
 async def _asked(
     turn: Turn, parts: _Parts, interrupts: list[Interrupt]
 ) -> "tuple[Command[Any], list[Output]]":
-    """Ask people about each interrupt: how to go on, and what to show of it."""
+    """Ask the users about each interrupt; return how to continue and what to show."""
     asked = await asyncio.gather(*(_ask(turn, parts, interrupt) for interrupt in interrupts))
     resume = {
         interrupt.id: answer for interrupt, (answer, _) in zip(interrupts, asked, strict=True)
@@ -186,7 +186,7 @@ async def _asked(
 async def _ask(turn: Turn, parts: _Parts, interrupt: Interrupt) -> tuple[Any, Output | None]:
     value = interrupt.value
     if isinstance(value, dict) and isinstance(value.get("action_requests"), list):
-        # LangChain's human-in-the-loop middleware: a decision for each tool call it names.
+        # LangChain's human-in-the-loop middleware: one decision for each tool call.
         calls = [parts.open_call(request) for request in value["action_requests"]]
         decisions = await asyncio.gather(*(turn.ask(call) for call in calls))
         return {"decisions": [_decided(decision) for decision in decisions]}, None
@@ -238,7 +238,7 @@ def _arguments(call: ToolCallPart) -> dict[str, Any]:
 
 
 def _jsonable(value: Any) -> Any:
-    """A value as JSON has it; text for what it does not have."""
+    """A value as JSON; text for what JSON cannot represent."""
     try:
         return decode_json(encode_json(value))
     except (TypeError, ValueError):

@@ -18,18 +18,18 @@ from sessile.wire.errors import AgentError, SettingsError
 from sessile.wire.messages import Message
 from sessile.wire.parts import FilePart, ReasoningPart
 
-# What compatible servers call the thoughts in a delta: DeepSeek and vLLM · OpenRouter and Ollama.
+# The names of reasoning in a delta: DeepSeek and vLLM · OpenRouter and Ollama.
 _REASONING = ("reasoning_content", "reasoning")
 
 
 class OpenAIAgent:
     """A model behind ``OPENAI_BASE_URL`` with ``OPENAI_API_KEY``.
 
-    The model is shown ``system_prompt``, the newest ``history_messages`` messages of the session
+    The model receives ``system_prompt``, the newest ``history_messages`` messages of the session
     as far as they fit into ``history_characters``, and the user's message. The usage that the
-    server tells (in tokens) is kept in the answer's metadata.
+    server reports (in tokens) is stored in the answer's metadata.
 
-    Raises :class:`~sessile.wire.errors.SettingsError` if there is no key.
+    Raises :class:`~sessile.wire.errors.SettingsError` if there is no API key.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class OpenAIAgent:
         except APIError as error:
             raise AgentError(_sentence(error)) from error
         if finish is None:
-            raise AgentError("The model's stream ended before its answer did.")
+            raise AgentError("The model's stream ended before its answer was complete.")
         if finish == "content_filter":
             raise AgentError("The model's provider withheld the rest of the answer.")
         if finish != "stop":
@@ -136,5 +136,5 @@ def _sentence(error: APIError) -> str:
         told = f": {said}" if said else "."
         return f"The model's server answered {error.status_code}{told}"
     if isinstance(error, APIConnectionError):
-        return "The connection to the model's server failed."
-    return f"The model's server broke off: {error.message}"
+        return "The connection to the model's server failed. Try again."
+    return f"The model's server ended the answer with an error: {error.message}"

@@ -48,11 +48,11 @@ from sessile.wire.parts import TextPart as Text
 
 
 class PydanticAIAgent:
-    """A ``pydantic_ai.Agent``, which gets the session's history in its own types.
+    """A ``pydantic_ai.Agent``, which receives the session's history in its own types.
 
     Tools that need approval (``requires_approval=True``, with ``DeferredToolRequests`` among the
-    agent's output types) ask people. An agent whose ``deps_type`` is :class:`Turn` gets the turn
-    as its dependencies. Output that is not text is the ``data`` part ``output``.
+    agent's output types) ask the users. An agent whose ``deps_type`` is :class:`Turn` receives the
+    turn as its dependencies. Output that is not text is the ``data`` part ``output``.
     """
 
     def __init__(self, agent: Agent[Any, Any], limits: Told = Told()) -> None:  # noqa: B008
@@ -103,7 +103,7 @@ class PydanticAIAgent:
 async def _asked(turn: Turn, requests: DeferredToolRequests) -> DeferredToolResults:
     if requests.calls:
         names = ", ".join(call.tool_name for call in requests.calls)
-        raise AgentError(f"Nobody here can run the agent's external tools: {names}.")
+        raise AgentError(f"Sessile cannot run the agent's external tools: {names}.")
     decisions = await asyncio.gather(
         *(turn.ask(_call(call, "pending")) for call in requests.approvals)
     )
@@ -125,7 +125,7 @@ class _Parts:
     def __init__(self) -> None:
         self._calls: dict[str, ToolCallPart] = {}
         self._paragraphs = Paragraphs()
-        self._opening = ""  # what stands before the words that come next
+        self._opening = ""  # the separator before the next text
 
     def take(self, event: Any) -> Output | None:
         if isinstance(event, PartStartEvent):

@@ -33,11 +33,11 @@ from sessile.wire.parts import FilePart, TextPart
 
 log = logging.getLogger(__name__)
 
-NAME = "acp"  # of what it keeps in a session's metadata
-START = 30.0  # seconds that an agent has to start, and to make or load a session
-QUIET = 0.2  # seconds without an update after which a history is told
-LET_GO = 1.5  # seconds that it has to end what was stopped
-LOGIN = -32000  # the protocol's code for an agent that nobody is logged in to
+NAME = "acp"  # its key in a session's private metadata
+START = 30.0  # seconds for an agent to start, and to create or load a session
+QUIET = 0.2  # seconds without an update after which a replayed history is over
+LET_GO = 1.5  # seconds for it to end a stopped prompt
+LOGIN = -32000  # the protocol's code for an agent that requires a login
 
 _OPTIONS = {
     ("approved", True): ("allow_always", "allow_once"),
@@ -48,9 +48,9 @@ _OPTIONS = {
 
 
 class ACPAgent:
-    """The agent that a command starts, such as ``gemini --acp`` or ``opencode acp``.
+    """An agent that a command starts, such as ``gemini --acp`` or ``opencode acp``.
 
-    It works in ``directory``, or where the session's metadata say.
+    It works in ``directory``, or in the folder that the session's metadata names.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class ACPAgent:
                 await context.keep(session)
 
     async def _ready(self) -> "_Process":
-        """The process; one that has ended is started again."""
+        """The process, started again if it has ended."""
         async with self._starting:
             if self._process is None or not self._process.running:
                 await self.close()
@@ -105,7 +105,7 @@ class ACPAgent:
             return self._process
 
     async def _taken_up(self, process: "_Process", context: Context) -> tuple[str, str]:
-        """The agent's session that knows the history, and what it must be told of it."""
+        """The agent's session, and the history to send it if it is new."""
         folder = str(context.directory)
         if context.conversation is not None:
             session = context.conversation.id
@@ -115,24 +115,24 @@ class ACPAgent:
 
 
 class _Process(acp.Client):
-    """The agent's process, and this side of the connection to it."""
+    """The agent's process, and our side of the connection to it."""
 
     def __init__(self, child: Child) -> None:
         self.capabilities = AgentCapabilities()
-        self.sessions: dict[str, float | None] = {}  # that it has in memory, and their cost so far
+        self.sessions: dict[str, float | None] = {}  # loaded in the agent, with their cost so far
         self.answers: dict[str, _Answer] = {}
-        self._told_to_nobody = 0
+        self._unclaimed = 0
         self._child = child
         self.connection = acp.connect_to_agent(self, child.stdin, child.stdout)
 
     @classmethod
     async def start(cls, command: list[str], folder: Path) -> "_Process":
-        """Raises :class:`~sessile.wire.errors.AgentError`."""
+        """Start the agent; raises :class:`~sessile.wire.errors.AgentError`."""
         process = cls(await Child.start(command, folder))
         try:
             with _told(process):
                 async with asyncio.timeout(START):
-                    begun = await process.connection.initialize(
+                    initialized = await process.connection.initialize(
                         protocol_version=acp.PROTOCOL_VERSION,
                         client_capabilities=ClientCapabilities(),
                         client_info=Implementation(name="sessile", version="1"),
@@ -142,7 +142,7 @@ class _Process(acp.Client):
             if isinstance(error.__cause__, ConnectionError):
                 raise AgentError(f"it did not start: {await process._child.reason()}") from error
             raise
-        process.capabilities = begun.agent_capabilities or AgentCapabilities()
+        process.capabilities = initialized.agent_capabilities or AgentCapabilities()
         return process
 
     @property
@@ -161,7 +161,7 @@ class _Process(acp.Client):
         return made.session_id
 
     async def load(self, session: str, folder: str) -> bool:
-        """Have the agent take up a session of an earlier process, if it can."""
+        """Resume or load a session of an earlier process, if the agent can."""
         can = self.capabilities.session_capabilities
         try:
             async with asyncio.timeout(START):
@@ -182,20 +182,20 @@ class _Process(acp.Client):
         return True
 
     async def _replayed(self) -> None:
-        """Wait until nothing more comes of the history that a load has the agent tell: some
-        agents go on with it after they have answered."""
+        """Wait until the agent has replayed the history of a loaded session: some agents continue
+        with it after their response."""
         told = -1
-        while told != self._told_to_nobody:
-            told = self._told_to_nobody
+        while told != self._unclaimed:
+            told = self._unclaimed
             await asyncio.sleep(QUIET)
 
-    # What the agent says ------------------------------------------------------------------------
+    # Calls from the agent -----------------------------------------------------------------------
 
     async def session_update(self, session_id: str, update: Any, **_: Any) -> None:
-        # No wait before it is in its place: every update has a task of its own.
+        # Do not await before the update is queued: every update has its own task.
         answer = self.answers.get(session_id)
         if answer is None:
-            self._told_to_nobody += 1
+            self._unclaimed += 1
         else:
             answer.updates.put_nowait(update)
 
@@ -215,12 +215,12 @@ class _Process(acp.Client):
 
 
 class _Question:
-    """What the agent asks permission for, in its place among the updates."""
+    """A permission request, in order among the updates."""
 
     def __init__(self, call: Any, options: list[PermissionOption]) -> None:
         self.call = call
         self.options = options
-        # The id of the option that people chose; None where there is none of their mind.
+        # The id of the option that the user chose; None if no option matches the decision.
         self.chosen: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
 
     def choose(self, decision: Decision | None) -> None:
@@ -233,7 +233,7 @@ class _Question:
 
 
 class _Answer:
-    """One prompt, from its sending to its end."""
+    """One prompt, from sending it to its end."""
 
     def __init__(self, process: _Process, turn: Turn, session: str) -> None:
         self.updates: asyncio.Queue[Any] = asyncio.Queue()  # ends with None
@@ -247,14 +247,14 @@ class _Answer:
 
     @property
     def heard(self) -> bool:
-        """Whether the agent is through with the prompt, and so remembers it."""
+        """Whether the agent has finished the prompt, and so remembers it."""
         if self._prompt is None or not self._prompt.done() or self._prompt.cancelled():
             return False
         error = self._prompt.exception()
         return error is None or isinstance(error, acp.RequestError)
 
     async def outputs(self, blocks: list[Any]) -> AsyncGenerator[Output, None]:
-        """The answer as it comes; raises :class:`~sessile.wire.errors.AgentError` where it fails."""
+        """The answer as it arrives; raises :class:`~sessile.wire.errors.AgentError` on failure."""
         self._process.answers[self._session] = self
         self._prompt = asyncio.create_task(
             self._process.connection.prompt(session_id=self._session, prompt=blocks),
@@ -290,9 +290,9 @@ class _Answer:
             self._process.sessions[self._session] = self._parts.cost
         reason = response.stop_reason
         if reason == "refusal":
-            raise AgentError("The agent refuses to go on from here.")
+            raise AgentError("The agent refuses to continue this conversation.")
         if reason == "cancelled":
-            raise AgentError("The agent stopped by itself.")
+            raise AgentError("The agent cancelled the answer.")
         if reason != "end_turn":
             self._turn.metadata["finishReason"] = "length" if reason == "max_tokens" else reason
 
@@ -306,8 +306,8 @@ class _Answer:
         question.choose(await self._turn.ask(self._parts.asked(question.call), key=""))
 
     async def end(self) -> None:
-        """Leave nothing behind: what the agent still does for this prompt is stopped."""
-        # What the agent says or asks from here on has nobody to take it.
+        """Stop everything that the agent still does for this prompt."""
+        # From here on, nothing handles the agent's updates and requests.
         if self._process.answers.get(self._session) is self:
             del self._process.answers[self._session]
         while not self.updates.empty():
@@ -320,14 +320,14 @@ class _Answer:
                 await self._process.connection.cancel(session_id=self._session)
             await asyncio.wait({self._prompt}, timeout=LET_GO)
             if not self._prompt.done():
-                # It goes on with it, so it can be asked nothing more.
+                # The session is still busy with this prompt: do not use it again.
                 self._process.sessions.pop(self._session, None)
                 self._prompt.cancel()
                 await asyncio.wait({self._prompt})
 
 
 class _told:
-    """Turns what goes wrong with the agent into a sentence."""
+    """Converts failures of the agent to :class:`~sessile.wire.errors.AgentError`."""
 
     def __init__(self, process: _Process) -> None:
         self._process = process
@@ -338,13 +338,13 @@ class _told:
         if isinstance(error, acp.RequestError):
             if error.code == LOGIN:
                 raise AgentError(
-                    f"The agent wants somebody to log in, by its own command: {error}"
+                    f"The agent requires a login. Log in with the agent's own command. ({error})"
                 ) from error
             raise AgentError(f"The agent failed: {_said(error)}") from error
         if isinstance(error, TimeoutError):
             raise AgentError("The agent does not answer.") from error
         if isinstance(error, OSError):
-            raise AgentError("The agent's process ended in the middle of the answer.") from error
+            raise AgentError("The agent's process ended during the answer.") from error
 
 
 def _said(error: acp.RequestError) -> str:
@@ -353,7 +353,7 @@ def _said(error: acp.RequestError) -> str:
 
 
 def _prompt(told: str, message: Message, capabilities: AgentCapabilities) -> list[Any]:
-    """The history where it must be told, and a user's message, in the protocol's blocks."""
+    """The history, if the agent needs it, and the user's message, as the protocol's blocks."""
     can = capabilities.prompt_capabilities
     blocks: list[Any] = [acp.text_block(told)] if told else []
     for part in message.parts:

@@ -1,4 +1,4 @@
-"""What an agent tells over the Agent Client Protocol of one answer, as parts of a message. Pure."""
+"""Converts Agent Client Protocol updates of one answer to parts of a message. Pure."""
 
 import re
 from typing import Any
@@ -27,7 +27,7 @@ _NAME = re.compile(r"[A-Za-z_][\w-]*")
 
 
 class Parts:
-    """The answer to one prompt. ``cost`` is the session's so far, in USD, where that is told."""
+    """The answer to one prompt. ``cost`` is the session's so far, in USD, if the agent sends it."""
 
     def __init__(self) -> None:
         self.cost: float | None = None
@@ -49,7 +49,7 @@ class Parts:
         return []
 
     def asked(self, call: Any) -> ToolCallPart:
-        """The tool call that leave is asked for."""
+        """The tool call of a permission request."""
         return self._call(call, asked=True)
 
     @staticmethod
@@ -99,7 +99,7 @@ class Parts:
 
 
 def _name(update: Any) -> str:
-    """The protocol has titles, which some agents change as they go, and kinds; no names."""
+    """A name for a call: the protocol has only kinds, and titles that some agents change."""
     title = update.title or ""
     return title if _NAME.fullmatch(title) else update.kind or "tool"
 
@@ -109,7 +109,7 @@ def _input(update: Any) -> Any:
 
 
 def _output(update: Any) -> Any:
-    """Text, or a list where there is something else, such as the diff of an edit."""
+    """Text, or a list if there is other content, such as the diff of an edit."""
     if update.content:
         items = [_item(item) for item in update.content]
         return "".join(items) if all(isinstance(item, str) for item in items) else items

@@ -1,4 +1,4 @@
-"""A process that an agent's adapter starts and owns: it never outlives this one."""
+"""A process that an adapter starts and owns; it never outlives the server."""
 
 import asyncio
 import contextlib
@@ -13,16 +13,15 @@ from pathlib import Path
 from sessile.agents.kit import keeper
 from sessile.wire.errors import AgentError
 
-LINE = 64 * 1024 * 1024  # bytes that a line of its output may have
-SAID = 5  # lines of its standard error that are kept to say why it ended
+LINE = 64 * 1024 * 1024  # maximum bytes of a line of its output
+SAID = 5  # last lines of its standard error, kept to report why it ended
 
 
 class Child:
     """A command with pipes to its standard input and output; made by :meth:`start`.
 
-    It is ended by :meth:`end`, and by the end of this process, however that comes: a keeper
-    (``keeper.py``) stands between the two. What it writes to its standard error goes into the log
-    at level debug.
+    It ends with :meth:`end`, and when the server's process ends for any reason: a keeper
+    (``keeper.py``) runs between the two. Its standard error goes to the log at level debug.
     """
 
     def __init__(self, name: str, process: asyncio.subprocess.Process, lifeline: int) -> None:
@@ -44,12 +43,14 @@ class Child:
         folder: Path | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> "Child":
-        """Start a command; ``environment`` is added to that of this process.
+        """Start a command; ``environment`` is added to the environment of this process.
 
-        Raises :class:`~sessile.wire.errors.AgentError` if there is no such command.
+        Raises :class:`~sessile.wire.errors.AgentError` if the command does not exist.
         """
         if shutil.which(command[0]) is None:
-            raise AgentError(f"There is no command {command[0]} on this machine's PATH.")
+            raise AgentError(
+                f"The command {command[0]} is not on the PATH. Install it, or give its path."
+            )
         theirs, ours = os.pipe()
         try:
             process = await asyncio.create_subprocess_exec(
@@ -74,17 +75,17 @@ class Child:
         return self._process.returncode is None and not self.stdout.at_eof()
 
     def drain(self) -> None:
-        """Read its standard output to the end and drop it."""
+        """Read its standard output to the end and discard it."""
         self._draining = asyncio.create_task(self._drop(), name=f"stdout of {self._name}")
 
     async def gone(self, within: float) -> bool:
-        """Whether its drained output ends within so many seconds, as it does when it has ended."""
+        """Whether it ends within so many seconds, as the end of its drained output shows."""
         assert self._draining
         await asyncio.wait({self._draining}, timeout=within)
         return self._draining.done()
 
     async def end(self) -> None:
-        """End it with all that it has begun; returns when nothing of it runs."""
+        """End it and all processes that it started; return when none of them runs."""
         if self._lifeline is not None:
             os.close(self._lifeline)
             self._lifeline = None
@@ -95,7 +96,7 @@ class Child:
             await self.stdin.wait_closed()
 
     async def reason(self) -> str:
-        """Why it ended, for a person: its status and the last it said. Waits for its end."""
+        """Wait for its end and return a sentence with its status and its last lines of error output."""
         status = await self._process.wait()
         await self._listening
         said = f": {' / '.join(self._said)}" if self._said else ""

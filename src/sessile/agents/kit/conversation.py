@@ -1,9 +1,9 @@
-"""For agents that keep a conversation of their own: whether it is still the session's, and how to
-tell them what they do not know.
+"""For agents that keep their own conversation: whether it still matches the session, and how to
+send the agents what they do not know.
 
-An agent's own memory and the session's history part when a message is edited, deleted, stored
-without the agent or answered again, when the session is a fork or an import, and when the agent has
-lost its memory. Then a new conversation is begun, and the history told before the question.
+An agent's conversation no longer matches the session's history after a message was edited, deleted,
+answered again or stored without the agent, in a fork or an import, and when the agent lost its
+memory. The agent then starts a new conversation and receives the history before the question.
 """
 
 import hashlib
@@ -19,22 +19,23 @@ from sessile.wire.errors import AgentError
 from sessile.wire.messages import Message
 from sessile.wire.parts import FilePart, TextPart, ToolCallPart
 
-DIRECTORY = "directory"  # the name in a session's metadata of the folder its agent works in
-VALUE = 1_000  # characters of a tool's input or output that are told
+DIRECTORY = "directory"  # the key in a session's metadata for the folder in which its agent works
+VALUE = 1_000  # maximum characters of a tool's input or output in the history
 
 
 class Told(NamedTuple):
-    """How much of a session's history an agent is told."""
+    """How much of a session's history an agent receives."""
 
     messages: int = 50
     characters: int = 100_000
 
 
 class Conversation(Struct, rename="camel"):
-    """What is remembered of an agent's own conversation.
+    """What the session stores about an agent's own conversation.
 
-    ``id`` is the agent's name for it, ``session`` the session it belongs to, ``question`` the last message the agent was given, ``before`` a digest of the
-    history before that, ``directory`` the folder it works in.
+    ``id`` is the agent's id for it, ``session`` the session it belongs to, ``question`` the last
+    message that the agent received, ``before`` a digest of the history before that message,
+    ``directory`` the folder in which the agent works.
     """
 
     id: str
@@ -45,10 +46,10 @@ class Conversation(Struct, rename="camel"):
 
 
 class Context:
-    """What a turn's agent must know: made by :meth:`of`.
+    """What a turn's agent already knows; created by :meth:`of`.
 
-    ``conversation`` is the one to go on with, in which ``question`` was asked last; None if there
-    is none that knows the history.
+    ``conversation`` is the conversation to continue, with ``question`` as its last question; None
+    if no conversation contains the history.
     """
 
     def __init__(
@@ -78,7 +79,8 @@ class Context:
 
     @classmethod
     async def of(cls, turn: Turn, name: str, root: Path, limits: Told) -> "Context":
-        """``name`` is the agent's, under which it remembers its conversation, ``root`` the folder agents work in.
+        """``name`` is the key under which the agent stores its conversation, ``root`` the folder in
+        which agents work.
 
         Raises :class:`~sessile.wire.errors.AgentError` for a folder that is not under ``root``.
         """
@@ -87,7 +89,7 @@ class Context:
         return cls(turn, name, directory, history, limits)
 
     async def keep(self, id: str) -> None:
-        """Remember that this conversation has the question."""
+        """Store that this conversation contains the question."""
         kept = Conversation(
             id,
             self._turn.session_id,
@@ -98,7 +100,7 @@ class Context:
         await self._turn.remember({self._name: msgspec.to_builtins(kept)}, private=True)
 
     async def told(self) -> str:
-        """The history for an agent that knows nothing of it; "" if there is none."""
+        """The history for an agent that does not know it; "" if there is none."""
         history = await self._turn.history(self._limits.messages, self._limits.characters)
         return transcript(history)
 
@@ -108,12 +110,12 @@ def _directory(turn: Turn, root: Path) -> Path:
     if wanted is None:
         return root
     if not isinstance(wanted, str):
-        raise AgentError(f"`{DIRECTORY}` in the session's metadata is not a text.")
+        raise AgentError(f"`{DIRECTORY}` in the session's metadata is not a string.")
     found = (root / wanted).resolve()
     if not found.is_relative_to(root):
-        raise AgentError(f"The session's folder {wanted} is not under {root}.")
+        raise AgentError(f"The session's folder {wanted} is not inside {root}.")
     if not found.is_dir():
-        raise AgentError(f"The session's folder {wanted} does not exist under {root}.")
+        raise AgentError(f"The session's folder {wanted} does not exist in {root}.")
     return found
 
 
@@ -125,7 +127,7 @@ def _digest(messages: list[Message], limits: Told) -> str:
 
 
 def transcript(history: list[Message]) -> str:
-    """Messages as text, for an agent that takes the past only as part of a question."""
+    """Messages as text, for an agent that accepts the history only as part of a question."""
     if not history:
         return ""
     said = "\n\n".join(f"{message.role.title()}: {_told(message)}" for message in history)

@@ -1,12 +1,12 @@
-"""Keeps a command for as long as the process that started it lives; run by :mod:`sessile.agents.kit.child`.
+"""Runs a command no longer than the process that started it; used by :mod:`sessile.agents.kit.child`.
 
     python keeper.py LIFELINE COMMAND [ARGUMENT...]
 
-LIFELINE is the number of a pipe's reading end. When it ends (its other end was closed, or its
-process died, however it died) the command is ended, and with it everything that it has begun: at
-first by SIGTERM, and a second later by SIGKILL. When the command ends by itself, what it has left
-behind is ended too. The exit status is the command's, as a shell tells it. POSIX; nothing but the
-standard library, for it starts with every agent.
+LIFELINE is the file descriptor of a pipe's reading end. When the other end is closed, also by the
+death of its process, the keeper ends the command and every process that it started: first with
+SIGTERM, a second later with SIGKILL. When the command ends by itself, the keeper ends the processes
+that it left behind. The exit status is the command's, as a shell reports it. For POSIX; it imports
+only the standard library to start fast, since every agent has a keeper.
 """
 
 import contextlib
@@ -17,20 +17,20 @@ import signal
 import sys
 import time
 
-GRACE = 1.0  # seconds between asking and forcing
+GRACE = 1.0  # seconds between SIGTERM and SIGKILL
 SET_CHILD_SUBREAPER = 36  # prctl(2)
 HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
 
 
 class Keeper:
-    """One command, as the leader of a session of its own."""
+    """One command, as the leader of its own process session."""
 
     def __init__(self, lifeline: int, command: list[str]) -> None:
         self._lifeline = lifeline
         self._status: int | None = None
         self._wake, write = os.pipe()
         os.set_blocking(write, False)
-        for number in HANDLED:  # the end comes through the lifeline
+        for number in HANDLED:  # only the lifeline ends the keeper
             signal.signal(number, lambda *_: None)
         signal.set_wakeup_fd(write)
         self._pid = os.fork()
@@ -38,7 +38,7 @@ class Keeper:
             _become(lifeline, command)
 
     def run(self) -> int:
-        """Wait for the end, see to it that nothing is left, and tell the status."""
+        """Wait for the end, end all processes that are left, and return the exit status."""
         ready: list[int] = []
         while self._status is None and self._lifeline not in ready:
             ready, _, _ = select.select([self._lifeline, self._wake], [], [])
@@ -59,7 +59,7 @@ class Keeper:
         return self._status or 0
 
     def _running(self) -> list[int]:
-        """The command, and where /proc tells, what it has left behind."""
+        """The command and, if /proc lists them, the processes that it left behind."""
         self._reap()
         try:
             with open(f"/proc/self/task/{os.getpid()}/children") as children:
@@ -98,11 +98,11 @@ def _become(lifeline: int, command: list[str]) -> None:
 
 
 def main() -> None:
-    # Where there is prctl, what the command leaves behind becomes a child of the keeper.
+    # With prctl, the processes that the command leaves behind become children of the keeper.
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     keeper = Keeper(int(sys.argv[1]), sys.argv[2:])
-    for standard in (0, 1):  # so that their other ends see the command's end
+    for standard in (0, 1):  # so that the other ends notice when the command closes them
         os.close(standard)
     os._exit(keeper.run())
 

@@ -1,4 +1,4 @@
-"""Tools that tell their whole output at every change, shown a few times a second."""
+"""Limits updates of tools that send their whole output at every change."""
 
 from collections.abc import Callable, Iterable
 
@@ -7,14 +7,14 @@ from msgspec import UNSET
 from sessile.agents.base import Output
 from sessile.wire.parts import ToolCallPart
 
-EVERY = 0.2  # seconds between two looks at the output of a tool that runs
+EVERY = 0.2  # seconds between two updates of a running tool
 
 
 class Pace:
-    """Holds back what a running tool has become, until it is time to show that again.
+    """Holds back the updates of a running tool until the next one is due.
 
-    A first output is shown at once, and a change of state too. What is the same as what was shown
-    is not shown again. ``clock`` gives seconds.
+    The first output and each change of state pass at once. An update without a change does not
+    pass. ``clock`` returns seconds.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -23,7 +23,7 @@ class Pace:
         self._held: dict[str, ToolCallPart] = {}
 
     def due(self, outputs: Iterable[Output] = ()) -> list[Output]:
-        """What is to be shown by this time, of these and of what was held back."""
+        """The outputs to show now, from these and from those held back."""
         now = self._clock()
         due: list[Output] = []
         for output in outputs:
@@ -47,12 +47,12 @@ class Pace:
         return due
 
     def rest(self) -> list[Output]:
-        """All that was held back."""
+        """All outputs held back."""
         held, self._held = self._held, {}
         return list(held.values())
 
     def seconds(self) -> float | None:
-        """Until :meth:`due` has something; None if it has nothing."""
+        """Seconds until :meth:`due` has an output; None if nothing is held back."""
         times = [self._shown[id][1] + EVERY for id in self._held]
         return max(0.0, min(times) - self._clock()) if times else None
 

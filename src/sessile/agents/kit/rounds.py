@@ -1,4 +1,4 @@
-"""Messages as model providers want them in a history: rounds of text and the tools then called."""
+"""Messages in the form of model providers: rounds of text and the tool calls after it."""
 
 from typing import Any, NamedTuple
 
@@ -11,14 +11,14 @@ from sessile.wire.parts import FilePart, TextPart, ToolCallPart
 
 
 class Round(NamedTuple):
-    """What the model said in one go: text, and then calls, each of which has its result."""
+    """One response of the model: text, and then calls with their results."""
 
     text: str
     calls: list[ToolCallPart]
 
 
 def rounds(message: Message) -> list[Round]:
-    """An answer's rounds, oldest first; the next begins with the text after a call."""
+    """An answer's rounds, oldest first; text after a call begins the next one."""
     found: list[Round] = []
     text = ""
     for part in message.parts:
@@ -35,16 +35,16 @@ def rounds(message: Message) -> list[Round]:
 
 
 class Paragraphs:
-    """Keeps the texts of one answer apart, for its content is all of them joined."""
+    """Separates the texts of one answer, whose content is all of them joined."""
 
     def __init__(self) -> None:
         self._said = False
         self._last = ""
 
     def begin(self, kind: str) -> str:
-        """What stands before another text, or other thoughts (``kind`` is then no ``text``).
+        """The separator before another text, or before reasoning if ``kind`` is not ``text``.
 
-        Thoughts are joined only where nothing stands between them.
+        Reasoning is joined only if nothing comes between.
         """
         apart = self._said if kind == "text" else self._last == kind
         self._said = self._said or kind == "text"
@@ -52,12 +52,12 @@ class Paragraphs:
         return "\n\n" if apart else ""
 
     def interrupt(self) -> None:
-        """Something else stands here."""
+        """Another kind of part comes here."""
         self._last = ""
 
 
 def contents(message: Message) -> Any:
-    """A user's message as OpenAI has it, and LangChain too: text, or blocks where there are files."""
+    """A user's message in the form of OpenAI and LangChain: text, or blocks if there are files."""
     if not any(isinstance(part, FilePart) for part in message.parts):
         return message.content
     blocks: list[dict[str, Any]] = []
@@ -72,7 +72,7 @@ def contents(message: Message) -> Any:
 
 
 def result(call: ToolCallPart) -> str:
-    """What a tool call came to, as text."""
+    """The result of a tool call, as text."""
     if call.state != "complete":
         return UNFINISHED if call.error is UNSET else call.error
     if call.tool_output is UNSET:

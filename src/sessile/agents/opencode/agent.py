@@ -1,4 +1,4 @@
-"""OpenCode, over its HTTP API: one of its sessions for each of ours."""
+"""OpenCode, over its HTTP API: one OpenCode session for each session."""
 
 import asyncio
 import logging
@@ -21,19 +21,19 @@ from sessile.wire.parts import DataPart, FilePart, TextPart
 
 log = logging.getLogger(__name__)
 
-NAME = "opencode"  # of the agent, and of what it keeps in a session's metadata
-NEWEST = 100  # messages of OpenCode that are looked at
-LET_GO = 1.5  # seconds that OpenCode has to end what was stopped
-SETTLE = 2.0  # seconds that its last words may come after its end
-ERROR_GRACE = 1.0  # seconds after an error in which a turn that goes on would show that
+NAME = "opencode"  # of the agent, and its key in a session's private metadata
+NEWEST = 100  # maximum number of OpenCode messages to read
+LET_GO = 1.5  # seconds for OpenCode to end a stopped prompt
+SETTLE = 2.0  # seconds for its last output to arrive after its end
+ERROR_GRACE = 1.0  # seconds after an error in which a continuing turn sends an event
 
 
 class OpenCodeAgent:
-    """OpenCode at a URL, or a server of our own, which is started by ``command`` and kept running.
+    """OpenCode at a URL, or our own OpenCode server, which ``command`` starts.
 
-    It works in ``directory``, or where the session's metadata say. ``patience`` is how many seconds
-    it may try again where a model's provider fails. What it asks permission for is its own
-    configuration's business; who answers is the server's.
+    It works in ``directory``, or in the folder that the session's metadata names. ``patience`` is
+    how many seconds it may retry when a model's provider fails. OpenCode's configuration decides
+    what needs permission; Sessile's settings decide who answers.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class OpenCodeAgent:
                 await answer.end()
 
     async def _taken_up(self, context: Context) -> tuple[str, set[str], list[dict[str, Any]]]:
-        """OpenCode's session that knows the history, its messages, and what it must be told."""
+        """OpenCode's session, its known messages, and the history to send it if it is new."""
         folder = str(context.directory)
         if context.conversation is not None:
             session = context.conversation.id
@@ -92,7 +92,7 @@ class OpenCodeAgent:
         return made["id"], set(), [_text(told) | {"synthetic": True}] if told else []
 
     async def _idle(self, session: str, folder: str) -> bool:
-        """Whether nothing of an earlier turn runs in it; what does is stopped."""
+        """Stop what an earlier turn left running in it; whether it is idle then."""
         with suppress(TimeoutError):
             async with asyncio.timeout(LET_GO):
                 while session in await self._server.call("GET", "/session/status", folder):
@@ -103,7 +103,7 @@ class OpenCodeAgent:
 
 
 class _Answer:
-    """One prompt, from its sending to its end."""
+    """One prompt, from sending it to its end."""
 
     def __init__(
         self,
@@ -125,7 +125,7 @@ class _Answer:
         self._clock = asyncio.get_running_loop().time
         self._busy = False
         self._over = False
-        self._retry: tuple[float, str] | None = None  # when to give up, and what was said last
+        self._retry: tuple[float, str] | None = None  # when to give up, and the last reason
         self._error_at: float | None = None
         self._asking: dict[str, asyncio.Task[None]] = {}
         self._pace = Pace(self._clock)
@@ -133,10 +133,10 @@ class _Answer:
     async def begin(self, parts: list[dict[str, Any]]) -> None:
         path = f"/session/{self._session}/prompt_async"
         if await self._call("POST", path, {"parts": parts}) is None:
-            raise AgentError("OpenCode does not know its session any more.")
+            raise AgentError("OpenCode has lost its session. Send the message again.")
 
     async def outputs(self) -> AsyncGenerator[Output, None]:
-        """The answer as it comes; raises :class:`~sessile.wire.errors.AgentError` where it fails."""
+        """The answer as it arrives; raises :class:`~sessile.wire.errors.AgentError` on failure."""
         while not self._over:
             try:
                 event = await self._listener.next(self._until_due())
@@ -147,7 +147,7 @@ class _Answer:
             for output in self._pace.due(found):
                 yield output
             if self._retry is not None and self._clock() > self._retry[0]:
-                raise AgentError(f"The model's provider failed too long: {self._retry[1]}")
+                raise AgentError(f"The model's provider failed for too long: {self._retry[1]}")
             if self._error_at is not None and self._clock() > self._error_at:
                 self._over = True
         for output in [*self._pace.rest(), *self._pace.due(await self._settled())]:
@@ -160,7 +160,7 @@ class _Answer:
             self._turn.metadata["finishReason"] = "length"
 
     async def end(self) -> None:
-        """Leave nothing behind: what OpenCode still does for this prompt is stopped."""
+        """Stop everything that OpenCode still does for this prompt."""
         for asking in self._asking.values():
             asking.cancel()
         if not self._over:
@@ -183,7 +183,7 @@ class _Answer:
         if kind in ("permission.asked", "question.asked"):
             self._ask(about, kind == "question.asked")
         elif kind in ("permission.replied", "question.replied", "question.rejected"):
-            # Somebody else answered, or OpenCode tells our own answer, which is done.
+            # Another client answered, or OpenCode confirms our own answer.
             if asking := self._asking.pop(about["requestID"], None):
                 asking.cancel()
         elif kind == "session.status" and about["sessionID"] == self._session:
@@ -207,7 +207,7 @@ class _Answer:
         return [DataPart("retry", {"attempt": status["attempt"], "reason": status["message"]})]
 
     async def _catch_up(self) -> list[Output]:
-        """What was missed while OpenCode could not be heard."""
+        """What was missed while the stream of events was lost."""
         self._parts.miss()
         found = await self._messages()
         for path in ("/permission", "/question"):
@@ -219,7 +219,7 @@ class _Answer:
         return found
 
     async def _settled(self) -> list[Output]:
-        """What is left when the messages are over: the last events may come late."""
+        """The rest of the answer after its end: the last events may arrive late."""
         give_up_at = self._clock() + SETTLE
         found: list[Output] = []
         while True:
@@ -229,13 +229,13 @@ class _Answer:
             await asyncio.sleep(0.05)
 
     async def _messages(self) -> list[Output]:
-        """What the stored messages have beyond what was shown of them."""
+        """What the stored messages add to the output so far."""
         path = f"/session/{self._session}/message"
         messages = await self._call("GET", path, limit=NEWEST) or []
         return [output for message in messages for output in self._parts.take_message(message)]
 
     def _until_due(self) -> float | None:
-        """Seconds until something is to be done without an event."""
+        """Seconds until something is due without an event."""
         now = self._clock()
         times = [self._pace.seconds()]
         times += [self._retry[0] - now] if self._retry is not None else []
@@ -277,21 +277,21 @@ class _Answer:
 
 
 def _was_asked(messages: list[dict[str, Any]], question: Message | None) -> bool:
-    """Whether a question is what OpenCode was asked last; it may have ended before it had it."""
+    """Whether OpenCode received the question last; it may have ended before that."""
     asked = [message for message in messages if message["info"]["role"] == "user"]
     told = "".join(part.get("text", "") for part in asked[-1]["parts"]) if asked else ""
     return question is not None and bool(asked) and question.content in told
 
 
 def _answers(questions: list[dict[str, Any]], decision: Decision) -> list[list[str]]:
-    """A line of the person's message for each question; the first option where there is none."""
+    """One line of the user's message for each question; the first option if there is no line."""
     lines = [line.strip() for line in decision.message.splitlines() if line.strip()]
     first = [[option["label"] for option in q.get("options", [])][:1] for q in questions]
     return [[lines[i]] if i < len(lines) else first[i] for i in range(len(questions))]
 
 
 def _prompt(message: Message) -> list[dict[str, Any]]:
-    """A user's message in OpenCode's parts. It may read no file of OpenCode's machine."""
+    """A user's message as OpenCode's parts. It must not read files of OpenCode's machine."""
     parts: list[dict[str, Any]] = []
     for part in message.parts:
         if isinstance(part, TextPart):

@@ -1,4 +1,4 @@
-"""What OpenCode tells of one answer, as parts of a message. Pure."""
+"""Converts OpenCode's events of one answer to parts of a message. Pure."""
 
 from typing import Any
 
@@ -11,11 +11,11 @@ _ABORTED = "MessageAbortedError"
 
 
 class Parts:
-    """The answer to one prompt: of one session, after the messages that were ``known`` before.
+    """The answer to one prompt in one session, after the messages that were ``known`` before.
 
     An answer is several messages of OpenCode, one for each step, all with the prompt as their
-    parent. What it tells may come twice, whole after its pieces, or only whole, when events were
-    missed: what was shown is not shown again.
+    parent. Content may arrive twice, whole after its pieces, or only whole if events were lost.
+    Content that was shown is not shown again.
     """
 
     def __init__(self, session: str, known: set[str]) -> None:
@@ -27,7 +27,7 @@ class Parts:
         self._kinds: dict[str, str] = {}
         self._shown: dict[str, str] = {}  # text, by the id of its part
         self._calls: dict[tuple[str, str], ToolCallPart] = {}  # by message and OpenCode's own id
-        self._torn: set[str] = set()  # of which pieces were missed: they come whole at their end
+        self._torn: set[str] = set()  # parts with lost pieces: they arrive whole at their end
         self._paragraphs = Paragraphs()
 
     def take(self, event: dict[str, Any]) -> list[Output]:
@@ -49,7 +49,7 @@ class Parts:
         return []
 
     def take_message(self, message: dict[str, Any]) -> list[Output]:
-        """What a whole message adds to what was shown of it."""
+        """What a whole message adds to the output so far."""
         self._message(message["info"])
         return [output for part in message["parts"] for output in self.part(part)]
 
@@ -93,7 +93,7 @@ class Parts:
         return [ReasoningPart(text) if kind == "reasoning" else text]
 
     def call(self, permission: dict[str, Any]) -> ToolCallPart:
-        """The tool call that something is asked about; made up where there is none."""
+        """The tool call of a request; a new one if there is none."""
         tool = permission.get("tool") or {}
         known = self._calls.get((tool.get("messageID", ""), tool.get("callID", "")))
         if known is not None:
@@ -109,7 +109,7 @@ class Parts:
 
     @property
     def completed(self) -> bool:
-        """Whether every message of the answer, and there are some, is over."""
+        """Whether the answer has messages and all of them are complete."""
         return bool(self._messages) and all(
             "completed" in info["time"] for info in self._messages.values()
         )
@@ -141,7 +141,7 @@ class Parts:
         return total, cost
 
     def sentence(self) -> str:
-        """What went wrong, for a person."""
+        """The error as a sentence for the user."""
         error = self.error or {}
         data = error.get("data") or {}
         message = data.get("message") or error.get("name") or "OpenCode failed."

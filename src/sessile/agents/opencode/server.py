@@ -1,4 +1,4 @@
-"""An OpenCode server: its process where it is ours, its HTTP API and its stream of events."""
+"""An OpenCode server: its process if we started it, its HTTP API and its stream of events."""
 
 import asyncio
 import logging
@@ -19,21 +19,21 @@ from sessile.wire.sse import Parser
 
 log = logging.getLogger(__name__)
 
-START = 30.0  # seconds that OpenCode has to start, and to answer a request
-REACH = 5.0  # seconds that it has to be reached, at first or again
-SILENCE = 30.0  # seconds without an event, of which there is one every ten, until a stream is lost
-PAUSE = 0.5  # seconds between two attempts to reach it
+START = 30.0  # seconds for OpenCode to start, and to answer a request
+REACH = 5.0  # seconds to connect or reconnect
+SILENCE = 30.0  # seconds without an event until a stream is lost; OpenCode sends one every ten
+PAUSE = 0.5  # seconds between two attempts to connect
 
 _LISTENING = re.compile(rb"listening on (http://\S+)")
 _USER = "opencode"
 
 
 class Lost(Exception):
-    """The stream of events was lost, and is there again: something may have been missed."""
+    """The stream of events was lost and is connected again; events may have been missed."""
 
 
 class Listener:
-    """The events of one OpenCode session and of those it began, in order."""
+    """The events of one OpenCode session and of its subsessions, in order."""
 
     def __init__(self) -> None:
         self._events: asyncio.Queue[dict[str, Any] | Exception] = asyncio.Queue()
@@ -44,7 +44,7 @@ class Listener:
     async def next(self, within: float | None) -> dict[str, Any] | None:
         """The next event; None if there was none for so many seconds.
 
-        Raises :class:`Lost`, or :class:`~sessile.wire.errors.AgentError` if OpenCode is gone.
+        Raises :class:`Lost`, or :class:`~sessile.wire.errors.AgentError` if OpenCode has ended.
         """
         try:
             async with asyncio.timeout(within):
@@ -57,10 +57,10 @@ class Listener:
 
 
 class OpenCodeServer:
-    """OpenCode at a ``url``, or with None a server of our own that is started with ``command``.
+    """OpenCode at a ``url``; with None, our own server, which ``command`` starts.
 
-    A server of our own has a password that nobody else knows. One elsewhere may have its user and
-    password in its URL, or the password in ``password``.
+    Our own server has a random password. Another server may have its user and password in its URL,
+    or its password in ``password``.
     """
 
     def __init__(self, url: str | None, command: str, password: str, folder: Path) -> None:
@@ -74,7 +74,7 @@ class OpenCodeServer:
         self._child: Child | None = None
         self._client: httpx2.AsyncClient | None = None
         self._reader: asyncio.Task[None] | None = None
-        self._known = asyncio.Event()  # whether it can be reached
+        self._known = asyncio.Event()  # set while it can be reached
         self._refusal: str | None = None
         self._starting = asyncio.Lock()
         self._listeners: dict[str, Listener] = {}
@@ -92,7 +92,7 @@ class OpenCodeServer:
             self._child = None
 
     async def ready(self) -> None:
-        """Return when it can be used; one of our own is started, and again where it has ended.
+        """Return when it can be used; start our own server if it is not running.
 
         Raises :class:`~sessile.wire.errors.AgentError`.
         """
@@ -145,7 +145,7 @@ class OpenCodeServer:
     ) -> Any:
         """One request; None for 404. Raises :class:`~sessile.wire.errors.AgentError`."""
         if self._client is None:
-            raise AgentError("OpenCode has ended.")
+            raise AgentError("OpenCode has ended. Send the message again.")
         try:
             response = await self._client.request(
                 method, path, json=body, params={"directory": directory, **query}
@@ -162,7 +162,7 @@ class OpenCodeServer:
 
     @asynccontextmanager
     async def listening(self, session: str) -> AsyncGenerator[Listener, None]:
-        """What happens from here on in one of its sessions, and in those that this one begins."""
+        """The events from now on in one of its sessions and in its subsessions."""
         listener = self._listeners[session] = Listener()
         try:
             yield listener
@@ -192,7 +192,7 @@ class OpenCodeServer:
                 self._known.clear()
             lost = True
             if self._child is not None and await self._child.gone(PAUSE):
-                self._tell(AgentError(f"OpenCode is gone: {await self._child.reason()}."))
+                self._tell(AgentError(f"OpenCode has ended: {await self._child.reason()}."))
                 return
             if clock() - heard_at > REACH:
                 self._tell(AgentError(f"OpenCode cannot be reached at {self._url}."))
@@ -230,7 +230,7 @@ def _refused(status: int) -> str | None:
     if status == 200:
         return None
     if status == 401:
-        return "OpenCode refuses the password; give it in OPENCODE_SERVER_PASSWORD."
+        return "OpenCode refuses the password. Set OPENCODE_SERVER_PASSWORD."
     return f"OpenCode answered {status}."
 
 
