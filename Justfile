@@ -1,14 +1,14 @@
-# What is done with this project; `uv run just` lists it.
+# The tasks of this project; `uv run just` lists them.
 
 set positional-arguments
 
-# Much of a test is waiting for processes, so more of them run than there are cores.
+# Tests mostly wait for processes, so more of them run than there are cores.
 parallel := "-n 3 --dist worksteal"
 
 default:
     @just --list
 
-# Format, lint, types, layers, docs: nothing may be wrong
+# Check format, lint, types, layers, words and docs
 check:
     uv run ruff format --check .
     uv run ruff check .
@@ -17,7 +17,7 @@ check:
     uv run python web/build.py npm run --silent check
     uv run pytest -q tests/test_words.py tests/test_docs.py -k "words or page or links or exists"
 
-# Put the code into its format and mend what can be mended
+# Format the code and fix what can be fixed automatically
 fix:
     uv run ruff format .
     uv run ruff check --fix .
@@ -28,22 +28,22 @@ test *arguments:
     uv run python -m tests.provide
     @if [ $# -gt 0 ]; then uv run pytest {{ parallel }} "$@"; else uv run just test-all; fi
 
-# All tests: browsers alone, since they look at answers while these grow
+# All tests; browser tests run alone, since they check answers while these arrive
 [private]
 test-all:
     uv run pytest {{ parallel }} --ignore=tests/web
     uv run pytest tests/web
 
-# Run the tests and show what they cover of the package
+# Run the tests and report their coverage of the package
 coverage *arguments:
     uv run python -m tests.provide
     uv run pytest {{ parallel }} --cov=sessile --cov-report=term-missing:skip-covered "$@"
 
-# Measure beside the original design and the ceiling, into docs/performance.md; `--quick` shows that it runs
+# Compare with the original design and the ceiling, into docs/performance.md; `--quick` checks that it runs
 bench *arguments:
     uv run python -m bench "$@"
 
-# Measure this checkout beside another one, alternating (docs/performance.md)
+# Compare this checkout with another one (docs/performance.md)
 compare *arguments:
     uv run python -m bench.compare "$@"
 
@@ -55,20 +55,20 @@ slow-disk *arguments:
 scale *arguments:
     uv run python -m bench.scale "$@"
 
-# Measure the page in Chromium: how soon it is usable, what it loads, whether it stutters (docs/performance.md)
+# Measure the web client in Chromium: how soon it is usable, what it loads, whether it stutters (docs/performance.md)
 web-speed *arguments:
     uv run python -m bench.web "$@"
 
-# Take the pictures of the documentation
+# Take the screenshots of the documentation
 pictures:
     uv run python -m tests.provide
     uv run python -m tests.pictures
 
-# Build the page from web/ into the package, where that is not done yet; `uv run` does it by itself
+# Build the web client from web/ into the package, if needed; `uv run` does this automatically
 web:
     uv run python web/build.py
 
-# Serve the page from its sources as they change, beside the server that SESSILE_SERVER names
+# Serve the web client from its sources as they change, with the server that SESSILE_SERVER names
 web-dev *arguments:
     uv run python web/build.py npm run dev -- "$@"
 

@@ -1,9 +1,9 @@
-"""Measures Sessile beside the original design and beside its ceiling.
+"""Compares Sessile with the original design and with its ceiling.
 
     uv run just bench [--quick] [--only WORK …] [--peers] [--rounds N] [--output FOLDER]
 
-Servers of its own on temporary files; each round every server in turn, the others standing still.
-Writes the figures (``performance.json``), the tables (into ``performance.md``) and the chart
+Starts its own servers with temporary files; each round measures every server in turn, with the others
+stopped. Writes the figures (``performance.json``), the tables (into ``performance.md``) and the chart
 (``performance.svg``) into a folder, ``docs`` by default.
 """
 
@@ -22,11 +22,11 @@ DOCS = Path(__file__).parent.parent / "docs"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--quick", action="store_true", help="a little of each, to see that it runs"
+        "--quick", action="store_true", help="a small part of each work, to check that it runs"
     )
     parser.add_argument("--only", nargs="+", choices=WORKS, default=list(WORKS), metavar="WORK")
     parser.add_argument("--peers", action="store_true", help="other Python servers too")
-    parser.add_argument("--rounds", type=int, help="how often each is measured")
+    parser.add_argument("--rounds", type=int, help="number of measurements of each work")
     parser.add_argument("--output", type=Path, default=DOCS, metavar="FOLDER")
     given = parser.parse_args()
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]

@@ -1,9 +1,9 @@
-"""This checkout beside another one, alternating round by round.
+"""Compares this checkout with another one, alternating round by round.
 
     uv run just compare ../other [--rounds N] [--seconds S]
 
-The other checkout needs its environment (`uv sync` in it). The ratio is this one to the other: the
-median over the rounds, with the quartiles.
+The other checkout needs its environment (`uv sync` in it). The ratio is this checkout divided by
+the other: the median over the rounds, with the quartiles.
 """
 
 import argparse
@@ -42,14 +42,14 @@ def main() -> None:
 
 
 def import_session(ours: Sessile, theirs: Sessile) -> None:
-    """The long session of one server into the other, whose schema may be another."""
+    """Copy the long session of one server to the other, which may have another schema."""
     exported = httpx2.get(f"http://127.0.0.1:{ours.port}/sessions/s10000/export").content
     imported = f"http://127.0.0.1:{theirs.port}/sessions/import"
     httpx2.post(imported, content=exported, timeout=60).raise_for_status()
 
 
 def works(seconds: float) -> dict[str, Callable[[Sessile], float]]:
-    """What is measured, by its name: each gives a rate."""
+    """The measurements by name; each returns a rate."""
 
     def turns(sessions: int, clients: int, content: str) -> Callable[[Sessile], float]:
         def measure(server: Sessile) -> float:

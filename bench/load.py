@@ -1,5 +1,5 @@
 """The load: clients of a chat server on raw sockets, in one thread, so that the server gets the
-other core. All speak HTTP/1.1 over kept connections, and read every answer to its end.
+other core. All clients speak HTTP/1.1 over persistent connections and read every response to its end.
 """
 
 import os
@@ -15,17 +15,17 @@ from urllib.parse import urlencode
 from msgspec.json import encode
 
 READ = 256 * 1024
-GRACE = 20.0  # seconds that what was begun has to end
+GRACE = 20.0  # seconds for started requests to end
 
 
 class Wrong(Exception):
-    """A server answered what it should not: nothing measured of it would mean anything."""
+    """A server sent a wrong response, which makes its measurements meaningless."""
 
 
 class Load(NamedTuple):
-    """What a server did in ``seconds``. ``times`` are seconds each, sorted; ``bytes`` came back.
+    """What a server did in ``seconds``. ``times`` are sorted seconds per request; ``bytes`` were received.
 
-    ``busy`` is the part of the time that the load's own process ran: near 1 it was the limit.
+    ``busy`` is the share of time in which the load's process ran; near 1, the load was the limit.
     """
 
     done: int
@@ -67,9 +67,9 @@ DONE = b'data: {"type":"done"}'
 
 
 class Connection:
-    """One client: a request, its whole answer, the next request.
+    """One client: a request, its whole response, the next request.
 
-    A stream must have ``done`` in its last bytes, or it was cut off.
+    A stream must have ``done`` in its last bytes; otherwise it is incomplete.
     """
 
     def __init__(self, port: int, done: bytes = DONE) -> None:
@@ -88,7 +88,7 @@ class Connection:
         self.socket.sendall(request)
 
     def take(self, data: bytes) -> bool:
-        """Take what came; True if the answer is whole."""
+        """Read what arrived; True if the response is complete."""
         if not data:
             raise Wrong("the server closed the connection")
         if self._left == -2:
@@ -114,7 +114,7 @@ class Connection:
         return True
 
     def ask(self, request: bytes) -> bytes:
-        """One request, and all that came back, its head and the framing included."""
+        """Send one request; return the whole response with its head and framing."""
         self.send(request)
         found = b""
         while True:
@@ -141,7 +141,7 @@ def _length(head: bytes) -> int:
 
 
 def body_of(answer: bytes) -> bytes:
-    """The body in what :meth:`Connection.ask` gave."""
+    """The body of a response from :meth:`Connection.ask`."""
     head, _, rest = answer.partition(b"\r\n\r\n")
     if b"chunked" not in head.lower():
         return rest
@@ -162,9 +162,9 @@ def closed_loop(
     seconds: float = float("inf"),
     done: bytes = DONE,
 ) -> Load:
-    """So many clients, each of which asks, waits for the whole answer and asks again.
+    """Run clients, each of which sends a request, waits for the whole response and sends the next.
 
-    It ends after so many seconds, or when there are no more requests. Raises :class:`Wrong`.
+    It ends after ``seconds``, or when there are no more requests. Raises :class:`Wrong`.
     """
     waiting = select.epoll()
     connections: dict[int, Connection] = {}
@@ -211,7 +211,7 @@ def closed_loop(
 
 
 def open_socket(port: int, session: str) -> tuple[socket.socket, bytes]:
-    """A WebSocket of a session, and what came right behind its handshake."""
+    """A WebSocket of a session, and the bytes that came right after its handshake."""
     opened = socket.create_connection(("127.0.0.1", port), timeout=GRACE)
     opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     opened.sendall(
@@ -231,7 +231,7 @@ def open_socket(port: int, session: str) -> tuple[socket.socket, bytes]:
 
 
 def whole_frames(data: bytes) -> tuple[int, int]:
-    """How many whole WebSocket frames a server's bytes begin with, and where these end."""
+    """The number of whole WebSocket frames at the start of the bytes, and where they end."""
     count = at = 0
     size = len(data)
     while size - at >= 2:
@@ -263,10 +263,10 @@ class Fanout(NamedTuple):
 def fan_out(
     port: int, session: str, clients: int, posts: int, marker: bytes, content: str
 ) -> Fanout:
-    """Many watch a session over WebSocket while one posts to it, the next message as soon as the
-    stream of the last has ended; timed until everybody has everything.
+    """Many clients watch a session over WebSocket while one client posts to it, each message as soon
+    as the stream of the last one has ended. Timed until every client has every message.
 
-    ``marker`` is what every posted message ends with on the wire, once for each client.
+    ``marker`` is the text at the end of every posted message on the wire, once for each client.
     """
     waiting = select.epoll()
     sockets: dict[int, socket.socket] = {}
@@ -321,7 +321,7 @@ def fan_out(
 
 
 def timed(work: Callable[[], object], times: int) -> list[float]:
-    """Seconds that each of so many calls took."""
+    """The seconds that each of several calls took."""
     found = []
     for _ in range(times):
         begin = time.perf_counter()

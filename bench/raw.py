@@ -1,11 +1,11 @@
-"""The ceiling: a bare ASGI application that sends the bytes it was told to, and stores nothing.
+"""The ceiling: a bare ASGI application that sends given bytes, and stores nothing.
 
     python -m bench.raw
 
-runs it as ``sessile serve`` runs its own: the same server with the same settings. ``PUT /told``
-with ``{"stream": [...], "page": ..., "frames": [...]}`` tells it the bytes: what a POST is answered
-with, each text of ``stream`` in a write of its own; what a GET is; and what every WebSocket gets
-for each POST.
+runs the application as ``sessile serve`` does, with the same server and the same settings. ``PUT /told``
+with ``{"stream": [...], "page": ..., "frames": [...]}`` sets the bytes: the response to a POST, with
+each text of ``stream`` in its own write; the response to a GET; and what every WebSocket receives for
+each POST.
 """
 
 import asyncio

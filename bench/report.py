@@ -1,4 +1,4 @@
-"""Figures to JSON, to Markdown tables and to a chart."""
+"""Writes figures as JSON, as Markdown tables and as a chart."""
 
 import os
 import platform
@@ -112,7 +112,7 @@ def _ratio(own: Figure, other: Figure | None) -> str:
 
 
 def chart(figures: Sequence[Figure]) -> str:
-    """Bars of the works in ``CHART``, each beside the others that did it, as an SVG."""
+    """Bars of the works in ``CHART``, next to the other servers that ran it, as an SVG."""
     known = {(f.work, f.case, f.server): f for f in figures}
     rows: list[str] = []
     y = 10

@@ -2,7 +2,7 @@
 
     uv run python -m bench.scale [--quick]
 
-Starts servers of its own on a temporary file, drives them over HTTP and WebSocket, and prints
+Starts its own servers with a temporary file, drives them over HTTP and WebSocket, and prints
 tables in Markdown. Times in milliseconds, memory in MiB (resident set of the server's process).
 """
 
@@ -38,7 +38,7 @@ def quantiles(times: list[float]) -> str:
 
 
 class Client:
-    """One connection that asks and waits."""
+    """One connection that sends a request and waits for the response."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -132,7 +132,7 @@ async def memory_of_sockets(folder: Path, count: int) -> None:
 
 
 async def a_slow_reader(folder: Path, seconds: float) -> None:
-    """An answer of 5 MB, ten that read it, and in the second run one that does not."""
+    """An answer of 5 MB, ten clients that read it, and in the second run one that does not."""
     print("| | last byte at, of ten readers (s) | delay of a frame, p50 / p99 (ms) | memory |")
     print("|---|---|---|---|")
     for slow in (False, True):
@@ -190,7 +190,7 @@ async def read_all(url: str) -> tuple[float, list[float]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="small sizes, to see that it runs")
+    parser.add_argument("--quick", action="store_true", help="small sizes, to check that it runs")
     quick = parser.parse_args().quick
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

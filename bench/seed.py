@@ -1,4 +1,4 @@
-"""Databases with long histories, made without a server."""
+"""Creates databases with long histories, without a server."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence

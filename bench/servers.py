@@ -1,5 +1,5 @@
-"""The servers that are measured: each a process of its own, which stands still while another one
-is measured, so that what it does later counts as its own work.
+"""The measured servers. Each is its own process, which is stopped while another one is measured, so
+that deferred work counts for the server that caused it.
 """
 
 import os
@@ -20,11 +20,11 @@ from tests.serving import Process
 
 REFERENCE = Path(__file__).parent / "reference"
 PEERS = Path(__file__).parent / "peers"
-PATIENCE = 30.0  # seconds that a server has to start
+PATIENCE = 30.0  # seconds for a server to start
 
 
 class Server:
-    """A server that runs; ``name`` is what tables call it. ``started`` is seconds until it answered."""
+    """A running server; ``name`` is its name in tables, ``started`` the seconds until it answered."""
 
     name = ""
     pid = 0
@@ -45,7 +45,7 @@ class Server:
             return connection.ask(request)
 
     def resident(self) -> float:
-        """MiB of memory that it holds."""
+        """Its memory in MiB."""
         return resident(self.pid)
 
     def __enter__(self) -> Self:
@@ -81,7 +81,7 @@ class Sessile(Server):
 
 
 class Child(Server):
-    """A process that is started by a command."""
+    """A server that a command starts."""
 
     def __init__(
         self, command: Sequence[str | Path], folder: Path, ready: str, **environment: str
@@ -130,7 +130,7 @@ class Raw(Child):
 
 
 class Reference(Child):
-    """The original design on workerd; it is built from ``bench/reference`` where that is needed."""
+    """The original design on workerd; built from ``bench/reference`` if needed."""
 
     name = "reference"
 
@@ -149,7 +149,7 @@ class Reference(Child):
 
 
 class Peer(Child):
-    """Another Python server, with its own SQLite, in an environment of its own."""
+    """Another Python server, with its own SQLite database and its own environment."""
 
     def __init__(self, name: str, script: str, folder: Path) -> None:
         self.name = name
@@ -194,7 +194,7 @@ def _build(bundle: Path) -> None:
 
 
 def resident(pid: int) -> float:
-    """MiB of memory that a process holds (its resident set)."""
+    """The resident set of a process in MiB."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) / 1024

@@ -1,9 +1,9 @@
-"""Whether other sessions' streams stutter on a slow disk, on which every sync takes 10 ms longer.
+"""Measures whether streams stutter on a slow disk, on which every sync takes 10 ms longer.
 
     uv run just slow-disk [--quick]
 
-One session streams an event every 5 ms, and a WebSocket takes the time from the agent's ``yield``
-to the frame, while 64 clients write to other sessions as fast as they are answered.
+One session streams an event every 5 ms, and a WebSocket client measures the time from the agent's
+``yield`` to the frame, while 64 clients write to other sessions as fast as they receive answers.
 """
 
 import argparse
@@ -37,7 +37,7 @@ async def reply(turn):
 
 
 def shim(folder: Path) -> Path:
-    """Build what makes syncs slow; for ``LD_PRELOAD``."""
+    """Build the library that makes syncs slow, for ``LD_PRELOAD``."""
     library = folder / "slow_sync.so"
     subprocess.run(["cc", "-shared", "-fPIC", "-O2", "-o", library, SHIM, "-ldl"], check=True)
     return library
@@ -70,7 +70,7 @@ def _write(port: int, seconds: float, rates: "multiprocessing.Queue[float]") -> 
 
 
 def measure(folder: Path, sync_ms: int, writers: bool, seconds: float) -> tuple[list[float], float]:
-    """The delays of one run, and the turns a second of the writers beside it."""
+    """The delays of one run, and the turns a second of its writers."""
     folder.mkdir(parents=True)
     (folder / "agent.py").write_text(AGENT)
     slow = {"LD_PRELOAD": str(shim(folder)), "SLOW_SYNC_MS": str(sync_ms)}

@@ -1,9 +1,9 @@
-"""The page in real Chromium: how soon it is usable, what it loads, and whether it stutters.
+"""Measures the web client in Chromium: how soon it is usable, what it loads, whether it stutters.
 
     uv run python -m bench.web [--quick]
 
-Starts a server of its own on a temporary file and prints tables in Markdown. Times are milliseconds
-from the beginning of the navigation, or of a frame; sizes are bytes as they were sent, in kB.
+Starts its own server with a temporary file and prints tables in Markdown. Times are milliseconds
+from the start of the navigation, or of a frame; sizes are bytes as sent, in kB.
 """
 
 import argparse
@@ -25,7 +25,7 @@ ANSWER = "\n\n".join(
     for part in range(50)
 )
 
-# When the page was first usable: something can be written, what was said is there, it is kept up.
+# When the web client is usable: the user can write, messages are shown, updates are connected.
 _WATCH = """
 window.soon = {};
 new MutationObserver(() => {
@@ -46,7 +46,7 @@ _FRAMES = """() => {
 
 
 class Line(NamedTuple):
-    """A network and a processor, as Chromium pretends to have them."""
+    """A network and a processor that Chromium emulates."""
 
     name: str
     slower: int = 1  # times, than this processor
@@ -113,7 +113,7 @@ def spread(times: list[dict[str, float]], name: str) -> str:
 
 
 def sizes(browser: Browser, url: str) -> None:
-    """What a visit to a session with code in it loads."""
+    """What a visit to a session with code loads."""
     visitor = Visitor(browser, url)
     tab = visitor.tab().open("talk")
     expect(tab.page.locator(".hljs-keyword").first).to_be_visible()

@@ -1,4 +1,4 @@
-"""The works that are measured, each for every server that can do it, in turn, several times over."""
+"""The measured works: each server that supports a work runs it in turn, several times."""
 
 import itertools
 import statistics
@@ -32,8 +32,8 @@ USER = b'"role":"user"'
 
 
 class Figure(Struct):
-    """One cell: what one server did of a work in each round. ``extra`` is beside it: milliseconds
-    p50 and p99, the part of its time that the load ran."""
+    """One cell: the values of one server and work in each round. ``extra`` has p50 and p99 in
+    milliseconds, and the share of time in which the load ran."""
 
     work: str
     case: str
@@ -84,7 +84,7 @@ class Bench:
         measure: Callable[[Server], tuple[float, dict[str, float]]],
         unit: str,
     ) -> None:
-        """Every round each server in turn, the others standing still meanwhile."""
+        """Measure each server in turn in every round, with the others stopped."""
         figures = {s.name: Figure(work, case, s.name, unit, []) for s in servers}
         extras: dict[str, list[dict[str, float]]] = {server.name: [] for server in servers}
         for round in range(self.sizes.rounds):
@@ -135,7 +135,7 @@ class Bench:
                     tell(raw, stream=stream)
                     tell(whole, stream=["".join(stream)])
                     servers: list[Server] = [reference, sessile, raw]
-                    if events == 20:  # which the reference does not have
+                    if events == 20:  # the reference has no such turn
                         servers = [sessile, raw, whole]
                     for sessions in (sizes.sessions, 1):
                         for server in servers:
@@ -157,7 +157,7 @@ class Bench:
         )
 
     def new_sessions(self) -> None:
-        """The first message of sessions that did not exist."""
+        """The first message of new sessions."""
         fresh = itertools.count()
         with self._reference() as reference, self._sessile() as sessile, self._raw() as raw:
             tell(raw, stream=recorded(sessile, ONE_WORD))
@@ -192,7 +192,7 @@ class Bench:
                     self.compare(f"{name} page", f"of {size:,} messages", servers, measure, "/s")
 
     def fan_out(self) -> None:
-        """What is posted to a session, delivered to everybody who watches it."""
+        """Messages to a session, delivered to every client that watches it."""
         with self._reference() as reference, self._sessile() as sessile, self._raw() as raw:
             frames = recorded_frames(sessile, ONE_WORD)
             tell(raw, stream=recorded(sessile, ONE_WORD), frames=frames)
@@ -300,7 +300,7 @@ class Bench:
 
 
 def requests(prefix: str, sessions: int, content: str) -> Iterator[bytes]:
-    """POSTs to so many sessions in turn, without end."""
+    """Endless POSTs to several sessions in turn."""
     made = [post(f"/chat/{prefix}-{index}", {"content": content}) for index in range(sessions)]
     return itertools.cycle(made)
 
@@ -314,18 +314,18 @@ def told(load: Load) -> tuple[float, dict[str, float]]:
 
 
 def tell(raw: Raw, **what: Any) -> None:
-    """Tell the ceiling what to send."""
+    """Set the bytes that the ceiling sends."""
     raw.ask(post("/told", what, b"PUT"))
 
 
 def recorded(server: Server, content: str) -> list[str]:
-    """The events of a turn's stream, as they are on the wire."""
+    """The events of a turn's stream, in their form on the wire."""
     stream = body_of(server.ask(post("/chat/recorded", {"content": content}))).decode()
     return [f"{event}\n\n" for event in stream.split("\n\n") if event]
 
 
 def recorded_frames(server: Server, content: str) -> list[str]:
-    """What a WebSocket gets of a turn."""
+    """The frames that a WebSocket receives for a turn."""
     url = f"ws://127.0.0.1:{server.port}/sessions/recorded/websocket"
     frames: list[str] = []
     with connect(url, compression=None) as socket:
