@@ -48,7 +48,7 @@ def _has(name: str, version: str) -> bool:
 
 def opencode_environment(home: Path, models: str) -> dict[str, str]:
     """OpenCode with the fake model and nothing of this machine; commands with `ask` in them, and
-    edits, need leave."""
+    edits, need permission."""
     config = home / ".config" / "opencode"
     (config / "node_modules").mkdir(parents=True, exist_ok=True)
     # It installs this package into its configuration's folder unless that looks installed.

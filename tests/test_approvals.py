@@ -1,4 +1,4 @@
-"""Agents that ask leave: what is shown, who answers, and what becomes of a question."""
+"""Agents that ask for permission: what is shown, who answers, and how a question ends."""
 
 import asyncio
 import json

@@ -47,7 +47,7 @@ class Witness:
         self.ended: dict[str, str] = {}  # message id -> the content of its answer
 
     def saw(self, seq: int, event: dict[str, Any]) -> None:
-        """G3: a number stands for one event, whoever sees it, and also after a crash."""
+        """G3: a number stands for one event, for every client, and also after a crash."""
         plain = without_names(event)
         known = self.events.setdefault(seq, plain)
         if "status" in plain.get("message", {}):
@@ -184,7 +184,7 @@ def check(witness: Witness, history: list[dict[str, Any]]) -> None:
     questions = [message for message in history if message["role"] == "user"]
     answers = {m["replyTo"]: m for m in history if m["role"] == "assistant"}
 
-    # G1: what was acknowledged is stored. G9: once, whoever sent it how often.
+    # G1: what was acknowledged is stored. G9: once, however often it was sent.
     assert len(stored) == len(history)
     for id, content in witness.acked.items():
         assert stored[id]["content"] == content

@@ -181,7 +181,7 @@ class TestSQLiteStore(StoreSuite):
             for _ in range(20):
                 await asyncio.sleep(0)
             assert not all(task.done() for task in writing)
-            # What is written beside them begins the log anew, so that it is full no more.
+            # What is written beside them starts the log again, so that it is no longer full.
             await store.tend()
             may_end.set()
             await asyncio.gather(*writing)

@@ -9,8 +9,8 @@ INSTEAD = {
     r"\bwhoever\b": "the noun: the client that …",
     r"\bshall\b": "must, should, or will",
     r"\b(asks?|asked|gives?|gave|without) leave\b": "permission",
-    r"\bleave (was|to run)\b": "permission",
-    r"\bis no (agent|id|json|text|database)\b": "is not a valid …",
+    r"\bleave (was|is|to run)\b": "permission",
+    r"\bis no (agent|address|database|id|json|session|text)\b": "is not a valid …",
     r"\bcan come to nothing\b": "may be lost",
 }
 
@@ -19,6 +19,7 @@ def test_the_words_are_everyday_english() -> None:
     pages = [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")]
     built = ROOT / "src" / "sessile" / "web"
     code = [path for path in (ROOT / "src").rglob("*.py") if built not in path.parents]
+    code += (ROOT / "bench").rglob("*.py")
     found = []
     for path in [*pages, *code]:
         for number, line in enumerate(path.read_text().splitlines(), 1):
@@ -26,4 +27,4 @@ def test_the_words_are_everyday_english() -> None:
                 if match := re.search(pattern, line, re.IGNORECASE):
                     place = f"{path.relative_to(ROOT)}:{number}"
                     found.append(f"{place}: {match[0]!r}; write {better}")
-    assert found == []
+    assert not found, "\n".join(found)
