@@ -147,6 +147,7 @@ class Visitor:
 
 
 Visit = Callable[..., Visitor]
+Release = Callable[[], None]
 
 
 class Api:

@@ -8,9 +8,10 @@ import pytest
 from playwright.sync_api import Browser
 
 from tests.serving import Process
-from tests.web.browser import Api, Tab, Visit, Visitor, chromium
+from tests.web import held
+from tests.web.browser import Api, Release, Tab, Visit, Visitor, chromium
 
-PACE = "0.03"  # seconds between the words of echo
+ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -21,8 +22,14 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Process]:
-    with Process(tmp_path, "--echo-delay", PACE) as server:
+    with Process(tmp_path, "--agent", "tests.web.held:agent", PYTHONPATH=str(ROOT)) as server:
         yield server
+
+
+@pytest.fixture
+def release(tmp_path: Path) -> Release:
+    """Let the answers to texts with ``[[hold]]`` end."""
+    return (tmp_path / held.RELEASED).touch
 
 
 @pytest.fixture

@@ -5,17 +5,20 @@ import re
 from playwright.sync_api import expect
 
 from tests.serving import LONG
-from tests.web.browser import Api, Tab, Visit
+from tests.web.browser import Api, Release, Tab, Visit
 
 
-def test_the_list_shows_titles_and_what_runs_and_what_is_new(tab: Tab, api: Api) -> None:
+def test_the_list_shows_titles_and_what_runs_and_what_is_new(
+    tab: Tab, api: Api, release: Release
+) -> None:
     api.send("old", "an old question")
     tab.open("here")
     expect(tab.session("an old question")).not_to_have_class(re.compile("unread"))
     # Somebody else asks something, elsewhere.
-    with api.http.stream("POST", "/chat/other", json={"content": LONG[:1200]}):
+    with api.http.stream("POST", "/chat/other", json={"content": f"word0 [[hold]] {LONG[:200]}"}):
         expect(tab.session("word0")).to_contain_text("running")
         assert tab.page.title() == "Sessile"
+        release()
     expect(tab.session("word0")).to_contain_text("new")
     expect(tab.page).to_have_title("(1) Sessile")
     # Reading it takes the mark away, in the other tabs of this browser too.
@@ -28,14 +31,17 @@ def test_the_list_shows_titles_and_what_runs_and_what_is_new(tab: Tab, api: Api)
     expect(tab.session("word0")).not_to_contain_text("new")
 
 
-def test_an_answer_that_ends_while_another_session_is_open_is_marked(visit: Visit) -> None:
+def test_an_answer_that_ends_while_another_session_is_open_is_marked(
+    visit: Visit, release: Release
+) -> None:
     visitor = visit()
     tab = visitor.tab().open("one")
-    tab.say(LONG[:400])
+    tab.say(f"word0 [[hold]] {LONG[:200]}")
     expect(tab.answers.last).to_contain_text("word1 ")
     tab.button("New chat").click()
     expect(tab.page.get_by_role("heading", name="New chat")).to_be_visible()
     expect(tab.session("word0")).to_contain_text("running")
+    release()
     expect(tab.session("word0")).to_contain_text("new")
 
 
