@@ -16,8 +16,9 @@ class Publication(NamedTuple):
 
     ``epoch`` is unique for each life of the session's id, ``head`` the number of its newest
     stored event. ``frames`` are events with consecutive numbers, the last of them ``head``; or
-    frames without a number, which are not part of the sequence. The data of a frame may be
-    missing where it is too large for the bus: the store has it.
+    frames without a number, which are not part of the sequence. Of a frame its number, its data
+    and whether it is a broadcast are carried. The data of a numbered frame may be missing where
+    it is too large for the bus: the store has it.
     """
 
     epoch: int

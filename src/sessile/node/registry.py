@@ -51,13 +51,13 @@ class Registry:
         self._live: dict[str, Session] = {}
         self._asleep_next: OrderedDict[str, Session] = OrderedDict()  # idle, longest first
         self._waking: dict[str, asyncio.Future[Session]] = {}
-        self._unrecovered: set[str] = set()
+        self._unrecovered: dict[str, None] = {}
         self._draining = False
         self._sweeper: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Recover what this node left in the middle, and take up its queues."""
-        self._unrecovered.update(await self.store.busy(self.node))
+        self._unrecovered.update(dict.fromkeys(await self.store.busy(self.node)))
         await self._recover()
         self._sweeper = asyncio.create_task(self._sweep(), name="registry sweep")
 
@@ -90,6 +90,10 @@ class Registry:
         """The object of a session that is awake here."""
         session = self._live.get(id)
         return None if session is None or session.broken else session
+
+    def held(self) -> list[Session]:
+        """The sessions that are stored as busy here, and whose objects are in memory."""
+        return [session for session in self._live.values() if session.holds]
 
     async def run(self, id: str, command: commands.Command) -> Any:
         """Do a command at the session's object here.
@@ -184,7 +188,8 @@ class Registry:
             if self._live.get(session.id) is session:
                 del self._live[session.id]
             self._asleep_next.pop(session.id, None)
-            self._unrecovered.add(session.id)
+            if not session.moved:
+                self._unrecovered[session.id] = None
             return
         self._rest(session)
 
@@ -209,4 +214,4 @@ class Registry:
         for id in tuple(self._unrecovered):
             with contextlib.suppress(Elsewhere):
                 self.release(await self.acquire(id))
-            self._unrecovered.discard(id)
+            self._unrecovered.pop(id, None)

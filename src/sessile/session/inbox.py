@@ -15,7 +15,6 @@ from sessile.wire.errors import (
     QueueFull,
     SessionNotFound,
     ShuttingDown,
-    StoreUnavailable,
     TurnInProgress,
 )
 from sessile.wire.ids import new_id, now
@@ -121,8 +120,7 @@ class Inbox:
         )
 
     def _check_awake(self) -> None:
-        if self._journal.broken:
-            raise StoreUnavailable
+        self._journal.check()
         if self._turns.draining:
             raise ShuttingDown
 

@@ -42,6 +42,8 @@ class _OpenCommit:
         "drop",
         "durable",
         "frames",
+        "head",
+        "holds",
         "messages",
         "outcomes",
         "session",
@@ -60,15 +62,19 @@ class _OpenCommit:
         self.drop = False
         self.durable = False
         self.taken = False
+        self.head = 0  # how far the session is with it, and whether it is then busy
+        self.holds = False
         self.outcomes: list[Outcome] = []
 
     def take(self) -> Commit:
         self.taken = True
+        row = msgspec.structs.replace(self._journal.row)
+        self.head, self.holds = row.seq, row.busy
         return Commit(
             self.session,
             self.base,
             self.stood,
-            msgspec.structs.replace(self._journal.row),
+            row,
             self.frames,
             list(self.messages.values()),
             self.deleted,
@@ -92,8 +98,10 @@ class _OpenCommit:
 class Journal:
     """Writes one session, for the node of that number.
 
-    ``row`` is the session as it will be when everything written so far is stored. ``broken`` means
-    that a commit failed, or that the session was deleted: nothing can be written any more.
+    ``row`` is the session as it will be when everything written so far is stored, ``head`` the
+    number of the newest event that is stored. While it ``holds`` the session, which is stored as
+    busy here, no other node may write it. ``broken`` means that a commit failed, that the session
+    was deleted or that another node has it: nothing can be written any more.
     ``on_done`` is called after each commit or failure, after everything else.
     """
 
@@ -105,7 +113,9 @@ class Journal:
         self._store = store
         self._bus = bus
         self._node = node
-        self._head = row.seq  # the newest event that is stored
+        self.head = row.seq
+        self.holds = row.busy
+        self._fault: type[StoreUnavailable] = StoreUnavailable  # why it is broken
         self._on_done = on_done
         self._pending: deque[_OpenCommit] = deque()
 
@@ -119,10 +129,14 @@ class Journal:
         """The number that the next event will have."""
         return self.row.seq + 1
 
+    def check(self) -> None:
+        """Raise where nothing can be written any more."""
+        if self.broken:
+            raise self._fault
+
     def change(self, durable: bool = True) -> _OpenCommit:
         """The commit that what happens at this moment belongs to: the open one, or a new one."""
-        if self.broken:
-            raise StoreUnavailable
+        self.check()
         if self._pending and not self._pending[-1].taken:
             commit = self._pending[-1]
         else:
@@ -233,6 +247,15 @@ class Journal:
         self.record(DeletedEvent(self.next_seq))
         self.broken = True
 
+    @property
+    def moved(self) -> bool:
+        """Another node has written the session."""
+        return self._fault is Moved
+
+    def lose(self) -> None:
+        """Write nothing more: another node has the session, or may have it soon."""
+        self._break(Moved())
+
     def touch(self) -> None:
         self.row.updated_at = now()
 
@@ -243,8 +266,7 @@ class Journal:
     async def stored(self) -> None:
         """Wait for the commit of everything so far; raises if it fails or failed."""
         if not self._pending:
-            if self.broken:
-                raise StoreUnavailable
+            self.check()
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -286,21 +308,24 @@ class Journal:
         self._pending.popleft()
         if error is not None:
             self._break(error)
-        elif commit.frames:
-            self._head = commit.frames[-1].seq
-            self._publish(commit.frames)
+        else:
+            self.head, self.holds = commit.head, commit.holds
+            if commit.frames:
+                self._publish(commit.frames)
         for outcome in commit.outcomes:
             outcome(error)
         self._on_done()
 
     def _publish(self, frames: list[Frame]) -> None:
-        self._bus.publish(self.row.id, Publication(self.row.epoch, self._head, frames))
+        self._bus.publish(self.row.id, Publication(self.row.epoch, self.head, frames))
 
     def _break(self, error: Exception) -> None:
         if self.broken:
             return
         self.broken = True
-        if not isinstance(error, Moved):  # then the session goes on, at another node
+        if isinstance(error, Moved):
+            self._fault = Moved  # the session goes on, at another node
+        else:
             notice = ErrorEvent(str(error), getattr(error, "code", "internal_error"))
             self.notify(Frame.of(notice, 0))
 

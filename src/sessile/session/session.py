@@ -25,11 +25,12 @@ from sessile.wire.errors import (
     ApprovalAnswered,
     ApprovalNotFound,
     MessageNotFound,
+    Moved,
     SessionExists,
     SessionNotFound,
     TurnInProgress,
 )
-from sessile.wire.events import BroadcastEvent, PartsEvent
+from sessile.wire.events import PartsEvent
 from sessile.wire.fold import Answer
 from sessile.wire.frames import Frame
 from sessile.wire.messages import Message, MessageStatus, Metadata, WhileBusy
@@ -92,6 +93,21 @@ class Session:
         return self._journal.broken
 
     @property
+    def holds(self) -> bool:
+        """The session is stored as busy here: no other node may write it."""
+        return self._journal.holds and not self.broken
+
+    @property
+    def head(self) -> int:
+        """The number of the newest event that is stored."""
+        return self._journal.head
+
+    @property
+    def moved(self) -> bool:
+        """Another node has written the session."""
+        return self._journal.moved
+
+    @property
     def exists(self) -> bool:
         return self.row.seq > 0
 
@@ -107,6 +123,21 @@ class Session:
     @property
     def running(self) -> bool:
         return self._turns.runner is not None
+
+    async def is_current(self) -> bool:
+        """Whether nobody else has written the session since this object read it."""
+        while True:
+            await self._journal.recorded()
+            if self.broken:
+                return False
+            if self._journal.holds:
+                return True
+            head = self._journal.head
+            row = await self._store.row(self.id) or Row(self.id)
+            if row.seq == head and row.epoch == (self.row.epoch if head else 0):
+                return not self.broken
+            if self._journal.head == head and not self._journal.pending:
+                return False
 
     def writing(self) -> Answer | None:
         """The answer that is being written, as it stands."""
@@ -155,7 +186,7 @@ class Session:
 
     def broadcast(self, data: Any) -> None:
         """Send any JSON value to everybody who watches at this moment; it is not stored."""
-        self._journal.notify(Frame(0, encode(data), BroadcastEvent()))
+        self._journal.notify(Frame(0, encode(data), broadcast=True))
 
     # Sending ------------------------------------------------------------------------------------
 
@@ -198,6 +229,8 @@ class Session:
                 return False
             self._turns.stop(runner)
         await self._turns.ended(runner)
+        if self.moved:
+            raise Moved
         return runner.ended_as == "stopped"
 
     async def approve(self, approval_id: str, decision: Decision) -> Approval:
@@ -327,6 +360,12 @@ class Session:
         self.begin_no_more()
         if self._turns.runner is not None:
             await self._turns.ended(self._turns.runner)
+
+    def give_up(self) -> None:
+        """Write nothing more, and drop the turn that runs: another node has it, or may soon."""
+        if not self.broken:
+            self._journal.lose()
+            self._written()
 
     def interrupt(self) -> None:
         """Settle the turn that runs as interrupted."""

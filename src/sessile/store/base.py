@@ -99,6 +99,10 @@ class Commit(NamedTuple):
     a message id to the seq of its deletion. ``drop`` deletes the session and all it has.
     ``durable`` asks that the commit survives the loss of power; a commit without it has nothing
     but events of a running turn, and need only survive the process.
+
+    A store that does not know what became of a commit may try it again, unchanged: one whose
+    frames are stored, byte for byte, was done by the first try. It makes sure that the first try
+    is not done after the second, which a commit without frames would not notice.
     """
 
     session: str
@@ -230,3 +234,21 @@ class Store(Protocol):
     async def trim(self, grace: float) -> None:
         """Forget single events that no running turn needs, of sessions whose last durable commit
         here is ``grace`` seconds old; called every few seconds."""
+
+
+class SharedStore(Store, Protocol):
+    """A store that several nodes use at once, each under a number of its own over 0."""
+
+    async def beat(self, node: int) -> dict[int, int]:
+        """Count up a node's beat; the beats of all nodes, as one moment sees them."""
+
+    async def claim(
+        self, owner: int, node: int, session: str | None = None, limit: int = 20
+    ) -> list[str]:
+        """Make ``node`` the owner of busy sessions of ``owner``: of one, or of up to ``limit``.
+
+        Each session goes to one node alone, however many ask at once. Returns what was claimed.
+        """
+
+    async def leave(self, node: int) -> None:
+        """Forget a node; the busy sessions it leaves have the owner 0, and anybody claims them."""

@@ -1,6 +1,6 @@
 """The events of a session, and what is said to its watchers beside them."""
 
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from msgspec import UNSET, Struct, UnsetType
 
@@ -83,7 +83,12 @@ class ErrorEvent(Struct, tag="error", rename="camel"):
 
 
 class BroadcastEvent(Struct, tag="broadcast", rename="camel"):
-    """Stands for whatever JSON was broadcast. Not part of the sequence."""
+    """What an application broadcast: any JSON value. Not part of the sequence.
+
+    On the wire it is the value alone, without the type.
+    """
+
+    data: Any = None
 
 
 Event: TypeAlias = (

@@ -3,8 +3,8 @@
 import msgspec
 from msgspec import UNSET, Struct
 
-from sessile.wire.codec import encode
-from sessile.wire.events import DeletedEvent, Event, MessageEvent
+from sessile.wire.codec import decode_json, encode
+from sessile.wire.events import BroadcastEvent, DeletedEvent, Event, MessageEvent
 from sessile.wire.messages import Message
 
 _event_decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
@@ -14,7 +14,8 @@ class Frame(Struct, eq=False):
     """An event and its JSON, encoded once and shared by the store, the bus and every watcher.
 
     ``seq`` is 0 for what is not part of the session's sequence: it is sent to those who watch at
-    that moment and kept nowhere. ``sse`` and ``websocket`` are the frame in these protocols, kept
+    that moment and kept nowhere. A ``broadcast`` is the value of an application, whatever it looks
+    like. ``sse`` and ``websocket`` are the frame in these protocols, kept
     here by those who make them.
     """
 
@@ -24,6 +25,7 @@ class Frame(Struct, eq=False):
     sse: bytes | None = None
     websocket: bytes | None = None
     _text: str | None = None
+    broadcast: bool = False
 
     @classmethod
     def of(cls, event: Event, seq: int) -> "Frame":
@@ -38,7 +40,9 @@ class Frame(Struct, eq=False):
     @property
     def event(self) -> Event:
         """The event; decoded when first asked for where the frame came from the store."""
-        if self._event is None:
+        if self._event is None and self.broadcast:
+            self._event = BroadcastEvent(decode_json(self.data))
+        elif self._event is None:
             self._event = _event_decoder.decode(self.data)
         return self._event
 

@@ -1,0 +1,248 @@
+"""A store and a bus over simulated networks: late, cut off, and with answers that are lost."""
+
+import asyncio
+import contextvars
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+from sessile.bus.base import Answerer, NobodyThere, Publication, Receiver
+from sessile.bus.memory import MemoryBus
+from sessile.node import nodes
+from sessile.store.base import Body, Commit, Head, Hit, OpenCommit, Row
+from sessile.wire.errors import Moved, StoreUnavailable
+from sessile.wire.frames import Frame
+from sessile.wire.messages import Message
+from tests.simulation.network import Network
+
+T = TypeVar("T")
+
+STATEMENT = 1.0  # seconds that a statement may take
+ATTEMPTS = 3  # of a read
+
+
+class SimulatedStore:
+    """The shared store as one node has it.
+
+    A commit is tried again, unchanged, until it is known what became of it, for at most the time
+    that this node keeps its sessions without a beat.
+    """
+
+    name = "simulated"
+    id = "simulated"
+
+    def __init__(self, network: Network, node: int) -> None:
+        self.cut = False
+        self.node = node
+        self._network = network
+        self._database = network.database
+        self._waiting: list[OpenCommit] = []
+        self._asked = asyncio.Event()
+
+    async def open(self) -> None:
+        self._writer = asyncio.create_task(self._write_all())
+
+    async def close(self) -> None: ...
+
+    async def check(self) -> None: ...
+
+    # Writing ------------------------------------------------------------------------------------
+
+    def write(self, commit: OpenCommit) -> None:
+        self._waiting.append(commit)
+        self._asked.set()
+
+    async def _write_all(self) -> None:
+        while True:
+            await self._asked.wait()
+            self._asked.clear()
+            await asyncio.sleep(0)
+            while self._waiting:
+                batch: dict[str, OpenCommit] = {}
+                for commit in self._waiting:
+                    batch.setdefault(commit.session, commit)
+                self._waiting = [c for c in self._waiting if batch[c.session] is not c]
+                outcomes = await self._stored([commit.take() for commit in batch.values()])
+                for commit, error in zip(batch.values(), outcomes, strict=True):
+                    commit.done(error)
+
+    async def _stored(self, commits: list[Commit]) -> list[Exception | None]:
+        end = asyncio.get_running_loop().time() + nodes.HOLD
+        again = False
+        while True:
+            try:
+                done = await self._ask(lambda: [self._commit(commit) for commit in commits])
+            except (OSError, TimeoutError):
+                if asyncio.get_running_loop().time() > end:
+                    return [StoreUnavailable() for _ in commits]
+                again = True
+                await asyncio.sleep(0.1)
+                continue
+            return [
+                None if ok or (again and self._database.has(commit)) else Moved()
+                for commit, ok in zip(commits, done, strict=True)
+            ]
+
+    def _commit(self, commit: Commit) -> bool:
+        return self._database.commit(self.node, commit)
+
+    async def _ask(self, statement: Callable[[], T]) -> T:
+        return await self._network.ask(statement, lambda: self.cut, STATEMENT)
+
+    async def _read(self, statement: Callable[[], T]) -> T:
+        for _ in range(ATTEMPTS):
+            try:
+                return await self._ask(statement)
+            except (OSError, TimeoutError):
+                pass
+        raise StoreUnavailable
+
+    # Nodes --------------------------------------------------------------------------------------
+
+    async def beat(self, node: int) -> dict[int, int]:
+        return await self._read(lambda: self._database.beat(node))
+
+    async def claim(
+        self, owner: int, node: int, session: str | None = None, limit: int = 20
+    ) -> list[str]:
+        return await self._read(lambda: self._database.claim(owner, node, session, limit))
+
+    async def leave(self, node: int) -> None:
+        await self._read(lambda: self._database.leave(node))
+
+    async def busy(self, owner: int) -> list[str]:
+        return await self._read(lambda: self._database.busy(owner))
+
+    # Sessions -----------------------------------------------------------------------------------
+
+    async def row(self, session: str) -> Row | None:
+        return await self._read(lambda: self._database.row(session))
+
+    async def heads(self, sessions: Sequence[str]) -> list[Head]:
+        return await self._read(lambda: self._database.heads(sessions))
+
+    async def rows(self, *_: Any) -> list[Row]:
+        raise NotImplementedError
+
+    async def message(self, session: str, message: str) -> Message | None:
+        return await self._read(lambda: self._database.message(session, message))
+
+    async def newest(self, session: str, limit: int, before: int | None) -> list[Body]:
+        found = await self._read(lambda: self._database.bodies(session))
+        return [body for body in reversed(found) if before is None or body.seq < before][:limit]
+
+    async def following(self, session: str, limit: int, after: int) -> list[Body]:
+        found = await self._read(lambda: self._database.bodies(session))
+        return [body for body in found if body.seq > after][:limit]
+
+    async def changed(self, session: str, limit: int, after: int) -> list[Body]:
+        return (await self._read(lambda: self._database.changed(session, after)))[:limit]
+
+    async def deleted(self, session: str, after: int) -> list[tuple[int, str]]:
+        found = await self._read(lambda: list(self._database.deletions[session]))
+        return [(seq, id) for seq, id in found if seq > after]
+
+    async def queue(self, session: str) -> list[Message]:
+        return await self._read(lambda: self._database.queue(session))
+
+    async def answer(self, session: str, question: Message) -> Message | None:
+        answers = await self._read(lambda: self._database.answers(session))
+        return next((answer for answer in answers if answer.reply_to == question.id), None)
+
+    async def last_answer(self, session: str) -> Message | None:
+        answers = await self._read(lambda: self._database.answers(session))
+        return answers[-1] if answers else None
+
+    async def events(self, session: str, after: int) -> list[Frame] | None:
+        return await self._read(lambda: self._database.events(session, after))
+
+    async def search(self, words: Sequence[str], limit: int) -> list[Hit]:
+        raise NotImplementedError
+
+    async def tend(self) -> None: ...
+
+    async def trim(self, grace: float) -> None: ...
+
+
+class SimulatedBus:
+    """The bus as one node has it: direct within the node, lossy between nodes."""
+
+    name = "simulated"
+    may_lose = True
+    doubts = 0
+
+    def __init__(self, network: Network, node: int) -> None:
+        self.cut = False
+        self.node = node
+        self._network = network
+        self._local = MemoryBus()
+        self._answer: Answerer | None = None
+        self._working: dict[asyncio.Task[None], None] = {}
+        self._context = contextvars.copy_context()
+        network.buses[node] = self
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def check(self) -> None: ...
+
+    def publish(self, session: str, publication: Publication) -> None:
+        log = self._network.database.log[session]
+        for frame in publication.frames:
+            # A session that was dropped has no log any more.
+            if frame.seq and log and log[frame.seq - 1 : frame.seq] != [frame.data]:
+                self._network.wrong.append(f"G2: shown, but not stored: {frame.data!r}")
+        self._local.publish(session, publication)
+        for bus in self._network.others(self.node):
+            if not self.cut and not bus.cut and not self._network.loses():
+                for _ in range(self._network.copies()):
+                    frames = [_copied(frame) for frame in publication.frames]
+                    self._network.later(
+                        bus._local.publish,
+                        session,
+                        publication._replace(frames=frames),
+                        context=bus._context,
+                    )
+
+    async def subscribe(self, session: str, receiver: Receiver) -> Callable[[], None]:
+        await asyncio.sleep(self._network.delay())
+        return await self._local.subscribe(session, receiver)
+
+    async def serve(self, node: int, answer: Answerer) -> None:
+        self._answer = answer
+        self._context = contextvars.copy_context()
+
+    async def request(self, node: int, request: bytes, patience: float) -> bytes:
+        await asyncio.sleep(self._network.delay())
+        other = self._network.buses.get(node)
+        if self.cut:
+            raise TimeoutError
+        if other is None or other._answer is None or other.cut or self._network.is_dead(node):
+            raise NobodyThere
+        loop = asyncio.get_running_loop()
+        reply: asyncio.Future[bytes] = loop.create_future()
+        here = contextvars.copy_context()
+
+        async def there(answering: Awaitable[bytes]) -> None:
+            answer = await answering
+            if not other.cut and not self._network.loses():
+                self._network.later(_answered, reply, answer, context=here)
+
+        def arrives() -> None:
+            assert other._answer is not None
+            work = loop.create_task(there(other._answer(request)), context=other._context)
+            other._working[work] = None
+            work.add_done_callback(lambda work: other._working.pop(work))
+
+        if not self._network.loses():
+            self._network.later(arrives, context=other._context)
+        return await asyncio.wait_for(reply, patience)
+
+
+def _copied(frame: Frame) -> Frame:
+    return Frame(frame.seq, frame.data, broadcast=frame.broadcast)
+
+
+def _answered(reply: asyncio.Future[bytes], answer: bytes) -> None:
+    if not reply.done():
+        reply.set_result(answer)

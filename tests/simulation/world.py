@@ -1,0 +1,189 @@
+"""Three nodes, what happens to them, and the agent behind them."""
+
+import asyncio
+import contextvars
+import random
+from collections import Counter
+from collections.abc import AsyncGenerator, Coroutine
+from typing import Any, NamedTuple
+
+from sessile.agents.base import Agent, Turn
+from sessile.node.cluster import Cluster
+from sessile.node.handle import Handle
+from sessile.node.registry import Registry
+from sessile.watch.feeds import Feeds
+from sessile.wire import ids
+from sessile.wire.errors import StoreUnavailable
+from tests.simulation.database import Database
+from tests.simulation.engines import SimulatedBus, SimulatedStore
+from tests.simulation.loop import NODE, SimulatedLoop
+from tests.simulation.network import Network
+
+NODES = 3
+
+
+class Chatty:
+    """An agent that says the words of the message, with pauses; ``remembered`` is what it was
+    told that its session remembers.
+
+    ``registry`` must find the session of every turn that runs: else a second object of the
+    session would be made beside the one that runs it.
+    """
+
+    name = "chatty"
+    registry: Registry
+
+    def __init__(self, rng: random.Random, remembered: set[tuple[str, str]]) -> None:
+        self._rng = rng
+        self._remembered = remembered
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def reply(self, turn: Turn) -> AsyncGenerator[str, None]:
+        for number in range(self._rng.choice((0, 0, 0, 3))):
+            name = f"{turn.answer_id} {number}"
+            await turn.remember({name: True}, private=True)
+            self._remembered.add((turn.session_id, name))
+        for word in turn.content.split():
+            await asyncio.sleep(self._rng.expovariate(20))
+            session = self.registry.live(turn.session_id)
+            assert session is not None, "a turn runs and nobody finds it"
+            assert session.running, "a turn runs beside the session that is found"
+            yield f"{word} "
+
+
+class Node(NamedTuple):
+    number: int
+    store: SimulatedStore
+    bus: SimulatedBus
+    registry: Registry
+    cluster: Cluster
+    feeds: Feeds
+
+    def session(self, id: str) -> Handle:
+        return Handle(id, self.store, self.registry.history, self.cluster, self.feeds)
+
+
+class World:
+    """Everything of one story. ``calm_since`` is when the last fault ended.
+
+    Each node has the ``agent``, or one that is chatty.
+    """
+
+    def __init__(self, seed: int, mutation: str = "", agent: Agent | None = None) -> None:
+        self.rng = random.Random(seed)
+        self.loop = SimulatedLoop(self.rng)
+        self.database = Database()
+        self.database.mutation = mutation
+        self.network = Network(self.loop, self.rng, self.database)
+        self.nodes: dict[int, Node] = {}
+        self.calm_since = 0.0
+        self._started = 0
+        self.counts: Counter[str] = Counter()
+        self._agent = agent
+        self.remembered: set[tuple[str, str]] = set()  # session, name in what is private
+        ids._random.seed(seed)
+        ids.time = _Time(self.loop)  # type: ignore[attr-defined, assignment]
+
+    async def start_node(self) -> None:
+        """Start a node under a new number; one that cannot start is started again."""
+        while True:
+            self._started += 1
+            starting = self.inside(self._started, self._start(self._started))
+            await asyncio.wait([starting])
+            if not isinstance(starting.exception(), StoreUnavailable):
+                starting.result()
+                return
+            self.loop.dead.add(self._started)
+
+    async def _start(self, number: int) -> None:
+        store, bus = SimulatedStore(self.network, number), SimulatedBus(self.network, number)
+        agent = self._agent or Chatty(self.rng, self.remembered)
+        registry = Registry(store, bus, agent, awake=0, tail_grace=3600, node=number)
+        if isinstance(agent, Chatty):
+            agent.registry = registry
+        cluster = Cluster(registry, store, bus, clock=self.loop.time)
+        node = Node(number, store, bus, registry, cluster, Feeds(store, bus))
+        await store.open()
+        await node.feeds.open()
+        await cluster.open()
+        self.nodes[number] = node
+
+    def inside(self, node: int, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """A task that lives, waits and dies with a node, as the request of a client does."""
+        context = contextvars.copy_context()
+        context.run(NODE.set, node)
+        return self.loop.create_task(work, context=context)
+
+    def living(self) -> list[Node]:
+        return [node for number, node in self.nodes.items() if number not in self.loop.dead]
+
+    def any_node(self) -> Node:
+        return self.rng.choice(self.living())
+
+    def run(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do work outside of all nodes to its end, and forget what would come after it."""
+        asyncio.set_event_loop(self.loop)
+        try:
+            self.loop.run_until_complete(work)
+        finally:
+            self.loop.end()
+            asyncio.set_event_loop(None)
+
+    # Faults -------------------------------------------------------------------------------------
+
+    async def happen(self) -> None:
+        """One fault, from its begin to its end."""
+        node = self.any_node()
+        kind = self.rng.choice(("kill", "pause", "cut store", "cut bus", "database down", "drain"))
+        self.counts[kind] += 1
+        self.calm_since = float("inf")
+        match kind:
+            case "kill":
+                self.loop.dead.add(node.number)
+                await asyncio.sleep(self.rng.choice((0, 1, 9)))
+                await self.start_node()
+            case "pause":
+                self.loop.paused.add(node.number)
+                await self._while()
+                self.loop.paused.discard(node.number)
+            case "cut store":
+                node.store.cut = True
+                await self._while()
+                node.store.cut = False
+            case "cut bus":
+                node.bus.cut = True
+                await self._while()
+                node.bus.cut = False
+            case "database down":
+                self.database.up = False
+                await self._while()
+                self.database.up = True
+            case "drain":
+                await self._replace(node)
+        self.calm_since = self.loop.time()
+
+    async def _while(self) -> None:
+        await asyncio.sleep(self.rng.choice((0.5, 5, 15)))
+
+    async def _replace(self, node: Node) -> None:
+        """A deploy: another node comes, and this one ends as it should."""
+        await self.start_node()
+        ending = self.inside(node.number, node.cluster.close(self.rng.choice((0.1, 10))))
+        await asyncio.wait([ending], timeout=30)
+        self.loop.dead.add(node.number)
+
+
+class _Time:
+    """What ``sessile.wire.ids`` needs of the module ``time``."""
+
+    def __init__(self, loop: SimulatedLoop) -> None:
+        self._loop = loop
+
+    def time(self) -> float:
+        return 1.7e9 + self._loop.time()
+
+    def time_ns(self) -> int:
+        return int(self.time() * 1e9)

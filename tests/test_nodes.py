@@ -1,0 +1,50 @@
+"""Which nodes live, judged from their beats."""
+
+import pytest
+
+from sessile.node.nodes import DEAD, GONE, Nodes, Verdict
+
+
+def watched(nodes: Nodes, seconds: range, **beats: int) -> None:
+    """One look each second, at nodes ``n1``, ``n2``, … of which the beats are given."""
+    for second in seconds:
+        nodes.saw({int(name[1:]): beat for name, beat in beats.items()}, float(second))
+
+
+def test_a_node_is_dead_when_its_beat_stood_still_for_eight_seconds() -> None:
+    nodes = Nodes()
+    found = {}
+    for second in range(100, 112):
+        nodes.saw({1: second, 2: min(second, 102)}, float(second))
+        assert nodes.judge(1) is Verdict.ALIVE
+        found[second - 102] = nodes.judge(2)
+    assert [silence for silence, verdict in found.items() if verdict is Verdict.SILENT] == [
+        *range(int(GONE), int(DEAD))
+    ]
+    assert [silence for silence, verdict in found.items() if verdict is Verdict.DEAD] == [8, 9]
+
+
+def test_a_node_that_beats_again_lives() -> None:
+    nodes = Nodes()
+    watched(nodes, range(10), n1=1)
+    assert nodes.judge(1) is Verdict.DEAD
+    nodes.saw({1: 2}, 10.0)
+    assert nodes.judge(1) is Verdict.ALIVE
+
+
+@pytest.mark.parametrize("away", [4.0, 60.0])
+def test_nobody_is_blamed_for_what_could_not_be_seen(away: float) -> None:
+    nodes = Nodes()
+    watched(nodes, range(6), n1=1)
+    assert nodes.judge(1) is Verdict.SILENT
+    nodes.saw({1: 1}, 5 + away)  # the store was away, or this node stood still
+    assert nodes.judge(1) is Verdict.ALIVE
+
+
+def test_a_node_that_is_not_listed_is_unknown() -> None:
+    nodes = Nodes()
+    watched(nodes, range(3), n1=1, n2=1)
+    assert set(nodes) == {1, 2}
+    nodes.saw({2: 1}, 3.0)
+    assert nodes.judge(1) is Verdict.UNKNOWN
+    assert set(nodes) == {2}

@@ -1,0 +1,51 @@
+"""Three nodes of the real code, of which each may fail at any moment: ``tests/simulation``.
+
+Each run plays other stories. One that goes wrong says its seed, with which it goes wrong again:
+``python -m tests.simulation SEED``; it is then kept in ``FOUND``.
+"""
+
+import subprocess
+import sys
+import zlib
+
+import pytest
+
+from tests.simulation.mutations import MUTATIONS
+
+CHUNKS = 12  # tests, so that they are played in parallel
+STORIES = 5  # in each of them
+FOUND = (2022,)  # a sender was told that the store was away, where another node had the session
+LONGEST = 400  # stories in which a mutation must be found
+
+
+def played(seed: int, count: int, *flags: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "tests.simulation", str(seed), str(count), *flags]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("chunk", range(CHUNKS))
+def test_stories_with_new_seeds(chunk: int, testrun_uid: str, thorough: int) -> None:
+    count = STORIES * thorough
+    first = zlib.crc32(testrun_uid.encode()) * 1_000_000 + chunk * count
+    ended = played(first, count)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+@pytest.mark.parametrize("seed", FOUND)
+def test_a_story_that_went_wrong(seed: int) -> None:
+    ended = played(seed, 1)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def test_a_fault_that_is_put_in_is_found(thorough: int) -> None:
+    """In CI the two that every story finds; the others take up to hundreds of stories."""
+    for mutation in MUTATIONS if thorough > 1 else ("no-compare", "no-sweep"):
+        ended = played(1, LONGEST, "--mutation", mutation)
+        assert ended.returncode == 1, f"{mutation} is not found: {ended.stdout}"
+        assert "AssertionError" in ended.stderr
+
+
+def test_a_seed_tells_the_same_story_again() -> None:
+    first, second = (played(7, 1).stdout for _ in range(2))
+    assert "digest" in first
+    assert first.partition("digest")[2] == second.partition("digest")[2]
