@@ -13,17 +13,25 @@ import pytest
 
 from sessile.bus.base import Bus
 from sessile.bus.memory import MemoryBus
+from sessile.protocols.base import Protocol
+from sessile.protocols.native import TurnStream
 from sessile.store import sql
 from sessile.store.base import Store
 from sessile.store.sqlite import log as sqlite_log
 from sessile.store.sqlite.store import SQLiteStore
-from sessile.testing import BusSuite, StoreSuite, Writer
+from sessile.testing import BusSuite, ProtocolSuite, StoreSuite, Writer
 from sessile.wire.codec import encode
 from sessile.wire.errors import SettingsError
 from sessile.wire.events import DeltaEvent
 from sessile.wire.frames import Frame
 from sessile.wire.messages import Message
 from sessile.wire.parts import Part, TextPart
+
+
+class TestNativeProtocol(ProtocolSuite):
+    @pytest.fixture
+    def make_protocol(self) -> Callable[[], Protocol]:
+        return lambda: TurnStream("question", "answer")
 
 
 class TestSQLiteStore(StoreSuite):

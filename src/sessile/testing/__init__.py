@@ -1,4 +1,4 @@
-"""What every store, every bus and every agent must do, as tests that an adapter's own suite
+"""What every store, bus, agent and protocol must do, as tests that an adapter's own suite
 inherits.
 
     class TestMyStore(StoreSuite):
@@ -12,7 +12,8 @@ tests are coroutines: run them with the anyio plugin of pytest (``anyio_mode = "
 
 from sessile.testing.agents import AgentSuite
 from sessile.testing.buses import BusSuite
+from sessile.testing.protocols import ProtocolSuite
 from sessile.testing.stores import StoreSuite
 from sessile.testing.writer import Writer
 
-__all__ = ["AgentSuite", "BusSuite", "StoreSuite", "Writer"]
+__all__ = ["AgentSuite", "BusSuite", "ProtocolSuite", "StoreSuite", "Writer"]

@@ -1,0 +1,162 @@
+"""What every protocol must do."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import pytest
+from msgspec import UNSET
+
+from sessile.protocols.base import Protocol
+from sessile.wire.codec import encode
+from sessile.wire.events import (
+    DeletedEvent,
+    DeltaEvent,
+    Event,
+    MessageEvent,
+    PartEvent,
+    SessionEvent,
+    StatusEvent,
+)
+from sessile.wire.frames import Frame
+from sessile.wire.messages import Message, MessageStatus, Session
+from sessile.wire.parts import Part, ReasoningPart, TextPart, ToolCallPart
+
+QUESTION, ANSWER = "question", "answer"
+TOOL = ToolCallPart("call", "look", {"at": "ü"}, "running")
+
+
+def question() -> Message:
+    parts: list[Part] = [TextPart("Why?\n")]
+    return Message(QUESTION, "user", "Why?\n", parts, 1_700_000_000, 1, "complete")
+
+
+def answer(status: MessageStatus = "complete") -> Message:
+    """The answer that :func:`turn` makes."""
+    done = ToolCallPart("call", "look", {"at": "ü"}, "complete", tool_output=[1, None])
+    parts: list[Part] = [ReasoningPart("Hm. "), TextPart("Because\n😀"), done, TextPart("So.")]
+    metadata = {"error": {"error": "It broke.", "code": "agent_error"}}
+    return Message(
+        ANSWER,
+        "assistant",
+        "Because\n😀So.",
+        parts,
+        1_700_000_001,
+        3,
+        status,
+        metadata if status == "error" else UNSET,
+        reply_to=QUESTION,
+    )
+
+
+def turn(status: MessageStatus = "complete") -> list[Frame]:
+    """The events of a turn: all kinds, with words of others between them."""
+    whole = answer(status)
+    done = whole.parts[2]
+    session = Session("s", "Why?", "running", 1, 1, 1, False, {}, 9)
+    events: list[Event] = [
+        MessageEvent(1, question()),
+        StatusEvent(2, QUESTION, "running"),
+        DeltaEvent(3, ANSWER, 0, "reasoning", 0, "Hm. "),
+        DeltaEvent(4, ANSWER, 1, "text", 0, "Because\n"),
+        *other(5),
+        DeltaEvent(8, ANSWER, 1, "text", 8, "😀"),
+        SessionEvent(9, session),
+        PartEvent(10, ANSWER, 2, TOOL),
+        PartEvent(11, ANSWER, 2, done),
+        DeltaEvent(12, ANSWER, 3, "text", 0, "So."),
+        MessageEvent(13, whole),
+    ]
+    return [frame_of(event) for event in events]
+
+
+def other(seq: int) -> list[Event]:
+    """Events that are not of the turn: a message that waits, and another answer's text."""
+    message = Message("other", "user", "?", [TextPart("?")], 1_700_000_000, seq, "queued")
+    return [
+        MessageEvent(seq, message),
+        StatusEvent(seq + 1, "other", "queued", 1),
+        DeltaEvent(seq + 2, "other answer", 0, "text", 0, "no"),
+    ]
+
+
+def frame_of(event: Event) -> Frame:
+    """An event as it comes from the store: as JSON alone."""
+    return Frame(getattr(event, "seq", 0), encode(event))
+
+
+class ProtocolSuite:
+    """The promises of :class:`~sessile.protocols.base.Protocol`, for one view of the turn of
+    the message ``question`` with the answer ``answer``."""
+
+    @pytest.fixture
+    def make_protocol(self) -> Callable[[], Protocol]:
+        raise NotImplementedError("give a fixture that makes the protocol of the turn")
+
+    def test_a_turn_is_the_same_in_whatever_portions(
+        self, make_protocol: Callable[[], Protocol]
+    ) -> None:
+        whole = self.spoken(make_protocol(), [turn()])
+        assert whole == self.spoken(make_protocol(), [turn()]), "not deterministic"
+        for portions in self.portions(turn()):
+            assert self.spoken(make_protocol(), portions) == whole
+
+    def test_words_of_others_are_left_out(self, make_protocol: Callable[[], Protocol]) -> None:
+        alone = [frame for frame in turn() if frame.seq not in (5, 6, 7)]
+        assert self.spoken(make_protocol(), [turn()]) == self.spoken(make_protocol(), [alone])
+
+    @pytest.mark.parametrize("status", ["complete", "stopped", "interrupted", "error"])
+    def test_it_ends_with_the_answer_and_not_before(
+        self, make_protocol: Callable[[], Protocol], status: MessageStatus
+    ) -> None:
+        protocol = make_protocol()
+        protocol.begin(None)
+        *before, last = turn(status)
+        for frame in before:
+            assert protocol.encode([frame])[1] is False, frame.data
+        assert protocol.encode([last])[1] is True
+
+    @pytest.mark.parametrize("gone", [UNSET, QUESTION, ANSWER])
+    def test_it_ends_with_what_is_deleted(
+        self, make_protocol: Callable[[], Protocol], gone: str
+    ) -> None:
+        protocol = make_protocol()
+        protocol.begin(None)
+        assert protocol.encode(turn()[:4])[1] is False
+        assert protocol.encode([frame_of(DeletedEvent(5, "other"))])[1] is False
+        assert protocol.encode([frame_of(DeletedEvent(6, gone))])[1] is True
+
+    def test_an_error_is_said(self, make_protocol: Callable[[], Protocol]) -> None:
+        assert b"It broke." in self.spoken(make_protocol(), [turn("error")])
+        assert b"It broke." in self.settled(make_protocol(), "error")
+
+    def test_what_was_settled_before_comes_whole(
+        self, make_protocol: Callable[[], Protocol]
+    ) -> None:
+        spoken = self.settled(make_protocol(), "complete")
+        assert spoken == self.settled(make_protocol(), "complete")
+        for text in ("Because", "So."):
+            assert text.encode() in spoken
+
+    def test_who_is_cut_off_is_told_so(self, make_protocol: Callable[[], Protocol]) -> None:
+        protocol = make_protocol()
+        protocol.begin(None)
+        protocol.encode(turn()[:4])
+        assert protocol.cut() + protocol.end()
+
+    def spoken(self, protocol: Protocol, portions: Sequence[Sequence[Frame]]) -> bytes:
+        """All bytes of a response."""
+        said = [protocol.begin(None)]
+        for frames in portions:
+            data, ended = protocol.encode(frames)
+            said.append(data)
+            if ended:
+                break
+        return b"".join([*said, protocol.end()])
+
+    def settled(self, protocol: Protocol, status: MessageStatus) -> bytes:
+        return protocol.begin(question()) + protocol.settled(answer(status)) + protocol.end()
+
+    def portions(self, frames: Sequence[Frame]) -> Iterator[list[Sequence[Frame]]]:
+        """The frames one by one, and in two portions, cut anywhere."""
+        yield [[frame] for frame in frames]
+        for cut in range(len(frames) + 1):
+            yield [frames[:cut], frames[cut:]]
