@@ -100,10 +100,11 @@ def test_a_folder_instead_of_a_file(tmp_path: Path) -> None:
         (["--agent", "openai:m"], "needs OPENAI_API_KEY"),
         (["--host", "0.0.0.0"], "add --allow-remote"),
         (["--host", "no.such.host.invalid", "--allow-remote"], "cannot listen on"),
-        (["--port", "70000"], "--port must be from 0 to 65535, not 70000"),
-        (["--port", "many"], "argument --port: invalid int value: 'many'"),
+        (["--port", "70000"], "--port must be a whole number from 0 to 65535, not '70000'"),
+        (["--port", "many"], "--port must be a whole number from 0 to 65535, not 'many'"),
         (["--queue-limit", "0"], "--queue-limit must be"),
-        (["--log-level", "loud"], "--log-level must be"),
+        (["--log-level", "loud"], "--log-level must be debug, error, info or warning, not 'loud'"),
+        (["--echo-delay", "nan"], "--echo-delay must be a number from 0 to 3600, not 'nan'"),
         (["--no-such-flag"], "unrecognized arguments"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -136,6 +137,9 @@ def test_the_environment_is_read_by_type() -> None:
         from_environment({"SESSILE_ALLOW_REMOTE": "maybe"})
     with pytest.raises(SettingsError, match="--max-body"):
         Settings(max_body=1)
+    with pytest.raises(SettingsError, match="--allow-host must be a list of texts, not 'a'"):
+        Settings(allow_host="a")  # type: ignore[arg-type]
+    assert Settings(allow_host=["a"]).allow_host == ("a",)  # type: ignore[arg-type]
 
 
 async def test_a_function_is_served_from_the_working_directory(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import httpx2
 import pytest
 from openapi_spec_validator import validate
 
-from sessile.settings import Settings, environment_name
+from sessile.settings import TABLE
 from sessile.wire import errors
 from tests.serving import Client, Process, clean_environment, frames, running, serving
 
@@ -206,13 +205,12 @@ def test_every_other_command_of_the_docs_is_one_that_exists() -> None:
 
 def test_the_settings_page_has_every_setting_and_its_default() -> None:
     page = (ROOT / "docs" / "settings.md").read_text()
-    for setting in fields(Settings):
-        flag = f"--{setting.name.replace('_', '-')}"
+    for setting in TABLE:
         default = setting.default
         shown = {False: "off", (): "none", "": "none"}.get(default, f"`{default}`")
         if default == 0 and not isinstance(default, bool):
             shown = f"`{default}`"
-        row = f"| `{flag}` | `{environment_name(setting.name)}` | {shown} |"
+        row = f"| `{setting.flag}` | `{setting.variable}` | {shown} |"
         assert row in page, row
 
 

@@ -1,98 +1,128 @@
 """All settings: one table for flags, environment variables and documentation."""
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any, Literal, TypedDict
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias, TypedDict, get_type_hints
+
+import msgspec
+from msgspec import Meta, Struct
+from msgspec import inspect as types
 
 from sessile.wire.errors import SettingsError
 
+_MIB = 1024 * 1024
 
-def _setting(default: Any, help: str, metavar: str = "") -> Any:
-    return field(default=default, metadata={"help": help, "metavar": metavar})
+CrashPolicy: TypeAlias = Literal["mark", "retry"]
+ApprovalPolicy: TypeAlias = Literal["ask", "allow", "deny"]
+LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Settings:
+def _meta(
+    help: str, metavar: str = "", least: float | None = None, most: float | None = None
+) -> Meta:
+    return Meta(description=help, extra={"metavar": metavar}, ge=least, le=most)
+
+
+class Settings(Struct, frozen=True, kw_only=True):
     """The settings of a server.
 
     Every field is a flag of ``sessile serve`` and an environment variable, ``SESSILE_`` and the
     field's name. A flag takes precedence. In the environment, commas separate the items of a list.
+    A value of another type or outside its bounds raises
+    :class:`~sessile.wire.errors.SettingsError`.
     """
 
-    host: str = _setting("127.0.0.1", "the address to listen on", "ADDRESS")
-    port: int = _setting(8787, "the port to listen on; 0 picks a free port", "PORT")
-    store: str = _setting("sqlite:///sessile.db", "where sessions are stored", "URL")
-    bus: str = _setting("memory://", "what carries events between nodes", "URL")
-    agent: str = _setting(
-        "echo",
-        "the agent that answers: echo, openai:MODEL, opencode[:URL], acp:COMMAND or module:object",
-        "SPEC",
+    host: Annotated[str, _meta("the address to listen on", "ADDRESS")] = "127.0.0.1"
+    port: Annotated[int, _meta("the port to listen on; 0 picks a free port", "PORT", 0, 65535)] = (
+        8787
     )
-    allow_remote: bool = _setting(
-        False, "listen on an address that other machines can reach, without authentication"
+    store: Annotated[str, _meta("where sessions are stored", "URL")] = "sqlite:///sessile.db"
+    bus: Annotated[str, _meta("what carries events between nodes", "URL")] = "memory://"
+    agent: Annotated[
+        str,
+        _meta(
+            "the agent that answers: echo, openai:MODEL, opencode[:URL], acp:COMMAND or "
+            "module:object",
+            "SPEC",
+        ),
+    ] = "echo"
+    allow_remote: Annotated[
+        bool,
+        _meta("listen on an address that other machines can reach, without authentication"),
+    ] = False
+    allow_host: Annotated[
+        tuple[str, ...], _meta("a Host to accept, in addition to loopback", "HOST")
+    ] = ()
+    allow_origin: Annotated[
+        tuple[str, ...], _meta("an Origin to accept writes from", "ORIGIN")
+    ] = ()
+    max_body: Annotated[
+        int, _meta("the maximum size of a body or a frame", "BYTES", 1024, 1 << 30)
+    ] = _MIB
+    queue_limit: Annotated[
+        int, _meta("the maximum number of queued messages in a session", "COUNT", 1, 1_000_000)
+    ] = 100
+    max_import: Annotated[
+        int, _meta("the maximum size of an imported session", "BYTES", 1024, 1 << 40)
+    ] = 256 * _MIB
+    on_crash: Annotated[
+        CrashPolicy,
+        _meta("what to do with an answer that a crash interrupted: mark or retry", "POLICY"),
+    ] = "mark"
+    approve: Annotated[
+        ApprovalPolicy,
+        _meta(
+            "how to answer when an agent asks for permission: ask people, allow all, or deny all",
+            "POLICY",
+        ),
+    ] = "ask"
+    approve_timeout: Annotated[
+        float,
+        _meta(
+            "seconds after which an unanswered permission request expires",
+            "SECONDS",
+            0.001,
+            366 * 86400,
+        ),
+    ] = 86400.0
+    system_prompt: Annotated[str, _meta("the system prompt for openai:MODEL", "TEXT")] = ""
+    history_messages: Annotated[
+        int,
+        _meta("the maximum number of history messages for an agent", "COUNT", 0, 1_000_000),
+    ] = 50
+    history_characters: Annotated[
+        int,
+        _meta("the maximum number of history characters for an agent", "COUNT", 0, 1 << 40),
+    ] = 100_000
+    directory: Annotated[
+        str,
+        _meta(
+            "the folder in which opencode and acp work; a session may use a folder inside it",
+            "FOLDER",
+        ),
+    ] = "."
+    opencode_command: Annotated[str, _meta("the command that starts OpenCode", "COMMAND")] = (
+        "opencode"
     )
-    allow_host: tuple[str, ...] = _setting((), "a Host to accept, in addition to loopback", "HOST")
-    allow_origin: tuple[str, ...] = _setting((), "an Origin to accept writes from", "ORIGIN")
-    max_body: int = _setting(1024 * 1024, "the maximum size of a body or a frame", "BYTES")
-    queue_limit: int = _setting(100, "the maximum number of queued messages in a session", "COUNT")
-    max_import: int = _setting(
-        256 * 1024 * 1024, "the maximum size of an imported session", "BYTES"
+    retry_timeout: Annotated[
+        float,
+        _meta(
+            "seconds for which opencode may retry when a model's provider fails",
+            "SECONDS",
+            0,
+            86400,
+        ),
+    ] = 60.0
+    echo_delay: Annotated[float, _meta("seconds between the words of echo", "SECONDS", 0, 3600)] = (
+        0.0
     )
-    on_crash: str = _setting(
-        "mark", "what to do with an answer that a crash interrupted: mark or retry", "POLICY"
-    )
-    approve: Literal["ask", "allow", "deny"] = _setting(
-        "ask",
-        "how to answer when an agent asks for permission: ask people, allow all, or deny all",
-        "POLICY",
-    )
-    approve_timeout: float = _setting(
-        86400.0, "seconds after which an unanswered permission request expires", "SECONDS"
-    )
-    system_prompt: str = _setting("", "the system prompt for openai:MODEL", "TEXT")
-    history_messages: int = _setting(
-        50, "the maximum number of history messages for an agent", "COUNT"
-    )
-    history_characters: int = _setting(
-        100_000, "the maximum number of history characters for an agent", "COUNT"
-    )
-    directory: str = _setting(
-        ".",
-        "the folder in which opencode and acp work; a session may use a folder inside it",
-        "FOLDER",
-    )
-    opencode_command: str = _setting("opencode", "the command that starts OpenCode", "COMMAND")
-    retry_timeout: float = _setting(
-        60.0, "seconds for which opencode may retry when a model's provider fails", "SECONDS"
-    )
-    echo_delay: float = _setting(0.0, "seconds between the words of echo", "SECONDS")
-    log_level: str = _setting("warning", "debug, info, warning or error", "LEVEL")
+    log_level: Annotated[LogLevel, _meta("debug, info, warning or error", "LEVEL")] = "warning"
 
     def __post_init__(self) -> None:
-        for name, least, most in (
-            ("port", 0, 65535),
-            ("max_body", 1024, 1 << 30),
-            ("max_import", 1024, 1 << 40),
-            ("queue_limit", 1, 1_000_000),
-            ("history_messages", 0, 1_000_000),
-            ("history_characters", 0, 1 << 40),
-            ("echo_delay", 0, 3600),
-            ("retry_timeout", 0, 86400),
-            ("approve_timeout", 0.001, 366 * 86400),
-        ):
-            value = getattr(self, name)
-            if not least <= value <= most:
-                flag = name.replace("_", "-")
-                raise SettingsError(f"--{flag} must be from {least} to {most}, not {value}")
-        if self.log_level not in ("debug", "info", "warning", "error"):
-            raise SettingsError(
-                f"--log-level must be debug, info, warning or error, not {self.log_level}"
-            )
-        if self.approve not in ("ask", "allow", "deny"):
-            raise SettingsError(f"--approve must be ask, allow or deny, not {self.approve}")
-        if self.on_crash not in ("mark", "retry"):
-            raise SettingsError(f"--on-crash must be mark or retry, not {self.on_crash}")
+        for setting in TABLE:
+            value = getattr(self, setting.name)
+            read = _convert(setting, value, setting.flag, strict=True)
+            msgspec.structs.force_setattr(self, setting.name, read)
 
 
 class SettingsFields(TypedDict, total=False):
@@ -108,8 +138,8 @@ class SettingsFields(TypedDict, total=False):
     max_body: int
     queue_limit: int
     max_import: int
-    on_crash: str
-    approve: Literal["ask", "allow", "deny"]
+    on_crash: CrashPolicy
+    approve: ApprovalPolicy
     approve_timeout: float
     system_prompt: str
     history_messages: int
@@ -118,11 +148,39 @@ class SettingsFields(TypedDict, total=False):
     opencode_command: str
     retry_timeout: float
     echo_delay: float
-    log_level: str
+    log_level: LogLevel
 
 
-def environment_name(name: str) -> str:
-    return f"SESSILE_{name.upper()}"
+class Setting(NamedTuple):
+    """One row of the table: ``type`` with its bounds, and what it is for."""
+
+    name: str
+    type: Any
+    default: Any
+    help: str
+    metavar: str
+
+    @property
+    def flag(self) -> str:
+        return f"--{self.name.replace('_', '-')}"
+
+    @property
+    def variable(self) -> str:
+        return f"SESSILE_{self.name.upper()}"
+
+
+def _rows() -> Iterator[Setting]:
+    hints = get_type_hints(Settings, include_extras=True)
+    for field in msgspec.structs.fields(Settings):
+        meta: Meta = hints[field.name].__metadata__[0]
+        assert meta.description is not None
+        assert meta.extra is not None
+        yield Setting(
+            field.name, field.type, field.default, meta.description, meta.extra["metavar"]
+        )
+
+
+TABLE = list(_rows())  # in the order of the documentation
 
 
 def from_environment(environ: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -131,32 +189,46 @@ def from_environment(environ: Mapping[str, str] | None = None) -> dict[str, Any]
     Raises :class:`~sessile.wire.errors.SettingsError`, which names the variable.
     """
     environ = os.environ if environ is None else environ
-    found: dict[str, Any] = {}
-    for setting in fields(Settings):
-        name = environment_name(setting.name)
-        if name in environ:
-            found[setting.name] = read(setting.default, environ[name], name)
-    return found
+    return {
+        setting.name: read(setting, environ[setting.variable], setting.variable)
+        for setting in TABLE
+        if setting.variable in environ
+    }
 
 
-def read(default: Any, text: str, name: str) -> Any:
-    """Convert text to the type of the setting's default."""
-    if isinstance(default, bool):
-        if text.lower() in ("1", "true", "yes", "on"):
-            return True
-        if text.lower() in ("0", "false", "no", "off", ""):
-            return False
-        raise SettingsError(f"{name} must be true or false, not {text!r}")
-    if isinstance(default, tuple):
-        return _list(text.split(","))
-    if isinstance(default, int | float):
-        try:
-            return type(default)(text)
-        except ValueError:
-            kind = "a whole number" if isinstance(default, int) else "a number"
-            raise SettingsError(f"{name} must be {kind}, not {text!r}") from None
-    return text
+_WORDS = {"yes": "true", "on": "true", "no": "false", "off": "false", "": "false"}
 
 
-def _list(items: Sequence[str]) -> tuple[str, ...]:
-    return tuple(item.strip() for item in items if item.strip())
+def read(setting: Setting, text: str, name: str) -> Any:
+    """A setting from text; ``name`` is what an error names."""
+    value: Any = text
+    if isinstance(setting.default, bool):
+        value = _WORDS.get(text.lower(), text)
+    elif isinstance(setting.default, tuple):
+        value = [item.strip() for item in text.split(",") if item.strip()]
+    return _convert(setting, value, name, strict=False)
+
+
+def _convert(setting: Setting, value: Any, name: str, strict: bool) -> Any:
+    try:
+        return msgspec.convert(value, setting.type, strict=strict)
+    except msgspec.ValidationError:
+        expected = _expected(types.type_info(setting.type))
+        raise SettingsError(f"{name} must be {expected}, not {value!r}") from None
+
+
+def _expected(kind: types.Type) -> str:
+    match kind:
+        case types.Metadata(type=inner):
+            return _expected(inner)
+        case types.IntType(ge=least, le=most):
+            return f"a whole number from {least} to {most}"
+        case types.FloatType(ge=least, le=most):
+            return f"a number from {least} to {most}"
+        case types.BoolType():
+            return "true or false"
+        case types.LiteralType(values=values):
+            return f"{', '.join(map(str, values[:-1]))} or {values[-1]}"
+        case types.StrType():
+            return "text"
+    return "a list of texts"

@@ -4,11 +4,10 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import Field, fields
 from importlib.metadata import version
 from typing import Any, NoReturn
 
-from sessile.settings import Settings
+from sessile.settings import TABLE, Setting
 from sessile.wire.errors import RemoteError, SettingsError
 
 SERVER = "http://127.0.0.1:8787"
@@ -144,25 +143,20 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
         metavar="module:object",
         help="a Python agent; the same as --agent",
     )
-    for setting in fields(Settings):
+    for setting in TABLE:
         _add_flag(parser, setting)
     parser.set_defaults(run=_serve)
 
 
-def _add_flag(parser: argparse.ArgumentParser, setting: Field[Any]) -> None:
-    flag = f"--{setting.name.replace('_', '-')}"
+def _add_flag(parser: argparse.ArgumentParser, setting: Setting) -> None:
     default = setting.default
     shown = "" if default in ("", False, ()) else f" (default: {default})"
     options: dict[str, Any] = {
-        "help": setting.metadata["help"].replace("%", "%%") + shown,
+        "help": setting.help.replace("%", "%%") + shown,
         "default": argparse.SUPPRESS,
     }
     if isinstance(default, bool):
-        parser.add_argument(flag, action="store_true", **options)
+        parser.add_argument(setting.flag, action="store_true", **options)
         return
-    options["metavar"] = setting.metadata["metavar"]
-    if isinstance(default, tuple):
-        parser.add_argument(flag, action="append", **options)
-    else:
-        kind: type = type(default)
-        parser.add_argument(flag, type=kind, **options)
+    action = "append" if isinstance(default, tuple) else "store"
+    parser.add_argument(setting.flag, action=action, metavar=setting.metavar, **options)

@@ -17,7 +17,7 @@ import uvicorn
 from sessile.http.frames import FramesProtocol, sending_anywhere
 from sessile.http.web import is_built
 from sessile.server import Sessile, create_app
-from sessile.settings import Settings, from_environment
+from sessile.settings import TABLE, Settings, from_environment, read
 from sessile.wire.errors import SettingsError
 
 
@@ -27,9 +27,9 @@ def _settings(given: dict[str, Any]) -> Settings:
         if "agent" in given:
             raise SettingsError(f"use either {app} or --agent {given['agent']}, not both")
         given["agent"] = app
-    for name, value in given.items():
-        if isinstance(value, list):
-            given[name] = tuple(value)
+    for setting in TABLE:
+        if isinstance(text := given.get(setting.name), str):
+            given[setting.name] = read(setting, text, setting.flag)
     return Settings(**(from_environment() | given))
 
 
