@@ -90,6 +90,7 @@ def test_every_command_is_done_at_the_owner_while_the_session_is_busy() -> None:
         assert await there.persist_message("a note", role="assistant", id="note") == noted
         edited = await there.update_message_parts("note", [TextPart("edited")])
         assert (edited.id, edited.content) == ("note", "edited")
+        assert (await there.update_message("note", metadata={"a": 1})).metadata == {"a": 1}
         await there.delete_message("note")
         assert (await there.update(title="A title", metadata={"a": 1})).title == "A title"
         waits = await there.send("and then?", id="later")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sessile import ToolCallPart, Turn
-from sessile.agents.kit.conversation import Context, Told
+from sessile.agents.kit.conversation import Context, HistoryLimits
 from tests.serving import Client, serving
 
 
@@ -17,7 +17,7 @@ class Remembers:
 
     name = "remembers"
 
-    def __init__(self, folder: Path, limits: Told = Told()) -> None:  # noqa: B008
+    def __init__(self, folder: Path, limits: HistoryLimits = HistoryLimits()) -> None:  # noqa: B008
         self._folder = folder
         self._limits = limits
         self.memory: list[list[str]] = []
@@ -30,7 +30,7 @@ class Remembers:
         context = await Context.of(turn, "remembers", self._folder, self._limits)
         if context.conversation is None:
             self.memory.append([])
-            told = await context.told()
+            told = await context.briefing()
             if told:
                 self.memory[-1].append(told)
             id = str(len(self.memory) - 1)
@@ -140,7 +140,7 @@ async def test_tools_files_and_ends_are_told(tmp_path: Path, agent: Remembers) -
 
 
 async def test_what_is_told_has_limits(tmp_path: Path) -> None:
-    agent = Remembers(tmp_path, Told(messages=3, characters=40))
+    agent = Remembers(tmp_path, HistoryLimits(messages=3, characters=40))
     async with serving(tmp_path, agent=agent) as chat:
         for n in range(6):
             assert await said(chat, f"number {n}") == "0"
@@ -153,7 +153,7 @@ async def test_what_is_told_has_limits(tmp_path: Path) -> None:
 
 
 async def test_an_agent_that_is_told_nothing(tmp_path: Path) -> None:
-    agent = Remembers(tmp_path, Told(messages=0, characters=0))
+    agent = Remembers(tmp_path, HistoryLimits(messages=0, characters=0))
     async with serving(tmp_path, agent=agent) as chat:
         assert [await said(chat, word) for word in ("a", "b")] == ["0", "0"]
         await chat.stream("POST", "/chat/s/regenerate")

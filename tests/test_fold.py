@@ -126,9 +126,10 @@ def test_a_history_is_what_its_events_say() -> None:
     assert [m.status for m in history.messages()] == ["complete", "queued"]
     history.apply(StatusEvent(4, "b", "running"))
     history.apply(PartsEvent(5, "a", [ReasoningPart("r"), TextPart("new")]))
-    assert [(m.content, m.status) for m in history.messages()] == [
-        ("new", "complete"),
-        ("b", "complete"),
+    history.apply(PartsEvent(6, "a", [TextPart("new")], {"b": 2}))
+    assert [(m.content, m.status, m.metadata) for m in history.messages()] == [
+        ("new", "complete", {"b": 2}),
+        ("b", "complete", UNSET),
     ]
     history.apply(DeletedEvent(6, "a"))
     assert [m.id for m in history.messages()] == ["b"]

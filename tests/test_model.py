@@ -152,7 +152,7 @@ class Sessions(RuleBasedStateMachine):
 
         async def patching() -> None:
             async with self.using(SESSION) as session:
-                await session.update_message_parts(id, [TextPart(text)])
+                await session.update_message(id, [TextPart(text)], None)
 
         self.do(patching())
         self.questions[id].text = text

@@ -256,12 +256,18 @@ async def test_what_changes_messages_is_seen_by_those_who_watch(chat: Client) ->
             "messageId": "q",
             "parts": parts,
         }
+        for metadata, left in (({"a": 1, "b": 2}, {"a": 1, "b": 2}), ({"a": None}, {"b": 2})):
+            response = await chat.http.patch("/sessions/s/messages/q", json={"metadata": metadata})
+            changed = (await frames(socket, until="message-parts"))[-1]
+            assert changed["metadata"] == response.json()["metadata"] == left
+            assert changed["parts"] == response.json()["parts"] == parts
+        assert (await chat.messages("s"))[0]["metadata"] == {"b": 2}
         await chat.http.delete("/sessions/s/messages/q")
         deleted = (await frames(socket, until="deleted"))[-1]
-        assert deleted == {"type": "deleted", "seq": 6, "messageId": "q"}
+        assert deleted == {"type": "deleted", "seq": 8, "messageId": "q"}
         await chat.http.patch("/sessions/s", json={"title": "T", "metadata": {"a": 1}})
         session = (await frames(socket, until="session"))[-1]["session"]
-        assert (session["title"], session["metadata"], session["seq"]) == ("T", {"a": 1}, 7)
+        assert (session["title"], session["metadata"], session["seq"]) == ("T", {"a": 1}, 9)
         await chat.http.patch("/sessions/s", json={"metadata": {"a": None, "b": 2}})
         assert (await chat.value("s"))["metadata"] == {"b": 2}
 

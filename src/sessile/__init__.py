@@ -1,4 +1,4 @@
-"""Sessile: a home for every AI chat session.
+"""Sessile: a durable server for AI chat.
 
 What is here is what one needs to write an agent and to put Sessile into an application.
 """

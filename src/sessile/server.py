@@ -20,7 +20,7 @@ from sessile.settings import Settings, SettingsFields
 from sessile.watch.feeds import Feeds
 from sessile.wiring import agent_of, bus_of, read_file, store_of, write_file
 
-RETRIES = 2  # how often a turn is begun again with --on-crash retry
+RETRIES = 2  # how often a turn is started again with --on-crash retry
 DRAIN = 10.0  # seconds that running turns get when the server ends
 
 

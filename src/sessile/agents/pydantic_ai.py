@@ -39,7 +39,7 @@ from pydantic_ai.messages import ToolCallPart as ModelToolCall
 from pydantic_core import to_jsonable_python
 
 from sessile.agents.base import Decision, Output, Turn, Usage
-from sessile.agents.kit.conversation import Told
+from sessile.agents.kit.conversation import HistoryLimits
 from sessile.agents.kit.rounds import Paragraphs, result, rounds
 from sessile.wire.errors import AgentError
 from sessile.wire.messages import Message
@@ -55,7 +55,7 @@ class PydanticAIAgent:
     turn as its dependencies. Output that is not text is the ``data`` part ``output``.
     """
 
-    def __init__(self, agent: Agent[Any, Any], limits: Told = Told()) -> None:  # noqa: B008
+    def __init__(self, agent: Agent[Any, Any], limits: HistoryLimits = HistoryLimits()) -> None:  # noqa: B008
         self.name = f"pydantic-ai:{agent.name or 'agent'}"
         self._agent = agent
         self._limits = limits

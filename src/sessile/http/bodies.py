@@ -46,10 +46,11 @@ class ApproveBody(Struct):
     message: str = ""
 
 
-class PartsBody(Struct):
-    """The new parts of a message."""
+class MessageChangesBody(Struct):
+    """The new parts of a message, or what to merge into its metadata; or both."""
 
-    parts: list[Part]
+    parts: list[Part] | None = None
+    metadata: Metadata | None = None
 
 
 class CreateBody(Struct):

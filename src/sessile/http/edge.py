@@ -76,8 +76,8 @@ class Edge:
 
 
 class Endpoint:
-    """A handler as an ASGI application: what it raises is answered; what goes wrong when the
-    answer has begun is not, and so breaks the connection."""
+    """A handler as an ASGI application: its errors are answered; an error after the
+    answer has started is not, which breaks the connection."""
 
     def __init__(self, handle: Callable[[Request], Awaitable[ASGIApp]]) -> None:
         self._handle = handle

@@ -44,7 +44,7 @@ def document(routes: Sequence[Route]) -> dict[str, Any]:
         "info": {
             "title": "Sessile",
             "version": version("sessile"),
-            "description": "A home for every AI chat session. "
+            "description": "A durable server for AI chat. "
             "The WebSocket at `/sessions/{session_id}/websocket` sends the same events, as "
             "the schema `Event` has them.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},

@@ -42,8 +42,8 @@ class Pump:
 
     With ``inline`` it has no task while its client keeps up: each publication runs the loop as far
     as it goes without waiting. Where it would wait, for the store or for a client whose buffer is
-    full, the rest becomes a task, until the client has caught up. That is for a server that lets
-    anybody send at any time; any other gets a task for each time there is something to send.
+    full, the rest becomes a task, until the client has caught up. This needs a server in which any
+    task may send; in any other each time there is something to send gets a task.
     """
 
     def __init__(self, watcher: Watcher, receiver: Receiver, inline: bool) -> None:
@@ -178,7 +178,7 @@ class Pump:
 
 @types.coroutine
 def _resume(run: Coroutine[Any, Any, None], waits_for: Any) -> Generator[Any, Any, None]:
-    """Go on, in a task, with a coroutine that was begun outside of one."""
+    """Go on, in a task, with a coroutine that was started outside of one."""
     while True:
         try:
             value = yield waits_for

@@ -3,7 +3,7 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sessile.http.bodies import CreateBody, PartsBody, StoreBody, UpdateBody, draft_of
+from sessile.http.bodies import CreateBody, MessageChangesBody, StoreBody, UpdateBody, draft_of
 from sessile.http.context import Context
 from sessile.http.export import export_response
 from sessile.http.operations import (
@@ -143,15 +143,17 @@ class SessionRoutes:
         "PATCH",
         MESSAGE,
         Message,
-        body=PartsBody,
+        body=MessageChangesBody,
         errors=[*WRITING, SessionNotFound, MessageNotFound, TurnInProgress],
         tag="sessions",
     )
     async def update_message(self, request: Request) -> Response:
-        """Replace the parts of a message."""
+        """Replace the parts of a message, or merge into its metadata; null removes a name."""
         session, id = self._access.of(request), message_id(request)
-        body = await parse_body(request, PartsBody, self._context.limits)
-        return JSONResponse(await session.update_message_parts(id, body.parts))
+        body = await parse_body(request, MessageChangesBody, self._context.limits)
+        if body.parts is None and body.metadata is None:
+            raise InvalidRequest("The body needs `parts` or `metadata`.")
+        return JSONResponse(await session.update_message(id, body.parts, body.metadata))
 
     @operation(
         "DELETE",

@@ -65,7 +65,7 @@ class WebRoutes:
         self._assets: dict[str, _File] = {}
 
     async def front(self, request: Request) -> Response:
-        """Where somebody lands who opens the server in a browser."""
+        """The page that a browser shows for the server's address."""
         if not is_built():
             return HTMLResponse(_MISSING, headers=_HEADERS)
         # A page that was built again loads other files.

@@ -152,7 +152,7 @@ class Handle:
         id: str | None = None,
         metadata: Metadata | None = None,
     ) -> Message:
-        """Store a message, given as text or as parts, without asking anybody to answer it.
+        """Store a message, given as text or as parts, without asking the agent to answer it.
 
         The same ``id`` with the same content again returns what is stored; with another content
         it raises :class:`~sessile.wire.errors.MessageConflict`.
@@ -213,11 +213,23 @@ class Handle:
 
         Raises :class:`~sessile.wire.errors.TurnInProgress` for the answer that is being written.
         """
-        message: Message = await self._run(commands.Edit(message_id, parts))
+        return await self.update_message(message_id, parts)
+
+    async def update_message(
+        self,
+        message_id: str,
+        parts: list[Part] | None = None,
+        metadata: Metadata | None = None,
+    ) -> Message:
+        """Replace the parts of a stored message, and merge into its metadata (None removes a name).
+
+        Raises :class:`~sessile.wire.errors.TurnInProgress` for the answer that is being written.
+        """
+        message: Message = await self._run(commands.Edit(message_id, parts, metadata))
         return message
 
     async def delete_message(self, message_id: str) -> None:
-        """Delete a message; one that waits for its turn is thereby withdrawn.
+        """Delete a message; a queued message is withdrawn from the queue.
 
         Raises :class:`~sessile.wire.errors.TurnInProgress` for the answer that is being written
         and the message that it answers.

@@ -8,7 +8,9 @@ BEAT = 1.0  # seconds between two beats of a node
 HOLD = 6.0  # seconds without a beat of its own after which a node drops its turns
 DEAD = 8.0  # seconds after which a node that stands still is dead
 GONE = 3.0  # the same where the bus says too that nobody is there
-MISSED = 2 * BEAT + 1  # seconds between two looks that are too many to blame anybody
+MISSED = (
+    2 * BEAT + 1
+)  # seconds between two looks after which the silence of the others proves nothing
 
 
 class Verdict(Enum):
@@ -28,9 +30,9 @@ class _Seen(NamedTuple):
 class Nodes:
     """What one node knows of all others.
 
-    Each node counts up a number of its own in the store, its beat. One whose beat stands still
-    while the store answers is dead. That is only a licence to take its sessions over: what keeps
-    them whole is that the store refuses a commit of anybody but their owner.
+    Each node increments a number of its own in the store, its beat. A node whose beat stands still
+    while the store answers is dead. That only permits others to take over its sessions: their
+    integrity rests on the store, which refuses the commits of every node but the owner.
     """
 
     def __init__(self) -> None:

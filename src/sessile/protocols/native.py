@@ -1,7 +1,7 @@
 """Sessile's own protocol: the session's events as server-sent events and as WebSocket frames. Pure.
 
-A WebSocket frame is an event's JSON as it is. In an event stream a message is told apart by who
-speaks: ``ack`` for the user's, ``assistant`` for an answer.
+A WebSocket frame is an event's JSON as it is. In an event stream a message is named by its
+author: ``ack`` for the user's, ``assistant`` for an answer.
 """
 
 from collections.abc import Iterable

@@ -37,16 +37,17 @@ class Answer(Struct, tag="answer"):
 
 
 class Store(Struct, tag="store"):
-    """Store a message without asking anybody to answer it."""
+    """Store a message without asking the agent to answer it."""
 
     draft: Draft
 
 
 class Edit(Struct, tag="edit"):
-    """Replace the parts of a stored message."""
+    """Replace the parts of a stored message, and merge into its metadata."""
 
     message_id: str
-    parts: list[Part]
+    parts: list[Part] | None = None
+    metadata: Metadata | None = None
 
 
 class Delete(Struct, tag="delete"):
@@ -103,8 +104,8 @@ async def obey(session: Session, command: Command) -> Any:
             return await session.approve(question_id, decision)
         case Store(draft):
             return await session.persist_message(draft)
-        case Edit(message_id, parts):
-            return await session.update_message_parts(message_id, parts)
+        case Edit(message_id, parts, metadata):
+            return await session.update_message(message_id, parts, metadata)
         case Delete(message_id):
             return await session.delete_message(message_id)
         case Create(title, metadata):

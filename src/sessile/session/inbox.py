@@ -178,7 +178,7 @@ class Inbox:
         return Sent(message, turn.answer_id, False, message.seq - 1)
 
     async def _sent_before(self, message: Message) -> Sent:
-        """Find the turn of a message that is stored, for somebody who sent it again."""
+        """Find the turn of a stored message, for a client that sent it again."""
         while True:
             runner = self._turns.runner
             if runner is not None and runner.running.question == message.id:

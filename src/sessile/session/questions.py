@@ -79,7 +79,7 @@ class Approvals:
                     async with asyncio.timeout(self._policy.patience):
                         await question.decided.wait()
             finally:
-                # Nobody answered, or its agent no longer asks; an answer taken meanwhile counts.
+                # Nobody answered, or its agent no longer asks; an answer that came since then counts.
                 decision = question.decision or self._settle(id, question, Decision("expired"))
             return decision
 

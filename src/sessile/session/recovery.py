@@ -13,7 +13,7 @@ from sessile.wire.messages import Message
 async def recover(journal: Journal, turns: TurnQueue, store: Store, retries: int) -> None:
     """Settle or begin again the turn that was cut off, and take up the queue.
 
-    ``retries`` is how often a turn is begun again; with 0 it is settled as interrupted.
+    ``retries`` is how often a turn is started again; with 0 it is settled as interrupted.
     """
     row = journal.row
     if row.held:  # an import that was cut off: nothing of it stays

@@ -9,11 +9,12 @@ import asyncio
 from collections.abc import AsyncIterable, Callable
 from typing import Any, NamedTuple
 
-import msgspec
+from msgspec import UNSET
 
 from sessile.agents.base import Agent, Decision
 from sessile.bus.base import Bus
 from sessile.history.pages import History
+from sessile.session.edits import changed_message, settled_copy
 from sessile.session.inbox import Draft, Inbox, Sent
 from sessile.session.journal import Journal, value_of
 from sessile.session.questions import Policy, asks
@@ -33,14 +34,14 @@ from sessile.wire.errors import (
 from sessile.wire.events import PartsEvent
 from sessile.wire.fold import Answer
 from sessile.wire.frames import Frame
-from sessile.wire.messages import Message, MessageStatus, Metadata, WhileBusy
+from sessile.wire.messages import Message, Metadata, WhileBusy
 from sessile.wire.messages import Session as SessionValue
-from sessile.wire.parts import Approval, Part, text_of
+from sessile.wire.parts import Approval, Part
 
 
 class SessionLimits(NamedTuple):
     """``queue``: the most messages that wait in a session. ``retries``: how often a turn that a
-    crash cut off is begun again; 0 settles it as interrupted. ``approval``: who answers what an
+    crash cut off is started again; 0 settles it as interrupted. ``approval``: who answers what an
     agent asks."""
 
     queue: int = 100
@@ -156,7 +157,7 @@ class Session:
     # The original's five ------------------------------------------------------------------------
 
     async def persist_message(self, draft: Draft) -> Message:
-        """Store a message without asking anybody to answer it.
+        """Store a message without asking the agent to answer it.
 
         The same id with the same content again returns what is stored; with another content it
         raises :class:`~sessile.wire.errors.MessageConflict`.
@@ -170,16 +171,20 @@ class Session:
         await self._journal.stored()
         return message
 
-    async def update_message_parts(self, message_id: str, parts: list[Part]) -> Message:
-        """Replace the parts of a stored message.
+    async def update_message(
+        self, message_id: str, parts: list[Part] | None, metadata: Metadata | None
+    ) -> Message:
+        """Replace the parts of a stored message, and merge into its metadata.
 
         Raises :class:`~sessile.wire.errors.TurnInProgress` for the answer that is being written.
         """
         async with self._lock:
             self._must_exist()
             message = await self.get_message(message_id)
-            changed = msgspec.structs.replace(message, parts=parts, content=text_of(parts))
-            self._journal.put(changed, PartsEvent(self._journal.next_seq, message_id, parts))
+            changed = changed_message(message, parts, metadata)
+            now = UNSET if metadata is None else changed.metadata
+            event = PartsEvent(self._journal.next_seq, message_id, changed.parts, now)
+            self._journal.put(changed, event)
             self._turns.replace(changed)
         await self._journal.stored()
         return changed
@@ -254,7 +259,7 @@ class Session:
         return ApprovalNotFound()
 
     async def delete_message(self, message_id: str) -> None:
-        """Delete a message; one that waits for its turn is thereby withdrawn.
+        """Delete a message; a queued message is withdrawn from the queue.
 
         Raises :class:`~sessile.wire.errors.TurnInProgress` for the answer that is being written and
         the message that it answers.
@@ -324,7 +329,7 @@ class Session:
                     self._journal.change()
                     self.row.held = True
                     for message in messages:
-                        self._journal.adopt(_settled_copy(message, self._journal.next_seq))
+                        self._journal.adopt(settled_copy(message, self._journal.next_seq))
                     await self._journal.stored()
                 self._journal.change()
                 self.row.held = False
@@ -394,15 +399,3 @@ class Session:
 
     def _delete(self, messages: list[Message]) -> None:
         self._turns.withdraw(self._journal.delete(messages))
-
-
-def _settled_copy(message: Message, seq: int) -> Message:
-    """A message of another session, in a new place; what was not over there is over."""
-    if message.role == "assistant":
-        over: MessageStatus = "interrupted" if message.status == "streaming" else message.status
-        copied = Answer.of(message).settled(over)
-    else:
-        copied = msgspec.structs.replace(message, status="complete")
-    copied.seq = seq
-    copied.content = text_of(copied.parts)
-    return copied

@@ -19,7 +19,7 @@ class RunningTurn(Struct, rename="camel", frozen=True):
 
     ``since`` is the head of the session when the turn began: its events come after it.
     ``stopping`` is the intent of a stop, stored before the stop is carried out. ``retries`` counts
-    how often the turn was begun again after a crash.
+    how often the turn was started again after a crash.
     """
 
     question: str
@@ -251,4 +251,4 @@ class SharedStore(Store, Protocol):
         """
 
     async def leave(self, node: int) -> None:
-        """Forget a node; the busy sessions it leaves have the owner 0, and anybody claims them."""
+        """Forget a node; its busy sessions get the owner 0, from which any node claims them."""

@@ -19,7 +19,7 @@ RECENT = 256 * 1024  # bytes of events kept in memory for watchers that are a li
 
 
 class Feed:
-    """The live end of one session's sequence, on this node, while anybody watches it.
+    """The live end of one session's sequence, on this node, while it has watchers.
 
     ``watchers`` are all of them. Those that follow one turn are also in ``_followers``, under the
     ids of the turn's messages, and are woken by events about these alone.
@@ -219,7 +219,7 @@ class Watcher:
 
     @property
     def published(self) -> int:
-        """Bytes published in this session since anybody began to watch it."""
+        """Bytes published in this session since its first watcher came."""
         return self._feed.published
 
     def follow(self, *messages: str) -> None:

@@ -1,4 +1,4 @@
-"""The feeds of this node: one for each session that somebody watches."""
+"""The feeds of this node: one for each watched session."""
 
 import asyncio
 import logging

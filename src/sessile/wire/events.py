@@ -4,7 +4,7 @@ from typing import Any, Literal, TypeAlias
 
 from msgspec import UNSET, Struct, UnsetType
 
-from sessile.wire.messages import Message, Session
+from sessile.wire.messages import Message, Metadata, Session
 from sessile.wire.parts import Part
 
 
@@ -44,12 +44,13 @@ class StatusEvent(Struct, tag="status", rename="camel", omit_defaults=True):
     position: int | UnsetType = UNSET
 
 
-class PartsEvent(Struct, tag="message-parts", rename="camel"):
-    """The parts of a stored message were replaced."""
+class PartsEvent(Struct, tag="message-parts", rename="camel", omit_defaults=True):
+    """The parts of a stored message were replaced; ``metadata`` is there if it changed too."""
 
     seq: int
     message_id: str
     parts: list[Part]
+    metadata: Metadata | UnsetType = UNSET
 
 
 class DeletedEvent(Struct, tag="deleted", rename="camel", omit_defaults=True):

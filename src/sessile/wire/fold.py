@@ -33,7 +33,7 @@ class GapError(Exception):
 
 
 class _Growing:
-    """A text or reasoning part that grows, joined only when somebody reads it."""
+    """A text or reasoning part that grows, joined only when it is read."""
 
     __slots__ = ("chunks", "kind", "length")
 
@@ -55,8 +55,8 @@ class _Growing:
 class Answer:
     """A message while it is being written.
 
-    The agent's side calls :meth:`write` and :meth:`put` and gets told where it went; everyone
-    else calls :meth:`apply` with the events that were made of that.
+    The agent's side calls :meth:`write` and :meth:`put`, which return the place; all others call
+    :meth:`apply` with the events that were made of it.
     """
 
     def __init__(
@@ -222,7 +222,7 @@ def fold_answer(answer: Answer, frames: Iterable[Frame]) -> None:
 
 
 class History:
-    """What somebody who watches a session has of it, folded from the events they were sent."""
+    """What a watcher has of a session, folded from the events it received."""
 
     def __init__(self, messages: Iterable[Message] = ()) -> None:
         self._messages: dict[str, Message] = {message.id: message for message in messages}
@@ -239,11 +239,13 @@ class History:
         elif isinstance(event, DeltaEvent | PartEvent):
             self._answer(event.message_id).apply(event)
         elif isinstance(event, PartsEvent):
-            if event.message_id in self._messages:
+            if (message := self._messages.get(event.message_id)) is not None:
+                unchanged = event.metadata is UNSET
                 self._messages[event.message_id] = msgspec.structs.replace(
-                    self._messages[event.message_id],
+                    message,
                     parts=event.parts,
                     content=text_of(event.parts),
+                    metadata=message.metadata if unchanged else event.metadata,
                 )
         elif isinstance(event, StatusEvent):
             self._set_status(event)

@@ -75,7 +75,11 @@ export class History {
         else this.#begin(event.messageId, event.seq);
         break;
       case "message-parts":
-        this.#change(event.messageId, { parts: event.parts, content: textOf(event.parts) });
+        this.#change(event.messageId, {
+          parts: event.parts,
+          content: textOf(event.parts),
+          ...(event.metadata && { metadata: event.metadata }),
+        });
         break;
       case "deleted":
         if (event.messageId === undefined) this.clear();

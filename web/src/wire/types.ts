@@ -99,7 +99,13 @@ export type HistoryEvent =
       status: "queued" | "running";
       position?: number;
     }
-  | { type: "message-parts"; seq: number; messageId: string; parts: Part[] }
+  | {
+      type: "message-parts";
+      seq: number;
+      messageId: string;
+      parts: Part[];
+      metadata?: Metadata;
+    }
   | { type: "deleted"; seq: number; messageId?: string };
 
 export type Frame =

@@ -25,7 +25,7 @@ from msgspec import UNSET
 from sessile.agents.acp.parts import Parts
 from sessile.agents.base import Decision, Output, Turn
 from sessile.agents.kit.child import Child
-from sessile.agents.kit.conversation import Context, Told
+from sessile.agents.kit.conversation import Context, HistoryLimits
 from sessile.agents.kit.pace import Pace
 from sessile.wire.errors import AgentError, SettingsError
 from sessile.wire.messages import Message
@@ -57,7 +57,7 @@ class ACPAgent:
         self,
         command: str,
         directory: Path | None = None,
-        limits: Told = Told(),  # noqa: B008
+        limits: HistoryLimits = HistoryLimits(),  # noqa: B008
     ) -> None:
         self.name = f"acp:{command}"
         try:
@@ -85,11 +85,13 @@ class ACPAgent:
     async def reply(self, turn: Turn) -> AsyncGenerator[Output, None]:
         context = await Context.of(turn, NAME, self._directory, self._limits)
         process = await self._ready()
-        with _told(process):
-            session, told = await self._taken_up(process, context)
+        with _failures_of(process):
+            session, briefing = await self._taken_up(process, context)
         answer = _Answer(process, turn, session)
         try:
-            async for output in answer.outputs(_prompt(told, turn.message, process.capabilities)):
+            async for output in answer.outputs(
+                _prompt(briefing, turn.message, process.capabilities)
+            ):
                 yield output
         finally:
             await answer.end()
@@ -111,7 +113,7 @@ class ACPAgent:
             session = context.conversation.id
             if session in process.sessions or await process.load(session, folder):
                 return session, ""
-        return await process.begin(folder), await context.told()
+        return await process.begin(folder), await context.briefing()
 
 
 class _Process(acp.Client):
@@ -130,7 +132,7 @@ class _Process(acp.Client):
         """Start the agent; raises :class:`~sessile.wire.errors.AgentError`."""
         process = cls(await Child.start(command, folder))
         try:
-            with _told(process):
+            with _failures_of(process):
                 async with asyncio.timeout(START):
                     initialized = await process.connection.initialize(
                         protocol_version=acp.PROTOCOL_VERSION,
@@ -184,9 +186,9 @@ class _Process(acp.Client):
     async def _replayed(self) -> None:
         """Wait until the agent has replayed the history of a loaded session: some agents continue
         with it after their response."""
-        told = -1
-        while told != self._unclaimed:
-            told = self._unclaimed
+        seen = -1
+        while seen != self._unclaimed:
+            seen = self._unclaimed
             await asyncio.sleep(QUIET)
 
     # Calls from the agent -----------------------------------------------------------------------
@@ -276,7 +278,7 @@ class _Answer:
                 yield output
         for output in self._pace.rest():
             yield output
-        with _told(self._process):
+        with _failures_of(self._process):
             response = await self._prompt
         self._ended(response)
 
@@ -326,7 +328,7 @@ class _Answer:
                 await asyncio.wait({self._prompt})
 
 
-class _told:
+class _failures_of:
     """Converts failures of the agent to :class:`~sessile.wire.errors.AgentError`."""
 
     def __init__(self, process: _Process) -> None:
@@ -352,10 +354,10 @@ def _said(error: acp.RequestError) -> str:
     return f"{error}: {details}" if details else str(error)
 
 
-def _prompt(told: str, message: Message, capabilities: AgentCapabilities) -> list[Any]:
+def _prompt(briefing: str, message: Message, capabilities: AgentCapabilities) -> list[Any]:
     """The history, if the agent needs it, and the user's message, as the protocol's blocks."""
     can = capabilities.prompt_capabilities
-    blocks: list[Any] = [acp.text_block(told)] if told else []
+    blocks: list[Any] = [acp.text_block(briefing)] if briefing else []
     for part in message.parts:
         if isinstance(part, TextPart):
             blocks.append(acp.text_block(part.content))

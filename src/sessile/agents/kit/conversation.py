@@ -23,7 +23,7 @@ DIRECTORY = "directory"  # the key in a session's metadata for the folder in whi
 VALUE = 1_000  # maximum characters of a tool's input or output in the history
 
 
-class Told(NamedTuple):
+class HistoryLimits(NamedTuple):
     """How much of a session's history an agent receives."""
 
     messages: int = 50
@@ -53,7 +53,7 @@ class Context:
     """
 
     def __init__(
-        self, turn: Turn, name: str, directory: Path, history: list[Message], limits: Told
+        self, turn: Turn, name: str, directory: Path, history: list[Message], limits: HistoryLimits
     ) -> None:
         self.directory = directory
         self.conversation: Conversation | None = None
@@ -78,7 +78,7 @@ class Context:
             self.conversation, self.question = known, question
 
     @classmethod
-    async def of(cls, turn: Turn, name: str, root: Path, limits: Told) -> "Context":
+    async def of(cls, turn: Turn, name: str, root: Path, limits: HistoryLimits) -> "Context":
         """``name`` is the key under which the agent stores its conversation, ``root`` the folder in
         which agents work.
 
@@ -99,7 +99,7 @@ class Context:
         )
         await self._turn.remember({self._name: msgspec.to_builtins(kept)}, private=True)
 
-    async def told(self) -> str:
+    async def briefing(self) -> str:
         """The history for an agent that does not know it; "" if there is none."""
         history = await self._turn.history(self._limits.messages, self._limits.characters)
         return transcript(history)
@@ -119,7 +119,7 @@ def _directory(turn: Turn, root: Path) -> Path:
     return found
 
 
-def _digest(messages: list[Message], limits: Told) -> str:
+def _digest(messages: list[Message], limits: HistoryLimits) -> str:
     found = hashlib.sha256()
     for message in messages[max(0, len(messages) - limits.messages) :]:
         found.update(encode([message.id, message.parts]))
@@ -130,25 +130,25 @@ def transcript(history: list[Message]) -> str:
     """Messages as text, for an agent that accepts the history only as part of a question."""
     if not history:
         return ""
-    said = "\n\n".join(f"{message.role.title()}: {_told(message)}" for message in history)
+    said = "\n\n".join(f"{message.role.title()}: {_line(message)}" for message in history)
     return (
         "This conversation began elsewhere. What was said and done so far:\n\n"
         f"<conversation>\n{said}\n</conversation>\n\nGo on with what is asked next."
     )
 
 
-def _told(message: Message) -> str:
-    told: list[str] = []
+def _line(message: Message) -> str:
+    lines: list[str] = []
     for part in message.parts:
         if isinstance(part, TextPart):
-            told.append(part.content)
+            lines.append(part.content)
         elif isinstance(part, ToolCallPart):
-            told.append(f"[used {part.tool_name} {_short(part.tool_input)}: {_outcome(part)}]")
+            lines.append(f"[used {part.tool_name} {_short(part.tool_input)}: {_outcome(part)}]")
         elif isinstance(part, FilePart):
-            told.append(f"[a file: {part.filename or part.media_type}]")
+            lines.append(f"[a file: {part.filename or part.media_type}]")
     if message.status in ("stopped", "interrupted"):
-        told.append(f"[{message.status}]")
-    return "\n".join(text for text in told if text)
+        lines.append(f"[{message.status}]")
+    return "\n".join(text for text in lines if text)
 
 
 def _outcome(call: ToolCallPart) -> str:

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import UNSET
 
 from sessile.agents.base import Decision, Output, Turn, Usage
-from sessile.agents.kit.conversation import Context, Told
+from sessile.agents.kit.conversation import Context, HistoryLimits
 from sessile.agents.kit.pace import Pace
 from sessile.agents.opencode.parts import Parts
 from sessile.agents.opencode.server import Listener, Lost, OpenCodeServer
@@ -42,7 +42,7 @@ class OpenCodeAgent:
         command: str = "opencode",
         password: str = "",
         directory: Path | None = None,
-        limits: Told = Told(),  # noqa: B008
+        limits: HistoryLimits = HistoryLimits(),  # noqa: B008
         patience: float = 60.0,
     ) -> None:
         self.name = NAME
@@ -88,8 +88,8 @@ class OpenCodeAgent:
             if asked and await self._idle(session, folder):
                 return session, {message["info"]["id"] for message in messages}, []
         made = await self._server.call("POST", "/session", folder, {})
-        told = await context.told()
-        return made["id"], set(), [_text(told) | {"synthetic": True}] if told else []
+        briefing = await context.briefing()
+        return made["id"], set(), [_text(briefing) | {"synthetic": True}] if briefing else []
 
     async def _idle(self, session: str, folder: str) -> bool:
         """Stop what an earlier turn left running in it; whether it is idle then."""
@@ -279,8 +279,8 @@ class _Answer:
 def _was_asked(messages: list[dict[str, Any]], question: Message | None) -> bool:
     """Whether OpenCode received the question last; it may have ended before that."""
     asked = [message for message in messages if message["info"]["role"] == "user"]
-    told = "".join(part.get("text", "") for part in asked[-1]["parts"]) if asked else ""
-    return question is not None and bool(asked) and question.content in told
+    text = "".join(part.get("text", "") for part in asked[-1]["parts"]) if asked else ""
+    return question is not None and bool(asked) and question.content in text
 
 
 def _answers(questions: list[dict[str, Any]], decision: Decision) -> list[list[str]]:

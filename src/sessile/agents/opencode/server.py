@@ -155,7 +155,7 @@ class OpenCodeServer:
         if response.status_code == 404:
             return None
         if response.status_code >= 400:
-            raise AgentError(f"OpenCode answered {response.status_code}: {_told(response)}")
+            raise AgentError(f"OpenCode answered {response.status_code}: {_reason(response)}")
         return response.json() if response.content else True
 
     # Its events ---------------------------------------------------------------------------------
@@ -238,7 +238,7 @@ def _sentence(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def _told(response: httpx2.Response) -> str:
+def _reason(response: httpx2.Response) -> str:
     try:
         body = response.json()
         return str(body["data"]["message"])

@@ -51,7 +51,7 @@ def _put(store: SQLiteStore, session: str, body: bytes) -> None:
 def read_file(path: str) -> tuple[ExportedSession, list[Message]]:
     """The session in a database that :func:`write_file` wrote, and its messages in order.
 
-    The file may be anybody's: nothing in it is run, and its values are checked. Raises
+    The file may come from a stranger: nothing in it is run, and its values are checked. Raises
     :class:`~sessile.wire.errors.InvalidRequest`.
     """
     try:

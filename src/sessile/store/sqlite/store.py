@@ -72,7 +72,7 @@ class SQLiteStore:
         ):
             self._execute(f"PRAGMA {pragma}")
         self._migrate()
-        # For long reads, in a thread of their own: SQLite lets go of the GIL meanwhile.
+        # For long reads, in a thread of their own, where SQLite releases the GIL.
         self._reader = apsw.Connection(str(self._path), flags=apsw.SQLITE_OPEN_READONLY)
         self.id = self._execute(_Q["store_id"]).get
         self.writer = Writer(str(self._path), self.database)

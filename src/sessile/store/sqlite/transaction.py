@@ -34,7 +34,7 @@ def unavailable() -> Iterator[None]:
 
 
 def as_unavailable(error: Exception) -> Exception:
-    """What the port's users are told; the rest of it is for the log."""
+    """What the callers of the port get; the rest of it is for the log."""
     if not isinstance(error, apsw.Error | OSError):
         return error
     log.error("the store failed: %s: %s", type(error).__name__, error)

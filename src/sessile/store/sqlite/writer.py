@@ -3,7 +3,7 @@
 The first commit that waits asks the loop for a flush, and the flush takes all that came until
 then. Transactions are made inline, in the loop's own thread: a writer thread beside a busy loop
 starves on the GIL. They do not wait for the disk; a durable commit is done when the log is
-synced, and other sessions' events go their way meanwhile.
+synced, while the events of other sessions are committed and published.
 """
 
 import asyncio
@@ -70,7 +70,7 @@ class Writer:
         while self._waiting or self._syncing:
             self.flush()
             await self._all_reported()
-            await asyncio.sleep(0)  # a full log is moved meanwhile
+            await asyncio.sleep(0)  # lets the checkpoint of a full log proceed
 
     def must_wait(self, session: str) -> bool:
         """Whether a read of the session would show what the loss of power could take back."""
