@@ -262,6 +262,8 @@ async def test_what_changes_messages_is_seen_by_those_who_watch(chat: Client) ->
             assert changed["metadata"] == response.json()["metadata"] == left
             assert changed["parts"] == response.json()["parts"] == parts
         assert (await chat.messages("s"))[0]["metadata"] == {"b": 2}
+        response = await chat.http.patch("/sessions/s/messages/q", json={})
+        assert (response.status_code, response.json()["code"]) == (400, "invalid_request")
         await chat.http.delete("/sessions/s/messages/q")
         deleted = (await frames(socket, until="deleted"))[-1]
         assert deleted == {"type": "deleted", "seq": 8, "messageId": "q"}
