@@ -45,7 +45,7 @@ KEPT = 60.0  # seconds that the outcome of a command is kept for an attempt that
 CLAIMED = 20  # sessions that are taken over at a time, so that all nodes share them
 FORGOTTEN = 60.0  # seconds after which a dead node is no longer listed
 
-# What these answer may be read and not written; then it must be true of the newest commit.
+# These commands may answer without a commit; the answer must then be true of the newest one.
 _MAY_ONLY_READ = commands.Send | commands.Store | commands.Stop | commands.Answer
 
 
@@ -78,6 +78,7 @@ class Cluster:
         self._store = store
         self._bus = bus
         self._clock = clock
+        self._leaving = False
         self._beaten = 0.0  # when this node's beat was counted last
         self._outcomes: dict[str, asyncio.Task[requests.Reply]] = {}
         self._watch: asyncio.Task[None] | None = None
@@ -90,6 +91,7 @@ class Cluster:
 
     async def close(self, patience: float = 10.0) -> None:
         """Settle what runs here, then leave what waits to the other nodes."""
+        self._leaving = True
         await self.registry.close(patience)
         if self._watch is not None:
             self._watch.cancel()
@@ -97,7 +99,7 @@ class Cluster:
 
     @property
     def cut_off(self) -> bool:
-        """This node could not beat for so long that others may take its sessions over."""
+        """This node's last beat is so old that others may soon take its sessions over."""
         return self._clock() - self._beaten > nodes.HOLD
 
     # Where a command is done --------------------------------------------------------------------
@@ -113,7 +115,7 @@ class Cluster:
         while True:
             try:
                 return await self._attempt(request)
-            except (_Again, Moved, NobodyThere, TimeoutError):
+            except (_Again, Moved):
                 if self._clock() > deadline:
                     raise Unavailable("The session's node does not answer. Try again.") from None
             await asyncio.sleep(pause)
@@ -158,7 +160,7 @@ class Cluster:
         return result
 
     async def _prove(self, session: Session) -> None:
-        """What was answered must be true of the session's newest commit; else try again."""
+        """Check that the answer is true of the session's newest commit; otherwise start again."""
         if not await session.is_current():
             session.give_up()
             raise Moved
@@ -167,8 +169,11 @@ class Cluster:
         if await self._is_dead(owner):
             await self._store.claim(owner, self.node, request.session)
             raise _Again
-        data = msgspec.json.encode(request)
-        reply = requests.decode_reply(await self._bus.request(owner, data, PATIENCE))
+        try:
+            answer = await self._bus.request(owner, msgspec.json.encode(request), PATIENCE)
+        except (NobodyThere, TimeoutError):
+            raise _Again from None
+        reply = requests.decode_reply(answer)
         if isinstance(reply, requests.Done):
             return requests.result_of(reply, request.command)
         if isinstance(reply, requests.NotMine) or reply.code == ShuttingDown.code:
@@ -200,6 +205,9 @@ class Cluster:
             return self._not_mine(request)
         except SessileError as error:
             return requests.failed(error)
+        except Exception:
+            log.exception("a command of another node failed")
+            return requests.failed(SessileError())
         finally:
             self.registry.release(session)
 
@@ -243,7 +251,7 @@ class Cluster:
                 log.exception("the nodes of the cluster cannot be seen")
 
     async def _look(self) -> None:
-        """Beat, take over from the dead, and take up what is this node's."""
+        """Beat, take over from the dead, and wake what is busy here without an object."""
         try:
             await self._beat()
         except StoreUnavailable:
@@ -251,25 +259,26 @@ class Cluster:
                 for session in self.registry.held():
                     session.give_up()
             raise
-        await self._sweep()
+        if not self._leaving:
+            await self._sweep()
 
     async def _sweep(self) -> None:
         for node in (0, *self.nodes):
             if node != self.node and await self._is_dead(node):
                 await self._take_over(node)
-        await self._take_up()
+        await self._compare_held()
 
     async def _take_over(self, node: int) -> None:
         while claimed := await self._store.claim(node, self.node, limit=CLAIMED):
-            log.warning("%d sessions of node %x are taken over", len(claimed), node)
+            log.warning("took over %d sessions of node %x", len(claimed), node)
             await asyncio.gather(*map(self._revive, claimed))
         if node and self.nodes.silence(node) > FORGOTTEN:
             await self._store.leave(node)
 
-    async def _take_up(self) -> None:
-        """Drop what another node has taken, and revive what only the store knows to be busy here.
+    async def _compare_held(self) -> None:
+        """Drop what another node has taken, and wake what only the store knows to be busy here.
 
-        The second is what becomes of a commit whose outcome was not known.
+        The second is what a commit with an unknown outcome leaves.
         """
         held = [(session, session.head) for session in self.registry.held()]
         stored = await self._store.busy(self.node)
@@ -284,7 +293,7 @@ class Cluster:
         try:
             self.registry.release(await self.registry.acquire(id))
         except SessileError as error:
-            log.warning("session %s is taken up later: %s", id, error)
+            log.warning("session %s is woken later: %s", id, error)
 
 
 def _with_message_id(command: commands.Command) -> commands.Command:
