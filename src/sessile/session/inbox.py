@@ -95,7 +95,7 @@ class Inbox:
         return Sent(question, answer_id, True, after)
 
     async def known(self, draft: Draft) -> Message | None:
-        """The message that a draft would be for the second time."""
+        """The stored message that a draft repeats."""
         if draft.id is None:
             return None
         message = await self._journal.find(draft.id)
