@@ -53,9 +53,8 @@ class Session:
     """One session, while it is awake. All methods are for the event loop's thread.
 
     Methods that write return after the commit and raise
-    :class:`~sessile.wire.errors.StoreUnavailable` if there was none. After such an error the object is
-    ``broken``: what it believes may differ from what is stored, so it is thrown away and the
-    session woken again.
+    :class:`~sessile.wire.errors.StoreUnavailable` if it failed. The object is then ``broken``: it
+    may differ from what is stored, so it is thrown away and the session is woken again.
     """
 
     def __init__(
