@@ -26,13 +26,7 @@ fix:
 # Run the tests; arguments go to pytest, such as `--thorough 10` for ten times as many crashes
 test *arguments:
     uv run python -m tests.provide
-    @if [ $# -gt 0 ]; then uv run pytest {{ parallel }} "$@"; else uv run just test-all; fi
-
-# All tests; browser tests run alone, since they check answers while these arrive
-[private]
-test-all:
-    uv run pytest {{ parallel }} --ignore=tests/web
-    uv run pytest tests/web
+    uv run pytest {{ parallel }} "$@"
 
 # Run the tests and report their coverage of the package
 coverage *arguments:
