@@ -29,14 +29,14 @@ async def answered(chat: Client, content: str) -> dict[str, Any]:
     return message
 
 
-async def test_a_history_that_is_told_after_the_load_is_no_answer(tmp_path: Path) -> None:
+async def test_a_history_replayed_after_the_load_is_not_part_of_the_answer(tmp_path: Path) -> None:
     async with behind(tmp_path, "can-load") as chat:
         assert (await answered(chat, "one"))["content"] == "session-1 was told: one"
     async with behind(tmp_path, "can-load") as chat:
         assert (await answered(chat, "two"))["content"] == "session-1 was told: two"
 
 
-async def test_an_agent_that_cannot_load_is_told_the_history(tmp_path: Path) -> None:
+async def test_an_agent_that_cannot_load_a_session_is_sent_the_history(tmp_path: Path) -> None:
     async with behind(tmp_path) as chat:
         await answered(chat, "one")
     async with behind(tmp_path) as chat:
@@ -62,7 +62,9 @@ async def test_the_ways_an_answer_ends(tmp_path: Path) -> None:
         assert "session-1" in (await answered(chat, "and on"))["content"]
 
 
-async def test_an_agent_that_does_not_stop_is_asked_nothing_more_there(tmp_path: Path) -> None:
+async def test_when_an_agent_does_not_stop_the_next_turn_has_a_new_conversation(
+    tmp_path: Path,
+) -> None:
     async with behind(tmp_path) as chat, chat.socket("s") as socket:
         sending = asyncio.create_task(chat.send("s", "deaf"))
         await frames(socket, until="delta")
@@ -73,7 +75,7 @@ async def test_an_agent_that_does_not_stop_is_asked_nothing_more_there(tmp_path:
         assert "User: deaf" in content
 
 
-async def test_what_is_asked_after_the_stop_is_answered(tmp_path: Path) -> None:
+async def test_a_permission_request_after_a_stop_is_answered(tmp_path: Path) -> None:
     async with behind(tmp_path) as chat, chat.socket("s") as socket:
         sending = asyncio.create_task(chat.send("s", "ask late"))
         await frames(socket, until="delta")
@@ -82,13 +84,13 @@ async def test_what_is_asked_after_the_stop_is_answered(tmp_path: Path) -> None:
         assert (await answered(chat, "and on"))["content"] == "session-1 was told: and on"
 
 
-async def test_an_agent_that_nobody_is_logged_in_to(tmp_path: Path) -> None:
+async def test_an_agent_that_needs_a_login(tmp_path: Path) -> None:
     async with behind(tmp_path, "needs-login") as chat:
         events = await chat.send("s", "hello")
         assert "Log in" in events[-2].data["error"]
 
 
-async def test_what_is_no_agent_does_not_begin(
+async def test_a_command_that_is_not_an_agent_does_not_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sessile.agents.acp.agent.START", 0.5)

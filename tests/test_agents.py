@@ -75,7 +75,9 @@ class Remembers:
 @pytest.mark.parametrize(
     "agent", [returns_text, returns_parts, Remembers()], ids=["text", "parts", "object"]
 )
-async def test_what_a_function_may_be(tmp_path: Path, agent: Callable[[Turn], Any]) -> None:
+async def test_functions_and_callable_objects_are_agents(
+    tmp_path: Path, agent: Callable[[Turn], Any]
+) -> None:
     async with serving(tmp_path, agent=agent) as chat:
         assert (await chat.send("s", "Hi"))[-2].data["content"] == "You said: Hi"
 
@@ -85,7 +87,7 @@ async def test_what_a_function_may_be(tmp_path: Path, agent: Callable[[Turn], An
     [lambda turn: "x", len, 5, "no_such_module:reply"],
     ids=["plain function", "builtin", "number", "unknown module"],
 )
-def test_what_is_no_agent(tmp_path: Path, agent: Any) -> None:
+def test_objects_that_are_not_agents_are_refused(tmp_path: Path, agent: Any) -> None:
     with pytest.raises(SettingsError):
         create_app(agent=agent, store=f"sqlite:///{tmp_path}/s.db")
 
@@ -97,7 +99,7 @@ async def failing(chat: Client) -> tuple[dict[str, Any], dict[str, Any]]:
     return events[-3].data, events[-2].data
 
 
-async def test_an_agents_own_words_are_shown(tmp_path: Path) -> None:
+async def test_the_message_of_an_agent_error_is_shown(tmp_path: Path) -> None:
     async def refuses(turn: Turn) -> AsyncGenerator[str, None]:
         yield "I would, but "
         raise AgentError("no more credit")
@@ -112,9 +114,7 @@ async def test_an_agents_own_words_are_shown(tmp_path: Path) -> None:
     "output", [5, None, object(), DataPart("x", object()), ToolCallPart("1", "t", {1j}, "running")],
     ids=lambda value: type(value).__name__,
 )  # fmt: skip
-async def test_what_cannot_be_stored_ends_the_turn_and_nothing_else(
-    tmp_path: Path, output: Any
-) -> None:
+async def test_output_that_cannot_be_stored_ends_only_its_turn(tmp_path: Path, output: Any) -> None:
     async def strange(turn: Turn) -> AsyncGenerator[Any, None]:
         yield "before "
         if turn.content == "go":
@@ -126,7 +126,7 @@ async def test_what_cannot_be_stored_ends_the_turn_and_nothing_else(
         assert (await chat.send("s", "again"))[-2].data["status"] == "complete"
 
 
-async def test_halves_of_characters_are_mended(tmp_path: Path) -> None:
+async def test_unpaired_surrogates_are_repaired(tmp_path: Path) -> None:
     async def halves(turn: Turn) -> AsyncGenerator[Any, None]:
         yield "a\ud83d\ude42b\ud800"
         yield DataPart("x", {"k": "\udcff"})
@@ -137,7 +137,7 @@ async def test_halves_of_characters_are_mended(tmp_path: Path) -> None:
         assert answer["parts"][1]["data"] == {"k": "\ufffd"}
 
 
-async def test_metadata_that_is_no_json_is_left_out(tmp_path: Path) -> None:
+async def test_metadata_that_is_not_json_is_left_out(tmp_path: Path) -> None:
     async def strange(turn: Turn) -> str:
         turn.metadata["x"] = object()
         return "fine"
@@ -147,7 +147,7 @@ async def test_metadata_that_is_no_json_is_left_out(tmp_path: Path) -> None:
         assert (answer["status"], answer["content"]) == ("complete", "fine")
 
 
-async def test_a_part_is_what_it_was_when_it_was_yielded(tmp_path: Path) -> None:
+async def test_changing_a_part_after_it_was_yielded_has_no_effect(tmp_path: Path) -> None:
     async def reuses(turn: Turn) -> AsyncGenerator[Any, None]:
         call = ToolCallPart("1", "t", {"n": 1}, "running")
         yield call

@@ -56,7 +56,7 @@ def states(found: list[Event]) -> list[tuple[str, str | None]]:
 
 
 @pytest.mark.parametrize("content", ["[[ask]] please", "[[tool]] [[ask]] please"])
-async def test_with_leave_the_tool_runs(chat: Client, content: str) -> None:
+async def test_an_approved_tool_runs(chat: Client, content: str) -> None:
     events = await asked(chat, True, content)
     assert states(events) == [
         ("pending", None),
@@ -75,7 +75,7 @@ async def test_with_leave_the_tool_runs(chat: Client, content: str) -> None:
     assert (await chat.messages("s"))[-1]["parts"] == [call, text]
 
 
-async def test_without_leave_it_is_an_error_and_the_text_follows(chat: Client) -> None:
+async def test_a_denied_tool_ends_with_an_error_and_the_text_follows(chat: Client) -> None:
     events = await asked(chat, False, message="not on a Friday")
     assert states(events) == [("pending", None), ("pending", "asked"), ("error", "denied")]
     call, text = events[-2].data["parts"]
@@ -85,7 +85,7 @@ async def test_without_leave_it_is_an_error_and_the_text_follows(chat: Client) -
 
 
 @pytest.mark.parametrize("name", ["approvalId", "id"])
-async def test_any_client_answers_over_its_socket(chat: Client, name: str) -> None:
+async def test_any_client_can_answer_over_its_socket(chat: Client, name: str) -> None:
     sending = asyncio.create_task(chat.send("s", "[[ask]]"))
     async with chat.socket("s", "?after=0") as one, chat.socket("s", "?after=0") as two:
         part = await question(one)
@@ -106,7 +106,7 @@ async def test_any_client_answers_over_its_socket(chat: Client, name: str) -> No
     await sending
 
 
-async def test_only_the_first_answer_counts_while_the_turn_runs_and_after(chat: Client) -> None:
+async def test_only_the_first_answer_counts_during_and_after_the_turn(chat: Client) -> None:
     async with chat.socket("s") as socket:
         sending = asyncio.create_task(chat.send("s", "[[ask]]"))
         id = (await question(socket))["approval"]["id"]
@@ -124,7 +124,7 @@ async def test_only_the_first_answer_counts_while_the_turn_runs_and_after(chat: 
 
 
 @pytest.mark.parametrize("body", ["", "{}", '{"approve":1}', '{"approve":true,"message":5}', "[]"])
-async def test_what_is_no_answer_is_refused_and_the_question_stands(
+async def test_an_invalid_answer_is_refused_and_the_question_stays_open(
     chat: Client, body: str
 ) -> None:
     async with chat.socket("s") as socket:
@@ -136,7 +136,7 @@ async def test_what_is_no_answer_is_refused_and_the_question_stands(
         await sending
 
 
-async def test_a_question_waits_though_nobody_watches(chat: Client) -> None:
+async def test_a_question_waits_even_without_watchers(chat: Client) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(0.2):
             await chat.send("s", "[[ask]]")
@@ -149,7 +149,7 @@ async def test_a_question_waits_though_nobody_watches(chat: Client) -> None:
         await asyncio.sleep(0.001)
 
 
-async def test_a_question_that_nobody_answers_expires(tmp_path: Path) -> None:
+async def test_a_question_without_an_answer_expires(tmp_path: Path) -> None:
     async with serving(tmp_path, approve_timeout=0.05) as chat:
         events = await chat.send("s", "[[ask]] please")
         assert states(events)[1:] == [("pending", "asked"), ("error", "expired")]
@@ -158,7 +158,7 @@ async def test_a_question_that_nobody_answers_expires(tmp_path: Path) -> None:
         assert (await answer(chat, message["parts"][0]["approval"]["id"], True))[0] == 409
 
 
-async def test_an_answer_in_the_last_moment_counts() -> None:
+async def test_an_answer_at_the_last_moment_counts() -> None:
     shown: dict[str, ToolCallPart] = {}
 
     def put(call: ToolCallPart) -> None:
@@ -197,7 +197,7 @@ async def test_a_stop_ends_the_question(chat: Client) -> None:
     assert (await answer(chat, id, True))[1]["code"] == "approval_answered"
 
 
-async def test_always_is_kept_with_the_session(tmp_path: Path) -> None:
+async def test_an_always_approval_is_stored_with_the_session(tmp_path: Path) -> None:
     async with serving(tmp_path) as chat:
         events = await asked(chat, True, always=True)
         assert "session" not in kinds(events)
@@ -222,7 +222,7 @@ async def test_always_is_kept_with_the_session(tmp_path: Path) -> None:
             await sending
 
 
-async def test_a_client_permits_nothing_by_metadata(tmp_path: Path) -> None:
+async def test_a_client_cannot_grant_permissions_through_metadata(tmp_path: Path) -> None:
     forged = {"metadata": {"alwaysAllowed": ["echo"]}}
     async with serving(tmp_path) as chat:
         await chat.http.post("/sessions", json={"id": "made", **forged})
@@ -238,7 +238,7 @@ async def test_a_client_permits_nothing_by_metadata(tmp_path: Path) -> None:
                 await sending
 
 
-async def test_kill_9_with_a_question_open_leaves_it_expired(tmp_path: Path) -> None:
+async def test_kill_9_while_a_question_is_open_expires_the_question(tmp_path: Path) -> None:
     async with process(tmp_path) as (server, chat), chat.socket("s") as socket:
         await socket.send('{"type":"send","content":"[[ask]] please"}')
         id = (await question(socket))["approval"]["id"]
@@ -252,7 +252,7 @@ async def test_kill_9_with_a_question_open_leaves_it_expired(tmp_path: Path) -> 
         assert (await chat.send("s", "go on"))[-2].data["status"] == "complete"
 
 
-async def test_an_agent_asks_for_several_at_once(tmp_path: Path) -> None:
+async def test_an_agent_can_ask_several_questions_at_once(tmp_path: Path) -> None:
     async def asks(turn: Turn) -> AsyncGenerator[str, None]:
         calls = [ToolCallPart(f"c{i}", "delete", {"n": i}, "pending") for i in range(3)]
         calls.append(ToolCallPart("c0", "delete", {"n": 0}, "pending"))
@@ -272,7 +272,9 @@ async def test_an_agent_asks_for_several_at_once(tmp_path: Path) -> None:
         assert said.startswith("approved:01 denied:12 approved:23 approved:04")
 
 
-async def test_a_question_stays_with_its_call_when_that_is_yielded_again(tmp_path: Path) -> None:
+async def test_a_question_stays_with_its_tool_call_when_the_call_is_yielded_again(
+    tmp_path: Path,
+) -> None:
 
     async def works(turn: Turn) -> AsyncGenerator[Any, None]:
         yield ToolCallPart("1", "t", {}, "pending")

@@ -21,7 +21,7 @@ def run(module: str, *arguments: str) -> str:
     return done.stdout
 
 
-def test_the_benchmark_measures_every_work_and_writes_it_down(tmp_path: Path) -> None:
+def test_the_benchmark_measures_every_workload_and_writes_the_results(tmp_path: Path) -> None:
     run("bench", "--quick", "--output", str(tmp_path))
     found = json.loads((tmp_path / "performance.json").read_text())
     seen = {(figure["work"], figure["server"]) for figure in found["figures"]}
@@ -41,7 +41,7 @@ def test_the_benchmark_measures_every_work_and_writes_it_down(tmp_path: Path) ->
     assert (tmp_path / "performance.svg").read_text().startswith("<svg")
 
 
-def test_what_must_not_grow_is_measured() -> None:
+def test_costs_that_must_not_grow_are_measured() -> None:
     printed = run("bench.scale", "--quick")
     assert "| newest page |" in printed
     assert "sessions answered" in printed
@@ -52,7 +52,7 @@ def test_a_slow_disk_is_measured() -> None:
     assert len(rows) == 4
 
 
-def test_the_page_is_measured() -> None:
+def test_the_web_interface_is_measured() -> None:
     printed = run("bench.web", "--quick")
     assert "| this machine | " in printed
     assert "| 300 messages, to their start | " in printed

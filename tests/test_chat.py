@@ -6,7 +6,7 @@ from pathlib import Path
 from tests.serving import LONG, Client, frames, kinds, serving, text
 
 
-async def test_a_session_nobody_wrote_to_is_empty_and_stays_uncreated(chat: Client) -> None:
+async def test_reading_a_session_without_messages_does_not_create_it(chat: Client) -> None:
     assert await chat.messages("test-session") == []
     assert (await chat.http.get("/sessions/test-session")).status_code == 404
     assert (await chat.http.get("/sessions")).json() == []
@@ -40,7 +40,7 @@ async def test_a_message_is_acknowledged_streamed_stored_and_ended(chat: Client)
     assert (question["role"], stored["role"]) == ("user", "assistant")
 
 
-async def test_the_stream_has_the_headers_that_keep_proxies_from_holding_it(chat: Client) -> None:
+async def test_the_stream_has_the_headers_that_keep_proxies_from_buffering(chat: Client) -> None:
     async with chat.http.stream("POST", "/chat/s", json={"content": "x"}) as response:
         headers = response.headers
         await response.aread()
@@ -49,7 +49,7 @@ async def test_the_stream_has_the_headers_that_keep_proxies_from_holding_it(chat
     assert headers["x-accel-buffering"] == "no"
 
 
-async def test_echo_gives_back_exactly_the_text_word_by_word(chat: Client) -> None:
+async def test_echo_returns_exactly_the_text_word_by_word(chat: Client) -> None:
     said = "  two  blanks\nand a\ttab, 日本語 and 🙂 at the end \n"
     events = await chat.send("s", said)
     deltas = [event.data["text"] for event in events if event.data["type"] == "delta"]
@@ -57,7 +57,7 @@ async def test_echo_gives_back_exactly_the_text_word_by_word(chat: Client) -> No
     assert text(events) == said
 
 
-async def test_echo_shows_a_tool_call_where_the_message_asks_for_one(chat: Client) -> None:
+async def test_echo_shows_a_tool_call_when_the_message_asks_for_one(chat: Client) -> None:
     events = await chat.send("s", "run [[tool]] now")
     parts = [event.data for event in events if event.data["type"] == "part"]
     assert [part["part"]["state"] for part in parts] == ["pending", "running", "complete"]
@@ -71,7 +71,7 @@ async def test_echo_shows_a_tool_call_where_the_message_asks_for_one(chat: Clien
     assert answer["content"] == "run [[tool]] now"
 
 
-async def test_an_agent_that_fails_leaves_what_it_said_and_a_session_that_works(
+async def test_when_an_agent_fails_its_text_is_kept_and_the_session_still_works(
     chat: Client,
 ) -> None:
     events = await chat.send("s", "one two [[fail]] four")
@@ -118,7 +118,7 @@ async def test_three_sockets_see_the_same_frames_in_the_same_order(chat: Client)
     assert types == ["hello", "message", "status", *["part"] * 3, *["delta"] * 4, "message"]
 
 
-async def test_history_is_there_after_a_restart_and_numbers_go_on(tmp_path: Path) -> None:
+async def test_history_survives_a_restart_and_the_numbers_continue(tmp_path: Path) -> None:
     async with serving(tmp_path) as chat:
         await chat.send("s", "before")
         before = await chat.messages("s")
@@ -134,7 +134,7 @@ async def test_history_is_there_after_a_restart_and_numbers_go_on(tmp_path: Path
         ]
 
 
-async def test_the_answer_that_runs_is_in_the_history_as_it_stands(tmp_path: Path) -> None:
+async def test_the_history_includes_the_running_answer_so_far(tmp_path: Path) -> None:
     async with serving(tmp_path, echo_delay=0.01) as chat, chat.socket("s") as socket:
         sending = asyncio.create_task(chat.send("s", LONG))
         await frames(socket, until="delta")
@@ -151,7 +151,9 @@ async def test_the_answer_that_runs_is_in_the_history_as_it_stands(tmp_path: Pat
         assert (await chat.value("s"))["status"] == "idle"
 
 
-async def test_a_turn_goes_on_when_the_client_that_began_it_leaves(tmp_path: Path) -> None:
+async def test_a_turn_continues_after_the_client_that_started_it_disconnects(
+    tmp_path: Path,
+) -> None:
     async with serving(tmp_path, echo_delay=0.01) as chat, chat.socket("s") as socket:
         async with chat.http.stream(
             "POST", "/chat/s", json={"content": "one two three four five"}
@@ -163,7 +165,7 @@ async def test_a_turn_goes_on_when_the_client_that_began_it_leaves(tmp_path: Pat
         assert seen[-1]["message"]["status"] == "complete"
 
 
-async def test_sessions_have_titles_counts_and_the_order_of_their_activity(chat: Client) -> None:
+async def test_sessions_have_titles_and_counts_and_are_listed_by_activity(chat: Client) -> None:
     await chat.send("a", "First words\nand more")
     await chat.send("b", "x" * 200)
     await chat.send("a", "again")

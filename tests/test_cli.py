@@ -33,12 +33,12 @@ def refused(folder: Path, *arguments: str, **environment: str) -> str:
     return line
 
 
-def test_a_command_that_talks_to_a_server_loads_none() -> None:
+def test_a_client_command_does_not_import_the_server() -> None:
     code = "import sys, sessile.cli.chat; sys.exit('sessile.server' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_the_banner_says_where_and_what(tmp_path: Path) -> None:
+def test_the_banner_shows_the_address_the_store_and_the_agent(tmp_path: Path) -> None:
     with Process(tmp_path) as server:
         assert server.url.startswith("http://127.0.0.1:")
         assert server.banner == ["  store  SQLite sessile.db", "  agent  echo"]
@@ -46,7 +46,7 @@ def test_the_banner_says_where_and_what(tmp_path: Path) -> None:
         assert server.terminate() == 0
 
 
-def test_it_takes_as_many_clients_as_the_machine_allows(tmp_path: Path) -> None:
+def test_the_server_raises_its_limit_of_open_files(tmp_path: Path) -> None:
     few = ["bash", "-c", 'ulimit -Sn 256; exec "$@"', "-"]
     with Process(tmp_path, within=few) as server:
         limits = Path(f"/proc/{server.pid}/limits").read_text()
@@ -54,14 +54,14 @@ def test_it_takes_as_many_clients_as_the_machine_allows(tmp_path: Path) -> None:
         assert soft == hard != "256"
 
 
-def test_a_port_that_is_taken(tmp_path: Path) -> None:
+def test_a_port_that_is_in_use(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         line = refused(tmp_path, "--port", port)
     assert line == f"sessile: cannot listen on 127.0.0.1:{port}: Address already in use"
 
 
-def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+def test_a_folder_that_does_not_exist(tmp_path: Path) -> None:
     line = refused(tmp_path, "--store", "sqlite:///no/such/folder/s.db")
     assert line == "sessile: cannot write the store no/such/folder/s.db: No such file or directory"
 
@@ -114,7 +114,7 @@ def test_settings_that_cannot_be_used(tmp_path: Path, arguments: list[str], says
     assert list(tmp_path.iterdir()) == [], "nothing is left behind"
 
 
-def test_the_environment_sets_and_a_flag_wins(tmp_path: Path) -> None:
+def test_a_flag_overrides_the_environment(tmp_path: Path) -> None:
     environment = {"SESSILE_STORE": "sqlite:///env.db", "SESSILE_ALLOW_HOST": "a.example,b.example"}
     with Process(tmp_path, **environment) as server:
         assert server.banner[0] == "  store  SQLite env.db"
@@ -126,7 +126,7 @@ def test_the_environment_sets_and_a_flag_wins(tmp_path: Path) -> None:
         assert server.banner[0] == "  store  SQLite flag.db"
 
 
-def test_the_environment_is_read_by_type() -> None:
+def test_environment_variables_are_converted_to_their_types() -> None:
     found = from_environment(
         {"SESSILE_PORT": "1", "SESSILE_ALLOW_REMOTE": "yes", "SESSILE_ECHO_DELAY": "0.5"}
     )
@@ -148,12 +148,12 @@ async def test_a_function_is_served_from_the_working_directory(tmp_path: Path) -
         assert (await chat.send("s", "abc"))[-2].data["content"] == "cba"
 
 
-async def test_an_open_host_says_what_it_means(tmp_path: Path) -> None:
+async def test_an_open_host_prints_a_warning(tmp_path: Path) -> None:
     with Process(tmp_path, "--host", "0.0.0.0", "--allow-remote") as server:
         assert "no authentication" in server.banner[-1]
 
 
-async def test_operating_routes(tmp_path: Path) -> None:
+async def test_the_routes_for_operations(tmp_path: Path) -> None:
     async with process(tmp_path) as (_, chat):
         assert (await chat.http.get("/healthz")).json() == {"status": "ok"}
         assert (await chat.http.get("/readyz")).json() == {"status": "ok"}

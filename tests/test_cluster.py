@@ -76,7 +76,7 @@ async def question(node: Node) -> str:
         await asyncio.sleep(0.1)
 
 
-def test_every_command_is_done_at_the_owner_while_the_session_is_busy() -> None:
+def test_every_command_runs_at_the_owner_while_the_session_is_busy() -> None:
     world = Cluster(patient)
 
     async def story() -> None:
@@ -176,7 +176,7 @@ def test_the_sessions_of_a_dead_node_are_taken_over_by_the_others() -> None:
     world.run(story())
 
 
-def test_a_node_that_pauses_for_long_loses_its_turn_and_goes_on() -> None:
+def test_a_node_that_pauses_for_a_long_time_loses_its_turn_and_continues() -> None:
     world = Cluster(endless)
 
     async def story() -> None:
@@ -198,7 +198,7 @@ def test_a_node_that_pauses_for_long_loses_its_turn_and_goes_on() -> None:
     world.run(story())
 
 
-def test_a_node_that_pauses_shortly_loses_nothing() -> None:
+def test_a_node_that_pauses_briefly_loses_nothing() -> None:
     world = Cluster(endless)
 
     async def story() -> None:
@@ -214,7 +214,7 @@ def test_a_node_that_pauses_shortly_loses_nothing() -> None:
     world.run(story())
 
 
-def test_a_node_that_is_cut_from_the_store_drops_its_turns_and_refuses() -> None:
+def test_a_node_cut_off_from_the_store_drops_its_turns_and_refuses_commands() -> None:
     """Its agent must not go on when another node may begin the next turn."""
     world = Cluster(patient)
 
@@ -236,7 +236,7 @@ def test_a_node_that_is_cut_from_the_store_drops_its_turns_and_refuses() -> None
     world.run(story())
 
 
-def test_what_waits_at_a_node_that_ends_is_answered_elsewhere_at_once() -> None:
+def test_messages_queued_at_a_node_that_shuts_down_are_answered_elsewhere_at_once() -> None:
     async def slow(turn: Turn) -> AsyncGenerator[Output, None]:
         await asyncio.sleep(2)
         yield turn.content
@@ -262,7 +262,7 @@ def test_what_waits_at_a_node_that_ends_is_answered_elsewhere_at_once() -> None:
     world.run(story())
 
 
-def test_a_command_for_a_node_that_does_not_answer_ends_with_a_sentence() -> None:
+def test_a_command_for_a_node_that_does_not_answer_ends_with_a_clear_error() -> None:
     world = Cluster(endless)
 
     async def story() -> None:
@@ -277,7 +277,7 @@ def test_a_command_for_a_node_that_does_not_answer_ends_with_a_sentence() -> Non
     world.run(story())
 
 
-def test_a_reply_that_is_lost_is_not_a_second_command() -> None:
+def test_a_lost_reply_does_not_run_the_command_twice() -> None:
     world = Cluster(patient)
 
     async def story() -> None:

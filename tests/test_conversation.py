@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sessile import ToolCallPart, Turn
-from sessile.agents.kit.conversation import Context, HistoryLimits
+from sessile.agents.kit.conversation import Context, Told
 from tests.serving import Client, serving
 
 
@@ -17,7 +17,7 @@ class Remembers:
 
     name = "remembers"
 
-    def __init__(self, folder: Path, limits: HistoryLimits = HistoryLimits()) -> None:  # noqa: B008
+    def __init__(self, folder: Path, limits: Told = Told()) -> None:  # noqa: B008
         self._folder = folder
         self._limits = limits
         self.memory: list[list[str]] = []
@@ -30,7 +30,7 @@ class Remembers:
         context = await Context.of(turn, "remembers", self._folder, self._limits)
         if context.conversation is None:
             self.memory.append([])
-            told = await context.briefing()
+            told = await context.told()
             if told:
                 self.memory[-1].append(told)
             id = str(len(self.memory) - 1)
@@ -58,7 +58,7 @@ async def said(chat: Client, content: str, session: str = "s", **fields: Any) ->
     return str(content.partition(":")[0])
 
 
-async def test_it_goes_on_turn_by_turn_and_after_a_restart(
+async def test_a_conversation_continues_turn_by_turn_and_after_a_restart(
     tmp_path: Path, agent: Remembers
 ) -> None:
     async with serving(tmp_path, agent=agent) as chat:
@@ -69,7 +69,7 @@ async def test_it_goes_on_turn_by_turn_and_after_a_restart(
     assert agent.memory == [["a", "b", "c", "d"], ["x"]]
 
 
-async def test_what_was_stopped_is_known_too(tmp_path: Path, agent: Remembers) -> None:
+async def test_a_conversation_continues_after_a_stop(tmp_path: Path, agent: Remembers) -> None:
     async with serving(tmp_path, agent=agent) as chat:
         sending = asyncio.create_task(chat.send("s", "slow"))
         while not agent.memory:
@@ -82,7 +82,9 @@ async def test_what_was_stopped_is_known_too(tmp_path: Path, agent: Remembers) -
 @pytest.mark.parametrize(
     "change", ["edit", "regenerate", "delete", "earlier", "stored", "fork", "folder"]
 )
-async def test_another_history_is_told_anew(tmp_path: Path, agent: Remembers, change: str) -> None:
+async def test_a_changed_history_is_sent_to_a_new_conversation(
+    tmp_path: Path, agent: Remembers, change: str
+) -> None:
     (tmp_path / "inside").mkdir()
     async with serving(tmp_path, agent=agent) as chat:
         for word in ("one", "two", "three"):
@@ -116,7 +118,9 @@ async def test_another_history_is_told_anew(tmp_path: Path, agent: Remembers, ch
     assert ("three" in told.lower()) == (change not in ("edit", "regenerate"))
 
 
-async def test_a_client_cannot_name_another_conversation(tmp_path: Path, agent: Remembers) -> None:
+async def test_a_client_cannot_select_another_conversation(
+    tmp_path: Path, agent: Remembers
+) -> None:
     async with serving(tmp_path, agent=agent) as chat:
         for word in ("one", "two"):
             await said(chat, word)
@@ -125,7 +129,9 @@ async def test_a_client_cannot_name_another_conversation(tmp_path: Path, agent: 
         assert agent.memory == [["one", "two", "three"]]
 
 
-async def test_tools_files_and_ends_are_told(tmp_path: Path, agent: Remembers) -> None:
+async def test_the_history_that_is_sent_includes_tool_calls_and_files(
+    tmp_path: Path, agent: Remembers
+) -> None:
     async with serving(tmp_path, agent=agent) as chat:
         await said(chat, "tool")
         parts = [
@@ -139,8 +145,8 @@ async def test_tools_files_and_ends_are_told(tmp_path: Path, agent: Remembers) -
     assert "[a file: a.txt]" in told
 
 
-async def test_what_is_told_has_limits(tmp_path: Path) -> None:
-    agent = Remembers(tmp_path, HistoryLimits(messages=3, characters=40))
+async def test_the_history_that_is_sent_has_limits(tmp_path: Path) -> None:
+    agent = Remembers(tmp_path, Told(messages=3, characters=40))
     async with serving(tmp_path, agent=agent) as chat:
         for n in range(6):
             assert await said(chat, f"number {n}") == "0"
@@ -152,8 +158,8 @@ async def test_what_is_told_has_limits(tmp_path: Path) -> None:
     assert "number 4" not in told
 
 
-async def test_an_agent_that_is_told_nothing(tmp_path: Path) -> None:
-    agent = Remembers(tmp_path, HistoryLimits(messages=0, characters=0))
+async def test_with_limits_of_zero_no_history_is_sent(tmp_path: Path) -> None:
+    agent = Remembers(tmp_path, Told(messages=0, characters=0))
     async with serving(tmp_path, agent=agent) as chat:
         assert [await said(chat, word) for word in ("a", "b")] == ["0", "0"]
         await chat.stream("POST", "/chat/s/regenerate")

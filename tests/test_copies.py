@@ -15,7 +15,9 @@ def said(messages: list[dict[str, Any]]) -> list[tuple[str, str]]:
     return [(message["id"], message["content"]) for message in messages]
 
 
-async def test_a_fork_has_the_history_up_to_a_message_and_goes_its_own_way(chat: Client) -> None:
+async def test_a_fork_copies_the_history_up_to_a_message_and_is_then_independent(
+    chat: Client,
+) -> None:
     for word in ("one", "two", "three"):
         await chat.send("s", word)
     history = await chat.messages("s")
@@ -35,7 +37,7 @@ async def test_a_fork_has_the_history_up_to_a_message_and_goes_its_own_way(chat:
     assert regenerated[-2].data["content"] == "three"
 
 
-async def test_a_fork_takes_only_what_is_settled(tmp_path: Path) -> None:
+async def test_a_fork_copies_only_settled_messages(tmp_path: Path) -> None:
     async with serving(tmp_path, echo_delay=0.05) as chat, chat.socket("s") as socket:
         await chat.send("s", "done")
         await frames(socket)
@@ -57,7 +59,7 @@ async def test_a_fork_takes_only_what_is_settled(tmp_path: Path) -> None:
         await asyncio.gather(running, waiting)
 
 
-async def test_forks_that_are_none(chat: Client) -> None:
+async def test_invalid_forks_are_refused(chat: Client) -> None:
     response = await chat.http.post("/sessions/nobody/fork")
     assert (response.status_code, response.json()["code"]) == (404, "session_not_found")
     await chat.send("s", "x")
@@ -69,7 +71,7 @@ async def test_forks_that_are_none(chat: Client) -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1, 499, 500, 501, 1000])
-async def test_an_export_is_whole_however_many_messages_there_are(chat: Client, count: int) -> None:
+async def test_an_export_is_complete_for_any_number_of_messages(chat: Client, count: int) -> None:
     """They are read in chunks; a session may end where a chunk does."""
     messages = [
         {
@@ -94,7 +96,7 @@ async def test_an_export_is_whole_however_many_messages_there_are(chat: Client, 
 
 
 @pytest.mark.parametrize("format", ["json", "sqlite"])
-async def test_what_is_exported_can_be_imported(chat: Client, format: str) -> None:
+async def test_an_export_can_be_imported(chat: Client, format: str) -> None:
     await chat.send("s", "Hello [[tool]] you", metadata={"a": 1})
     await chat.http.patch("/sessions/s", json={"title": "T", "metadata": {"m": 1}})
     for index in range(600):
@@ -114,7 +116,7 @@ async def test_what_is_exported_can_be_imported(chat: Client, format: str) -> No
     assert (await chat.send("copy", "and on"))[-2].data["content"] == "and on"
 
 
-async def test_imports_that_are_none(chat: Client, tmp_path: Path) -> None:
+async def test_invalid_imports_are_refused(chat: Client, tmp_path: Path) -> None:
     message = {"id": "m", "role": "user", "content": "x", "createdAt": 1, "seq": 1,
                "status": "complete", "parts": [{"type": "text", "content": "x"}]}  # fmt: skip
     strange = apsw.Connection(str(tmp_path / "strange.db"))
@@ -138,7 +140,7 @@ async def test_imports_that_are_none(chat: Client, tmp_path: Path) -> None:
     assert (await chat.http.get("/sessions")).json() == []
 
 
-async def test_what_was_not_over_is_over_in_an_import(chat: Client) -> None:
+async def test_running_turns_are_imported_as_ended(chat: Client) -> None:
     call = {"type": "tool-call", "toolCallId": "1", "toolName": "t", "toolInput": {},
             "state": "running"}  # fmt: skip
     messages = [
@@ -155,7 +157,7 @@ async def test_what_was_not_over_is_over_in_an_import(chat: Client) -> None:
     assert answer["parts"][0]["state"] == "error"
 
 
-async def test_search_finds_words_and_their_beginnings_and_shows_where(chat: Client) -> None:
+async def test_search_finds_words_and_prefixes_and_shows_where(chat: Client) -> None:
     await chat.http.post("/sessions/a/messages", json={"content": "The quick brown fox", "id": "1"})
     await chat.http.post(
         "/sessions/b/messages", json={"content": "A Brown bear, a quicker one; Ünïcode", "id": "2"}
@@ -190,20 +192,20 @@ async def test_search_finds_words_and_their_beginnings_and_shows_where(chat: Cli
     "query", ['"', "a OR", "NEAR(", "content:x", "-x", "x*", "'; DROP TABLE messages; --", "a\0b",
               "^x", "(", "𝕏 🙂 x"]
 )  # fmt: skip
-async def test_no_query_is_more_than_words(chat: Client, query: str) -> None:
+async def test_the_query_syntax_of_the_store_has_no_effect(chat: Client, query: str) -> None:
     await chat.send("s", "x a b c")
     response = await chat.http.get("/search", params={"q": query})
     assert response.status_code in (200, 400), response.text
     assert len(await chat.messages("s")) == 2
 
 
-async def test_searches_that_are_none(chat: Client) -> None:
+async def test_invalid_searches_are_refused(chat: Client) -> None:
     for query in ("", "q=", "q=%20", "q=...", "q=x&limit=0", "q=" + "x" * 2000):
         response = await chat.http.get(f"/search?{query}")
         assert (response.status_code, response.json()["code"]) == (400, "invalid_request")
 
 
-async def test_what_was_written_before_a_restart_is_found_after_it(tmp_path: Path) -> None:
+async def test_search_finds_messages_from_before_a_restart(tmp_path: Path) -> None:
     async with serving(tmp_path) as chat:
         await chat.send("s", "remember the milk")
     async with serving(tmp_path) as chat:

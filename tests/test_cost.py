@@ -89,7 +89,7 @@ class Calls:
 
 
 @pytest.mark.parametrize("content", CALLS)
-async def test_a_turn_makes_no_more_calls(app: Sessile, content: str) -> None:
+async def test_the_calls_of_a_turn_are_within_the_bound(app: Sessile, content: str) -> None:
     await turns(app, content)
     with Calls() as calls:
         await turns(app, content)
@@ -97,7 +97,7 @@ async def test_a_turn_makes_no_more_calls(app: Sessile, content: str) -> None:
     assert CALLS[content] / 3 < each < CALLS[content], f"{each:.0f} calls a turn"
 
 
-async def test_a_page_makes_no_more_calls(app: Sessile) -> None:
+async def test_the_calls_of_a_page_are_within_the_bound(app: Sessile) -> None:
     await turns(app, "Hello")
     await ask(app, "GET", "/chat/s0/messages")
     with Calls() as calls:
@@ -107,7 +107,9 @@ async def test_a_page_makes_no_more_calls(app: Sessile) -> None:
     assert PAGE_CALLS / 3 < each < PAGE_CALLS, f"{each:.0f} calls a page"
 
 
-async def test_a_turn_runs_no_more_statements_and_writes_no_more_pages(app: Sessile) -> None:
+async def test_the_statements_and_written_pages_of_a_turn_are_within_the_bounds(
+    app: Sessile,
+) -> None:
     store = app.store
     assert isinstance(store, SQLiteStore)
     await turns(app, "Hello")

@@ -182,7 +182,7 @@ def shows_the_page(url: str) -> bool:
         return len(loaded) == 3 and all(http.get(f"/{name}").status_code == 200 for name in loaded)
 
 
-def test_every_other_command_of_the_docs_is_one_that_exists() -> None:
+def test_every_other_command_in_the_docs_exists() -> None:
     recipes = shell("uv run just --summary", ROOT).stdout.split()
     flags = shell(f"{sys.executable} -m sessile serve --help", ROOT).stdout
     for page in PAGES:
@@ -228,7 +228,7 @@ def test_the_protocol_page_has_every_code() -> None:
         assert code in drawn
 
 
-def test_what_the_design_page_says_is_proved_has_a_test() -> None:
+def test_every_test_named_on_the_design_page_exists() -> None:
     page = (ROOT / "docs" / "design.md").read_text()
     tests = "".join(file.read_text() for file in (ROOT / "tests").glob("test_*.py"))
     named = set(re.findall(r"`(test_\w+)`", page))
@@ -236,7 +236,7 @@ def test_what_the_design_page_says_is_proved_has_a_test() -> None:
     assert {name for name in named if f"def {name}(" not in tests} == set()
 
 
-def test_links_lead_somewhere() -> None:
+def test_links_lead_to_something_that_exists() -> None:
     for page in PAGES:
         for target in re.findall(r"\]\(([^)]+)\)|src=\"([^\"]+)\"", page.read_text()):
             target = "".join(target)

@@ -27,7 +27,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-async def test_a_function_that_asks_leave(folder: Path) -> None:
+async def test_a_function_that_asks_for_approval(folder: Path) -> None:
     with Process(folder, "writer:reply") as server:
         await console(PAGE, server.url, folder, "poems")
         async with client_of(server) as chat:
@@ -37,7 +37,7 @@ async def test_a_function_that_asks_leave(folder: Path) -> None:
     assert message["metadata"]["cost"] == 0.01
 
 
-def test_the_suite_runs_over_it(folder: Path) -> None:
+def test_the_agent_suite_passes(folder: Path) -> None:
     (folder / "pytest.ini").write_text("[pytest]\nanyio_mode = auto\n")
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "test_writer.py"],

@@ -44,7 +44,7 @@ def small_disk(tmp_path: Path) -> Generator[Process, None, None]:
         yield server
 
 
-async def test_a_sync_that_fails_acknowledges_nothing_and_is_got_over(tmp_path: Path) -> None:
+async def test_a_failed_sync_acknowledges_nothing_and_the_server_recovers(tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     shim = {"LD_PRELOAD": str(build_shim(tmp_path)), "FAIL_SYNC": str(broken)}
     async with process(tmp_path, **shim) as (server, chat):
@@ -65,7 +65,7 @@ async def test_a_sync_that_fails_acknowledges_nothing_and_is_got_over(tmp_path: 
         assert [known.count(text) for text in ("before", "again", "lost")] == [2, 2, 1]
 
 
-async def test_on_a_slow_disk_everything_is_as_on_a_quick_one(tmp_path: Path) -> None:
+async def test_a_slow_disk_gives_the_same_results_as_a_fast_disk(tmp_path: Path) -> None:
     shim = {"LD_PRELOAD": str(build_shim(tmp_path)), "SLOW_SYNC_MS": "5"}
     async with process(tmp_path, **shim) as (server, chat):
         await asyncio.gather(*(chat.send(f"s{n % 4}", f"{n}", id=f"m{n}") for n in range(40)))
@@ -83,7 +83,7 @@ def put_ballast(server: Process, folder: Path, size: int) -> Path:
     return ballast
 
 
-async def test_a_full_disk_takes_nothing_back_and_is_got_over(
+async def test_a_full_disk_loses_nothing_and_the_server_recovers(
     small_disk: Process, tmp_path: Path
 ) -> None:
     chat = Client(small_disk.url)
@@ -117,7 +117,7 @@ async def test_a_full_disk_takes_nothing_back_and_is_got_over(
         )
 
 
-async def test_a_disk_that_fills_in_mid_answer_leaves_nothing_stuck(
+async def test_a_disk_that_fills_up_during_an_answer_leaves_nothing_stuck(
     small_disk: Process, tmp_path: Path
 ) -> None:
     chat = Client(small_disk.url)
@@ -138,7 +138,7 @@ async def test_a_disk_that_fills_in_mid_answer_leaves_nothing_stuck(
         assert (await chat.send("s", "again"))[-2].data["content"] == "again"
 
 
-def test_a_disk_that_cannot_be_written_is_told_at_the_start(tmp_path: Path) -> None:
+def test_a_disk_that_cannot_be_written_is_reported_at_startup(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     command: list[str | Path] = [
@@ -152,7 +152,7 @@ def test_a_disk_that_cannot_be_written_is_told_at_the_start(tmp_path: Path) -> N
     assert ended.stderr == "sessile: cannot write the store sessile.db: Read-only file system\n"
 
 
-async def test_a_server_that_is_held_for_ten_seconds_goes_on(tmp_path: Path) -> None:
+async def test_a_server_that_is_paused_for_ten_seconds_continues(tmp_path: Path) -> None:
     with Process(tmp_path, "--echo-delay", "0.02") as server:
         chat = Client(server.url)
         said = " ".join(f"word{index}" for index in range(100))

@@ -74,7 +74,7 @@ def test_events_may_be_repeated_from_any_point(found: list[object], data: st.Dat
 
 
 @given(outputs, st.data())
-def test_whoever_joins_in_the_middle_goes_on_from_what_stands(
+def test_a_client_that_joins_in_the_middle_continues_from_the_answer_so_far(
     found: list[object], data: st.DataObject
 ) -> None:
     _, events = written(found)
@@ -91,7 +91,7 @@ def test_whoever_joins_in_the_middle_goes_on_from_what_stands(
     assert [m.parts for m in history.messages()] == [m.parts for m in whole.messages()]
 
 
-def test_text_that_was_lost_is_noticed() -> None:
+def test_lost_text_is_detected() -> None:
     answer = Answer("a")
     answer.apply(DeltaEvent(1, "a", 0, "text", 0, "abc"))
     with pytest.raises(GapError):
@@ -139,7 +139,7 @@ def test_a_history_is_what_its_events_say() -> None:
 
 @given(st.lists(st.tuples(st.sampled_from(["delta", "done"]), st.text(), st.integers(0, 9))),
        st.sampled_from([b"\n", b"\r\n", b"\r"]), st.data())  # fmt: skip
-def test_server_sent_events_survive_any_cut(
+def test_server_sent_events_are_parsed_however_the_bytes_are_split(
     sent: list[tuple[str, str, int]], newline: bytes, data: st.DataObject
 ) -> None:
     lines = [(name, text.translate({10: 32, 13: 32}), seq) for name, text, seq in sent]
@@ -154,7 +154,7 @@ def test_server_sent_events_survive_any_cut(
     assert got == [(name, text, str(seq) if seq else None) for name, text, seq in lines]
 
 
-def test_ids_are_uuids_in_the_order_of_time() -> None:
+def test_ids_are_uuids_ordered_by_time() -> None:
     ids = [new_id() for _ in range(1000)]
     assert len(set(ids)) == 1000
     assert {uuid.UUID(id).version for id in ids} == {7}
@@ -163,7 +163,7 @@ def test_ids_are_uuids_in_the_order_of_time() -> None:
 
 
 @given(st.text(st.characters(exclude_categories=())))
-def test_cleaned_text_can_be_stored_and_right_text_stays(text: str) -> None:
+def test_cleaned_text_can_be_stored_and_valid_text_is_unchanged(text: str) -> None:
     clean(text).encode()
     try:
         text.encode()
@@ -173,6 +173,6 @@ def test_cleaned_text_can_be_stored_and_right_text_stays(text: str) -> None:
         assert clean(text) == text
 
 
-def test_halves_of_a_character_become_one() -> None:
+def test_surrogate_pairs_become_one_character() -> None:
     assert clean("\ud83d\ude42!") == "🙂!"
     assert clean("a\ud83db") == "a\ufffdb"

@@ -199,7 +199,7 @@ async def test_pydantic_ai_tools_that_need_approval(
     assert call["approval"]["state"] == ("approved" if approve else "denied")
 
 
-async def test_pydantic_ai_output_that_is_no_text(tmp_path: Path) -> None:
+async def test_pydantic_ai_output_that_is_not_text(tmp_path: Path) -> None:
     class City(BaseModel):
         name: str
 

@@ -11,7 +11,7 @@ def watched(nodes: Nodes, seconds: range, **beats: int) -> None:
         nodes.saw({int(name[1:]): beat for name, beat in beats.items()}, float(second))
 
 
-def test_a_node_is_dead_when_its_beat_stood_still_for_eight_seconds() -> None:
+def test_a_node_without_a_new_beat_for_eight_seconds_is_dead() -> None:
     nodes = Nodes()
     found = {}
     for second in range(100, 112):
@@ -24,7 +24,7 @@ def test_a_node_is_dead_when_its_beat_stood_still_for_eight_seconds() -> None:
     assert [silence for silence, verdict in found.items() if verdict is Verdict.DEAD] == [8, 9]
 
 
-def test_a_node_that_beats_again_lives() -> None:
+def test_a_node_that_beats_again_is_alive() -> None:
     nodes = Nodes()
     watched(nodes, range(10), n1=1)
     assert nodes.judge(1) is Verdict.DEAD
@@ -33,7 +33,7 @@ def test_a_node_that_beats_again_lives() -> None:
 
 
 @pytest.mark.parametrize("away", [4.0, 60.0])
-def test_nobody_is_blamed_for_what_could_not_be_seen(away: float) -> None:
+def test_time_in_which_no_beats_could_be_seen_does_not_count(away: float) -> None:
     nodes = Nodes()
     watched(nodes, range(6), n1=1)
     assert nodes.judge(1) is Verdict.SILENT

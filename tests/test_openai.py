@@ -72,7 +72,7 @@ async def test_history_has_limits_so_that_a_turn_costs_the_same(
         assert [m["content"] for m in model.requests[-1]["messages"]] == ["Be brief.", "last"]
 
 
-async def test_an_answer_follows_its_question_where_others_were_queued(
+async def test_an_answer_follows_its_question_when_others_are_queued(
     tmp_path: Path, settings: dict[str, Any], model: FakeModels
 ) -> None:
     async with serving(tmp_path, **settings) as chat, chat.socket("s") as socket:
@@ -116,7 +116,7 @@ async def test_images_are_shown_to_the_model(chat: Client, model: FakeModels) ->
         ("[[unfinished]]", "Echo: [[unfinished]]", "ended before its answer was"),
     ],
 )
-async def test_errors_keep_what_came_and_the_session_goes_on(
+async def test_after_an_error_the_text_so_far_is_kept_and_the_session_continues(
     chat: Client, said: str, kept: str, sentence: str
 ) -> None:
     events = await chat.send("s", said)
@@ -139,7 +139,7 @@ async def test_a_provider_that_cannot_be_reached(
         assert "connection" in events[-2].data["error"]
 
 
-async def test_a_cut_by_length_is_told(chat: Client) -> None:
+async def test_an_answer_cut_off_by_length_says_so(chat: Client) -> None:
     answer = (await chat.send("s", "[[length]]"))[-2].data
     assert answer["status"] == "complete"
     assert answer["metadata"]["finishReason"] == "length"

@@ -86,7 +86,7 @@ async def test_its_questions_are_answered_by_people(
     assert told in json.dumps(call)
 
 
-async def test_what_a_subagent_asks_is_asked_in_its_session(chat: Client) -> None:
+async def test_a_question_of_a_subagent_is_asked_in_the_session(chat: Client) -> None:
     asks = tool("bash", command="echo ask", description="d")
     task = tool("task", description="Sub", prompt=asks, subagent_type="general")
     task = task.replace("]]", "\\u005d\\u005d", 1)  # JSON's: the end of what is inside
@@ -100,7 +100,7 @@ async def test_what_a_subagent_asks_is_asked_in_its_session(chat: Client) -> Non
     assert "ask" in message["content"]
 
 
-async def test_a_provider_that_is_down_is_given_up_in_time(chat: Client) -> None:
+async def test_the_turn_fails_when_its_provider_stays_down(chat: Client) -> None:
     events = await chat.send("s", "[[down]]")
     message, error = events[-3].data, events[-2].data
     assert message["status"] == "error"
@@ -119,7 +119,9 @@ async def believed(chat: Client) -> dict[str, Any]:
     return found
 
 
-async def test_who_answers_in_opencode_itself_answers_here(chat: Client, opencode: str) -> None:
+async def test_a_question_answered_in_opencode_is_answered_here(
+    chat: Client, opencode: str
+) -> None:
     """As somebody does who has the same OpenCode open in a terminal."""
     asks = tool("bash", command="echo ask", description="d")
     async with chat.socket("s") as socket, elsewhere(opencode) as other:
@@ -135,7 +137,7 @@ async def test_who_answers_in_opencode_itself_answers_here(chat: Client, opencod
     assert call["approval"]["state"] == "expired"
 
 
-async def test_who_stops_it_in_opencode_itself_ends_the_turn(chat: Client, opencode: str) -> None:
+async def test_a_stop_in_opencode_ends_the_turn(chat: Client, opencode: str) -> None:
     async with chat.socket("s") as socket, elsewhere(opencode) as other:
         sending = asyncio.create_task(chat.send("s", "[[endless]]"))
         await frames(socket, until="delta")
@@ -204,7 +206,7 @@ async def cabled(opencode: str, folder: Path) -> AsyncGenerator[tuple[Cable, Cli
             yield cable, chat
 
 
-async def test_a_cut_connection_loses_nothing_and_says_nothing_twice(
+async def test_a_cut_connection_loses_nothing_and_repeats_nothing(
     opencode: str, tmp_path: Path
 ) -> None:
     """The tool ends, and the answer is said, while OpenCode cannot be heard."""
@@ -231,7 +233,7 @@ async def test_a_cut_connection_loses_nothing_and_says_nothing_twice(
         assert (await chat.send("s", "and on"))[-2].data["content"] == "Echo: and on"
 
 
-async def test_a_question_asked_in_a_lost_moment_is_asked(opencode: str, tmp_path: Path) -> None:
+async def test_a_question_asked_while_disconnected_is_shown(opencode: str, tmp_path: Path) -> None:
     go = tmp_path / "go"
     first = tool("bash", command=f"until [ -e {go} ]; do sleep 0.05; done", description="d")
     second = tool("bash", command="echo ask", description="d")
@@ -283,7 +285,7 @@ async def test_a_connection_that_stays_cut_ends_the_turn(
         ),
     ],
 )
-def test_what_cannot_begin_ends_the_start_with_one_line(
+def test_an_agent_that_cannot_start_is_reported_in_one_line(
     opencode: str, tmp_path: Path, flags: tuple[str, ...], said: str
 ) -> None:
     with pytest.raises(RuntimeError) as error:

@@ -131,7 +131,7 @@ async def upto(session: Handle, head: int) -> AsyncGenerator[Any, None]:
             return
 
 
-async def test_another_node_reads_a_session_and_takes_nothing(store: SQLiteStore) -> None:
+async def test_another_node_reads_a_session_without_becoming_its_owner(store: SQLiteStore) -> None:
     story, bus = Story(), MemoryBus()
     async with Node(store, bus, story, 1) as owner:
         sent = await owner.session().send("Hello")
@@ -151,7 +151,7 @@ async def test_another_node_reads_a_session_and_takes_nothing(store: SQLiteStore
             assert (await reader.get_messages()).messages[-1].status == "complete"
 
 
-async def test_a_session_that_is_idle_is_written_at_any_node(store: SQLiteStore) -> None:
+async def test_an_idle_session_can_be_written_at_any_node(store: SQLiteStore) -> None:
     async def says(turn: Turn) -> str:
         return turn.content
 
@@ -172,7 +172,7 @@ async def test_a_session_that_is_idle_is_written_at_any_node(store: SQLiteStore)
     assert row.message_count == 12
 
 
-async def test_a_queued_answer_has_its_id_wherever_it_is_answered(store: SQLiteStore) -> None:
+async def test_a_queued_answer_has_the_same_id_at_any_node(store: SQLiteStore) -> None:
     story, bus = Story(), MemoryBus()
     async with Node(store, bus, story) as node:
         await node.session().send("runs")
@@ -184,7 +184,7 @@ async def test_a_queued_answer_has_its_id_wherever_it_is_answered(store: SQLiteS
         assert again.answer_id == waits.answer_id
 
 
-async def test_an_import_that_was_cut_off_leaves_nothing(store: SQLiteStore) -> None:
+async def test_an_interrupted_import_leaves_nothing_behind(store: SQLiteStore) -> None:
     async def chunks() -> AsyncGenerator[list[Message], None]:
         yield [Message("m", "user", "x", [TextPart("x")], 1, 1, "complete")]
         await asyncio.Event().wait()

@@ -65,7 +65,7 @@ def test_a_wheel_installs_in_an_empty_environment_and_serves(tmp_path: Path) -> 
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("why", ["unwanted", "failed"])
-def test_a_server_without_its_page_says_so_and_works(tmp_path: Path, why: str) -> None:
+def test_a_server_without_the_web_interface_says_so_and_works(tmp_path: Path, why: str) -> None:
     """It was left out of a wheel; or a checkout could not build it, as without a network."""
     python = empty_environment(tmp_path)
     into = ("uv", "pip", "install", "--quiet", "--python", python)
@@ -85,7 +85,7 @@ def test_a_server_without_its_page_says_so_and_works(tmp_path: Path, why: str) -
 
 
 @pytest.mark.timeout(300)
-def test_a_wheel_that_cannot_have_the_page_is_not_made(tmp_path: Path) -> None:
+def test_a_wheel_is_not_built_when_the_web_interface_cannot_be_built(tmp_path: Path) -> None:
     cloned(tmp_path / "clone")
     built = subprocess.run(
         ["uv", "build", "--wheel", "--out-dir", tmp_path / "dist", tmp_path / "clone"],

@@ -40,7 +40,9 @@ async def test_two_hundred_messages_of_one_second_are_each_visited_once(chat: Cl
 
 
 @pytest.mark.parametrize("rel", ["prev", "next"])
-async def test_headers_say_whether_and_where_to_go_on(chat: Client, rel: str) -> None:
+async def test_headers_say_whether_there_are_more_messages_and_where(
+    chat: Client, rel: str
+) -> None:
     stored = []
     for index in range(7):
         response = await chat.http.post("/sessions/s/messages", json={"content": f"m{index}"})
@@ -91,7 +93,7 @@ async def test_an_answer_keeps_its_place_while_it_is_written(tmp_path: Path) -> 
         assert [m["id"] for m in await chat.messages("s")] == [m["id"] for m in whole]
 
 
-async def test_the_list_of_sessions_pages_by_activity(chat: Client) -> None:
+async def test_the_list_of_sessions_is_paged_by_activity(chat: Client) -> None:
     for index in range(12):
         await chat.http.post("/sessions", json={"id": f"s{index}", "title": f"Number {index}"})
     await chat.http.patch("/sessions/s3", json={"archived": True})

@@ -65,7 +65,7 @@ class TestSQLiteStore(StoreSuite):
         assert set(synced) == {str(tmp_path / "sessile.db-wal")}
         await store.close()
 
-    def test_the_migrations_lead_to_the_schema(self) -> None:
+    def test_the_migrations_produce_the_schema(self) -> None:
         def described(*scripts: str) -> dict[str, Any]:
             database = apsw.Connection(":memory:")
             for script in scripts:
@@ -123,14 +123,14 @@ class TestSQLiteStore(StoreSuite):
         assert [hit.message for hit in await store.search(["old"], 5)] == [message]
         await store.close()
 
-    async def test_a_file_that_is_no_database_is_left_alone(self, tmp_path: Path) -> None:
+    async def test_a_file_that_is_not_a_database_is_left_alone(self, tmp_path: Path) -> None:
         path = tmp_path / "sessile.db"
         path.write_bytes(b"my diary, not a database\n" * 100)
         with pytest.raises(SettingsError, match="not a database"):
             await SQLiteStore(path).open()
         assert path.read_bytes().startswith(b"my diary")
 
-    async def test_no_query_of_a_turn_or_a_page_looks_at_all_rows(self, tmp_path: Path) -> None:
+    async def test_no_query_of_a_turn_or_a_page_scans_all_rows(self, tmp_path: Path) -> None:
         """G10: the cost does not grow with the session, nor with their number."""
         store = SQLiteStore(tmp_path / "sessile.db")
         await store.open()
@@ -159,7 +159,7 @@ class TestSQLiteStore(StoreSuite):
         for name in queries:
             assert f"-- name: {name}\n-- " in text
 
-    async def test_writers_that_met_a_full_log_go_on_when_it_was_moved(
+    async def test_writers_that_wait_for_a_full_log_continue_after_a_checkpoint(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(sqlite_log, "CHECKPOINT", 4)

@@ -139,7 +139,7 @@ async def gone(pattern: str) -> bool:
     return True
 
 
-async def test_text_comes_as_it_is_said_and_the_conversation_goes_on(
+async def test_text_is_streamed_and_the_conversation_continues(
     chat: Client, models: FakeModels, kind: Kind, s: str
 ) -> None:
     events = await chat.send(s, "one two")
@@ -215,7 +215,7 @@ async def test_tools_side_by_side(chat: Client, kind: Kind, s: str) -> None:
 
 
 @pytest.mark.parametrize("approve", [True, False])
-async def test_leave_is_asked_and_given_or_refused(
+async def test_approval_is_asked_and_given_or_denied(
     chat: Client, kind: Kind, s: str, approve: bool, server: Process
 ) -> None:
     mark = server.folder / "work" / f"{s}.ask"
@@ -228,7 +228,7 @@ async def test_leave_is_asked_and_given_or_refused(
     assert (await chat.send(s, "and on"))[-2].data["content"] == "Echo: and on"
 
 
-async def test_a_stop_in_mid_text(chat: Client, models: FakeModels, s: str) -> None:
+async def test_a_stop_during_text(chat: Client, models: FakeModels, s: str) -> None:
     async with chat.socket(s) as socket:
         sending = asyncio.create_task(chat.send(s, "[[endless]]"))
         await frames(socket, until="delta")
@@ -240,7 +240,7 @@ async def test_a_stop_in_mid_text(chat: Client, models: FakeModels, s: str) -> N
     assert (await chat.send(s, "and on"))[-2].data["content"] == "Echo: and on"
 
 
-async def test_a_stop_in_mid_tool(chat: Client, kind: Kind, s: str) -> None:
+async def test_a_stop_during_a_tool_call(chat: Client, kind: Kind, s: str) -> None:
     seconds = seconds_of_its_own()
     async with chat.socket(s) as socket:
         sending = asyncio.create_task(chat.send(s, kind.run(f"echo ask; sleep {seconds}")))
@@ -259,7 +259,9 @@ async def test_a_stop_in_mid_tool(chat: Client, kind: Kind, s: str) -> None:
     assert (await chat.send(s, "and on"))[-2].data["content"] == "Echo: and on"
 
 
-async def test_a_stop_while_it_asks(chat: Client, kind: Kind, s: str, server: Process) -> None:
+async def test_a_stop_while_a_question_is_open(
+    chat: Client, kind: Kind, s: str, server: Process
+) -> None:
     mark = server.folder / "work" / f"{s}.ask"
     async with chat.socket(s) as socket:
         sending = asyncio.create_task(chat.send(s, kind.run(f"touch {mark}")))
@@ -272,7 +274,7 @@ async def test_a_stop_while_it_asks(chat: Client, kind: Kind, s: str, server: Pr
     assert [path.name for path in mark.parent.glob(f"{s}*")] == [f"{s}.ask.2"]
 
 
-async def test_a_session_that_is_deleted_in_mid_turn_stops_its_agent(
+async def test_deleting_a_session_during_a_turn_stops_its_agent(
     chat: Client, models: FakeModels, s: str
 ) -> None:
     async with chat.socket(s) as socket:
@@ -285,7 +287,7 @@ async def test_a_session_that_is_deleted_in_mid_turn_stops_its_agent(
     assert (await chat.send(s, "anew"))[-2].data["content"] == "Echo: anew"
 
 
-async def test_much_output_is_shown_now_and_then_and_whole_at_the_end(
+async def test_long_output_is_shown_at_intervals_and_whole_at_the_end(
     chat: Client, kind: Kind, s: str
 ) -> None:
     command = "echo ask; seq 1 600 | while read i; do echo line $i; sleep 0.002; done"
@@ -318,7 +320,7 @@ async def test_two_sessions_at_once_do_not_mix(chat: Client, kind: Kind, s: str)
     await asyncio.gather(one("left"), one("right"))
 
 
-async def test_an_edited_history_is_told_anew(chat: Client, models: FakeModels, s: str) -> None:
+async def test_an_edited_history_is_sent_again(chat: Client, models: FakeModels, s: str) -> None:
     await chat.send(s, "the first thing", id=f"{s}.1")
     await chat.send(s, "a mistake", id=f"{s}.2")
     await chat.send(s, "a correction", replaces=f"{s}.2")
@@ -356,7 +358,7 @@ async def test_an_image_reaches_the_model(chat: Client, models: FakeModels, s: s
     assert PIXEL[:60] in json.dumps(shown_last(models, "what is this picture"))
 
 
-async def test_what_it_keeps_on_the_machine_is_not_a_client_s_to_name(
+async def test_a_client_cannot_attach_a_file_of_the_servers_machine(
     chat: Client, models: FakeModels, s: str, server: Process
 ) -> None:
     secret = server.folder / "secret.txt"
@@ -390,7 +392,7 @@ def alive(pid: int) -> bool:
     return Path(f"/proc/{pid}").exists()
 
 
-async def test_an_agent_that_is_killed_in_mid_turn_is_started_again(
+async def test_an_agent_that_is_killed_during_a_turn_is_started_again(
     kind: Kind, models: FakeModels, tmp_path: Path
 ) -> None:
     with started(kind, tmp_path, models) as server:
@@ -411,7 +413,7 @@ async def test_an_agent_that_is_killed_in_mid_turn_is_started_again(
     assert not running(str(tmp_path))
 
 
-async def test_a_server_that_is_killed_in_mid_turn_leaves_no_agent_and_goes_on(
+async def test_a_server_killed_during_a_turn_leaves_no_agent_and_continues_later(
     kind: Kind, models: FakeModels, tmp_path: Path
 ) -> None:
     seconds = seconds_of_its_own()
@@ -447,7 +449,7 @@ def believed(path: Path) -> dict[str, Any]:
     return found
 
 
-async def test_after_a_restart_its_own_conversation_goes_on(
+async def test_the_agents_own_conversation_continues_after_a_restart(
     kind: Kind, models: FakeModels, tmp_path: Path
 ) -> None:
     kept: list[str] = []
@@ -472,7 +474,7 @@ async def test_after_a_restart_its_own_conversation_goes_on(
     [(("--approve-timeout", "0.3"), "expired"), (("--approve", "deny"), "denied")],
     ids=["nobody in time", "a policy"],
 )
-async def test_who_answers_where_no_person_does(
+async def test_a_timeout_or_a_policy_answers_when_no_person_does(
     kind: Kind, models: FakeModels, tmp_path: Path, flags: tuple[str, str], state: str
 ) -> None:
     mark = tmp_path / "work" / "mark.ask"

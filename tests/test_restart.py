@@ -27,7 +27,7 @@ async def some(chat: Client, count: int, content: str = WORDS, **fields: object)
     raise AssertionError(f"the stream ended: {kinds(seen)}")
 
 
-async def test_kill_9_in_mid_answer_keeps_all_that_was_shown(tmp_path: Path) -> None:
+async def test_kill_9_during_an_answer_keeps_everything_that_was_shown(tmp_path: Path) -> None:
     flags = ["--echo-delay", "0.01"]
     async with process(tmp_path, *flags) as (server, chat):
         shown = await some(chat, 10)
@@ -73,7 +73,7 @@ async def test_kill_9_after_a_stop_does_not_revive_the_turn(tmp_path: Path) -> N
         assert (await chat.messages("s"))[1]["status"] == "stopped"
 
 
-async def test_sigterm_lets_a_turn_end_and_begins_no_other(tmp_path: Path) -> None:
+async def test_sigterm_lets_a_turn_end_and_starts_no_other(tmp_path: Path) -> None:
     async with (
         process(tmp_path, "--echo-delay", "0.1") as (server, chat),
         chat.socket("s") as socket,
@@ -94,7 +94,7 @@ async def test_sigterm_lets_a_turn_end_and_begins_no_other(tmp_path: Path) -> No
     assert "Traceback" not in (tmp_path / "stderr.log").read_text()
 
 
-async def test_what_outlasts_the_grace_is_interrupted(tmp_path: Path) -> None:
+async def test_a_turn_that_outlasts_the_grace_period_is_interrupted(tmp_path: Path) -> None:
     async with serving(tmp_path, echo_delay=0.05) as chat:
         assert chat.app is not None
         running = asyncio.create_task(chat.send("s", WORDS))
@@ -109,7 +109,7 @@ async def test_what_outlasts_the_grace_is_interrupted(tmp_path: Path) -> None:
         assert len(await chat.messages("s")) == 2
 
 
-def test_one_file_has_one_server(tmp_path: Path) -> None:
+def test_a_second_server_on_the_same_file_is_refused(tmp_path: Path) -> None:
     with Process(tmp_path), pytest.raises(RuntimeError, match="in use by another server"):
         Process(tmp_path)
 
@@ -138,7 +138,7 @@ async def test_an_export_is_a_database_that_can_be_served(tmp_path: Path) -> Non
         assert (await chat.messages("s"))[:2] == history
 
 
-async def test_a_turn_is_begun_again_where_that_is_wanted(tmp_path: Path) -> None:
+async def test_a_turn_is_started_again_with_on_crash_retry(tmp_path: Path) -> None:
     flags = ["--echo-delay", "0.01", "--on-crash", "retry"]
     said = " ".join(f"word{index}" for index in range(60))
     async with process(tmp_path, *flags) as (server, chat):
@@ -166,7 +166,7 @@ async def test_a_turn_is_begun_again_where_that_is_wanted(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("said", "crashes"), [("one two three four", 3), ("[[tool]] two three", 1)]
 )
-async def test_a_turn_is_not_begun_again_for_ever_nor_after_a_tool(
+async def test_a_turn_is_not_started_again_forever_nor_after_a_tool_call(
     tmp_path: Path, said: str, crashes: int
 ) -> None:
     flags = ["--echo-delay", "0.5", "--on-crash", "retry"]

@@ -72,7 +72,7 @@ def as_frames(events: list[Event]) -> list[dict[str, Any]]:
     return found
 
 
-async def test_from_every_cut_point_of_an_answer(tmp_path: Path) -> None:
+async def test_a_client_resumes_from_every_number_of_an_answer(tmp_path: Path) -> None:
     story = Story()
     story.middle.set()
     async with serving(tmp_path, agent=story) as chat:
@@ -89,7 +89,9 @@ async def test_from_every_cut_point_of_an_answer(tmp_path: Path) -> None:
             assert folded(by_socket, folded(whole[:cut])).messages() == final
 
 
-async def test_from_every_cut_point_while_the_answer_is_written(tmp_path: Path) -> None:
+async def test_a_client_resumes_from_every_number_while_the_answer_is_written(
+    tmp_path: Path,
+) -> None:
     story = Story()
     async with serving(tmp_path, agent=story) as chat, chat.socket("s") as socket:
         sending = asyncio.create_task(chat.send("s", "tell me"))
@@ -111,7 +113,7 @@ async def test_from_every_cut_point_while_the_answer_is_written(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("running", [False, True])
-async def test_where_single_events_are_gone_whole_messages_come(
+async def test_whole_messages_are_sent_when_single_events_are_gone(
     tmp_path: Path, running: bool
 ) -> None:
     story = Story()
@@ -159,7 +161,7 @@ async def test_where_single_events_are_gone_whole_messages_come(
                         folded([frame], history)
 
 
-async def test_a_message_that_changes_while_whole_messages_come_is_not_missed(
+async def test_a_message_that_changes_while_whole_messages_are_sent_is_not_missed(
     tmp_path: Path,
 ) -> None:
     story = Story()
@@ -184,13 +186,13 @@ async def test_a_message_that_changes_while_whole_messages_come_is_not_missed(
         assert history.messages() == await stored(chat)
 
 
-async def test_a_head_of_a_stream_ends(chat: Client) -> None:
+async def test_a_head_request_for_a_stream_ends(chat: Client) -> None:
     response = await chat.http.head("/chat/s/events")
     assert response.status_code == 200
     assert response.headers["content-type"].startswith("text/event-stream")
 
 
-async def test_a_number_from_a_life_before_is_answered_from_the_beginning(chat: Client) -> None:
+async def test_a_number_from_a_deleted_session_is_answered_from_the_beginning(chat: Client) -> None:
     await chat.send("s", "a long first life of many words")
     old = (await chat.value("s"))["seq"]
     await chat.http.delete("/sessions/s")
@@ -205,7 +207,7 @@ async def frames_until(socket: Any, count: int) -> list[dict[str, Any]]:
     return [json.loads(await asyncio.wait_for(socket.recv(), 10)) for _ in range(count)]
 
 
-async def test_a_session_that_begins_anew_is_watched_from_one(chat: Client) -> None:
+async def test_a_deleted_session_that_is_created_again_starts_at_one(chat: Client) -> None:
     await chat.send("s", "first life")
     async with chat.http.stream("GET", "/chat/s/events") as response:
         await anext(response.aiter_raw())
@@ -213,7 +215,9 @@ async def test_a_session_that_begins_anew_is_watched_from_one(chat: Client) -> N
         assert [event.id for event in await chat.send("s", "second")] == [1, 2, 3, 4, None]
 
 
-async def test_who_does_not_read_is_cut_off_and_hurts_nobody(chat: Client) -> None:
+async def test_a_client_that_does_not_read_is_disconnected_and_affects_no_other_client(
+    chat: Client,
+) -> None:
     """The slow one gets 1013 behind what it had not read, and comes back by its last number."""
     content = "x" * 500_000
     async with chat.socket("s", max_queue=1) as slow, chat.socket("s") as quick:
@@ -243,7 +247,7 @@ async def slow_frames(socket: ClientConnection) -> AsyncGenerator[str | bytes, N
         return
 
 
-async def test_a_stream_that_is_not_read_is_broken_off(chat: Client) -> None:
+async def test_a_stream_that_is_not_read_is_closed(chat: Client) -> None:
     content = "x" * 500_000
     async with chat.http.stream("GET", "/chat/s/events") as response:
         await anext(response.aiter_raw())
@@ -253,7 +257,7 @@ async def test_a_stream_that_is_not_read_is_broken_off(chat: Client) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_many_watch_one_session(chat: Client) -> None:
+async def test_many_clients_watch_one_session(chat: Client) -> None:
     async with asyncio.timeout(50):
         sockets = await asyncio.gather(*(chat.socket("s") for _ in range(500)))
         await chat.send("s", "Hello big world")
@@ -263,7 +267,7 @@ async def test_many_watch_one_session(chat: Client) -> None:
         await asyncio.gather(*(socket.close() for socket in sockets))
 
 
-async def test_what_is_broadcast_reaches_who_watches_and_is_not_kept(chat: Client) -> None:
+async def test_a_broadcast_reaches_watchers_and_is_not_stored(chat: Client) -> None:
     assert chat.app is not None
     async with chat.socket("s") as socket, chat.app.session("s") as session:
         await socket.recv()

@@ -35,7 +35,7 @@ async def test_a_foreign_host_is_refused_everywhere(
 @pytest.mark.parametrize(
     "host", ["localhost", "localhost:8787", "127.0.0.1", "127.0.0.1:1", "[::1]:8787", "LOCALHOST"]
 )
-async def test_the_names_of_loopback_are_answered(chat: Client, host: str) -> None:
+async def test_the_names_of_loopback_are_allowed(chat: Client, host: str) -> None:
     response = await chat.http.get("/chat/s/messages", headers={"Host": host})
     assert response.status_code == 200
 
@@ -64,7 +64,7 @@ WRITES = [
 
 @pytest.mark.parametrize(("method", "path"), WRITES)
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://localhost:1"])
-async def test_a_foreign_origin_writes_nothing(
+async def test_a_foreign_origin_cannot_write(
     chat: Client, method: str, path: str, origin: str
 ) -> None:
     response = await chat.http.request(
@@ -75,7 +75,7 @@ async def test_a_foreign_origin_writes_nothing(
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null"])
-async def test_a_foreign_origin_opens_no_socket(chat: Client, origin: str) -> None:
+async def test_a_foreign_origin_cannot_open_a_socket(chat: Client, origin: str) -> None:
     with pytest.raises(InvalidStatus) as refusal:
         async with chat.socket("s", additional_headers={"Origin": origin}):
             pass
@@ -83,7 +83,7 @@ async def test_a_foreign_origin_opens_no_socket(chat: Client, origin: str) -> No
     assert json.loads(refusal.value.response.body or b"")["code"] == "origin_not_allowed"
 
 
-async def test_a_foreign_host_opens_no_socket(chat: Client) -> None:
+async def test_a_foreign_host_cannot_open_a_socket(chat: Client) -> None:
     port = int(chat.url.rpartition(":")[2])
     url = f"ws://evil.example:{port}/sessions/s/websocket"
     with pytest.raises(InvalidStatus) as refusal:
@@ -92,14 +92,14 @@ async def test_a_foreign_host_opens_no_socket(chat: Client) -> None:
     assert refusal.value.response.status_code == 403
 
 
-async def test_two_hosts_are_none(chat: Client) -> None:
+async def test_a_request_with_two_hosts_is_refused(chat: Client) -> None:
     with pytest.raises(InvalidStatus) as refusal:
         async with chat.socket("s", additional_headers={"Host": "localhost"}):
             pass
     assert refusal.value.response.status_code == 403
 
 
-async def test_the_servers_own_origin_and_allowed_ones_write(tmp_path: Path) -> None:
+async def test_the_servers_own_origin_and_allowed_ones_can_write(tmp_path: Path) -> None:
     async with serving(tmp_path, allow_origin=("https://app.example.org",)) as chat:
         for origin in (chat.url, "https://app.example.org"):
             headers = {"Origin": origin}

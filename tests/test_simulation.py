@@ -37,7 +37,7 @@ def test_a_story_that_went_wrong(seed: int) -> None:
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
-def test_a_fault_that_is_put_in_is_found(thorough: int) -> None:
+def test_an_injected_fault_is_found(thorough: int) -> None:
     """In CI the two that every story finds; the others take up to hundreds of stories."""
     for mutation in MUTATIONS if thorough > 1 else ("no-compare", "no-sweep"):
         ended = played(1, LONGEST, "--mutation", mutation)
@@ -45,7 +45,7 @@ def test_a_fault_that_is_put_in_is_found(thorough: int) -> None:
         assert "AssertionError" in ended.stderr
 
 
-def test_a_seed_tells_the_same_story_again() -> None:
+def test_a_seed_plays_the_same_story_again() -> None:
     first, second = (played(7, 1).stdout for _ in range(2))
     assert "digest" in first
     assert first.partition("digest")[2] == second.partition("digest")[2]

@@ -74,7 +74,7 @@ async def begin(feeds: Feeds, client: Client, heartbeat: float) -> asyncio.Task[
     )
 
 
-async def test_silence_is_broken_by_a_comment(feeds: Feeds) -> None:
+async def test_an_idle_stream_gets_heartbeats(feeds: Feeds) -> None:
     client = Client()
     serving = await begin(feeds, client, 0.02)
     assert await client.next() == b"first"
@@ -89,7 +89,7 @@ async def test_silence_is_broken_by_a_comment(feeds: Feeds) -> None:
     assert feeds.watchers == 0
 
 
-async def test_what_waits_for_a_full_client_comes_in_one_write(feeds: Feeds) -> None:
+async def test_events_that_wait_for_a_full_client_are_sent_in_one_write(feeds: Feeds) -> None:
     client = Client()
     serving = await begin(feeds, client, 60)
     assert await client.next() == b"first"

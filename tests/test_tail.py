@@ -25,7 +25,7 @@ others = st.one_of(
 
 
 @given(st.lists(deltas | others, max_size=12), st.integers(1, 2**40))
-def test_what_is_unpacked_is_what_was_packed(
+def test_unpacked_events_are_equal_to_the_packed_ones(
     events: list[DeltaEvent | PartEvent | StatusEvent], first: int
 ) -> None:
     frames = []
@@ -36,7 +36,7 @@ def test_what_is_unpacked_is_what_was_packed(
     assert [(f.seq, f.data) for f in unpacked] == [(f.seq, f.data) for f in frames]
 
 
-def test_the_tokens_of_an_answer_take_little_more_than_their_text() -> None:
+def test_the_packed_tokens_of_an_answer_take_little_more_space_than_their_text() -> None:
     words = [f"word{index} " for index in range(100)]
     offset, frames = 0, []
     for seq, word in enumerate(words, 7):

@@ -127,7 +127,7 @@ async def test_ctrl_c_stops_the_answer_and_not_the_chat(
     await terminal.shows("and on\n+›$")
 
 
-async def test_leave_is_asked_where_one_types(terminal: Terminal, server: Process) -> None:
+async def test_approval_is_asked_at_the_prompt(terminal: Terminal, server: Process) -> None:
     terminal.run(*chat(server, "s"))
     await terminal.shows("›$")
     terminal.type("[[ask]] first")
@@ -145,7 +145,7 @@ async def test_leave_is_asked_where_one_types(terminal: Terminal, server: Proces
     assert screen.count("May echo run?") == 3
 
 
-async def test_who_comes_back_sees_the_history_and_the_running_answer(
+async def test_a_user_who_comes_back_sees_the_history_and_the_running_answer(
     terminal: Terminal, server: Process
 ) -> None:
     async with client_of(server) as client:
@@ -163,7 +163,7 @@ async def test_who_comes_back_sees_the_history_and_the_running_answer(
         await asyncio.gather(running, waiting)
 
 
-async def test_a_server_that_goes_and_comes_back_is_waited_for(
+async def test_the_chat_waits_for_a_server_that_goes_away_and_comes_back(
     terminal: Terminal, tmp_path: Path
 ) -> None:
     with Process(tmp_path, "--echo-delay", "0.03", "--on-crash", "retry") as server:
@@ -183,7 +183,7 @@ async def test_a_server_that_goes_and_comes_back_is_waited_for(
         await terminal.shows("there again\n+there again\n+›$")
 
 
-async def test_hostile_text_does_nothing_to_the_terminal(
+async def test_hostile_text_has_no_effect_on_the_terminal(
     terminal: Terminal, server: Process
 ) -> None:
     evil = (
@@ -212,7 +212,7 @@ async def test_a_program_gets_plain_text_or_json_and_a_status(server: Process) -
     assert piped([*SESSILE, "chat", "not/an id", "--server", server.url], "x")[0] == 1
 
 
-async def test_sessions_are_listed_shown_put_away_and_deleted(server: Process) -> None:
+async def test_sessions_are_listed_shown_archived_and_deleted(server: Process) -> None:
     def sessions(*arguments: str) -> tuple[int, str, str]:
         return piped([*SESSILE, "sessions", *arguments], SESSILE_SERVER=server.url)
 
@@ -239,7 +239,9 @@ async def test_sessions_are_listed_shown_put_away_and_deleted(server: Process) -
 
 
 @pytest.mark.parametrize("format", ["json", "sqlite"])
-async def test_an_export_is_imported_again(server: Process, tmp_path: Path, format: str) -> None:
+async def test_an_export_can_be_imported_again(
+    server: Process, tmp_path: Path, format: str
+) -> None:
     def sessile(*arguments: str) -> tuple[int, str, str]:
         return piped([*SESSILE, *arguments, "--server", server.url])
 
@@ -260,7 +262,7 @@ async def test_an_export_is_imported_again(server: Process, tmp_path: Path, form
     assert (status, err) == (1, "sessile: cannot write /no/such/file: No such file or directory\n")
 
 
-def test_a_reader_that_has_seen_enough_is_no_error(server: Process) -> None:
+def test_a_pipe_that_closes_early_is_not_an_error(server: Process) -> None:
     command = shlex.join([*SESSILE, "export", "one", "--server", server.url])
     filled = shlex.join(chat(server, "one"))
     script = f"head -c 300000 /dev/zero | tr '\\0' x | {filled} > /dev/null; {command} | head -c 10; exit ${{PIPESTATUS[0]}}"

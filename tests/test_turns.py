@@ -50,7 +50,7 @@ async def queue(
     return task
 
 
-async def test_what_comes_meanwhile_waits_and_is_answered_in_order(tmp_path: Path) -> None:
+async def test_messages_sent_during_a_turn_are_queued_and_answered_in_order(tmp_path: Path) -> None:
     gate = Gate()
     async with serving(tmp_path, agent=gate) as chat, chat.socket("s") as socket:
         sent = [await begin(chat, socket, "a")]
@@ -79,7 +79,7 @@ async def test_what_comes_meanwhile_waits_and_is_answered_in_order(tmp_path: Pat
     assert len(history) == 8
 
 
-async def test_stop_from_another_connection_keeps_what_was_said(tmp_path: Path) -> None:
+async def test_a_stop_from_another_connection_keeps_the_text_so_far(tmp_path: Path) -> None:
     gate = Gate()
     async with serving(tmp_path, agent=gate) as chat, chat.socket("s") as socket:
         running = await begin(chat, socket, "a")
@@ -96,7 +96,7 @@ async def test_stop_from_another_connection_keeps_what_was_said(tmp_path: Path) 
         assert (await chat.send("s", "b"))[-2].data["content"] == "begun b ended"
 
 
-async def test_stop_over_the_socket_and_the_queue_goes_on(tmp_path: Path) -> None:
+async def test_after_a_stop_over_the_socket_the_queue_continues(tmp_path: Path) -> None:
     gate = Gate()
     async with serving(tmp_path, agent=gate) as chat, chat.socket("s") as socket:
         first = await begin(chat, socket, "a")
@@ -109,7 +109,7 @@ async def test_stop_over_the_socket_and_the_queue_goes_on(tmp_path: Path) -> Non
         assert (await second)[-2].data["content"] == "begun b ended"
 
 
-async def test_interrupt_stops_what_runs_and_is_answered(tmp_path: Path) -> None:
+async def test_an_interrupt_stops_the_running_turn_and_is_answered(tmp_path: Path) -> None:
     gate = Gate()
     async with serving(tmp_path, agent=gate) as chat, chat.socket("s") as socket:
         first = await begin(chat, socket, "a")
@@ -125,7 +125,7 @@ async def test_interrupt_stops_what_runs_and_is_answered(tmp_path: Path) -> None
         ]
 
 
-async def test_an_agent_that_does_not_let_go_is_left_behind(tmp_path: Path) -> None:
+async def test_a_stop_does_not_wait_for_an_agent_that_does_not_end(tmp_path: Path) -> None:
     released = asyncio.Event()
 
     async def stubborn(turn: Turn) -> AsyncGenerator[str, None]:
@@ -166,7 +166,7 @@ async def test_a_queued_message_can_be_withdrawn(tmp_path: Path) -> None:
         assert len(await chat.messages("s")) == 4
 
 
-async def test_the_answer_that_runs_cannot_be_changed(tmp_path: Path) -> None:
+async def test_the_running_turn_cannot_be_changed(tmp_path: Path) -> None:
     gate = Gate()
     async with serving(tmp_path, agent=gate) as chat, chat.socket("s") as socket:
         running = await begin(chat, socket, "a")
@@ -243,7 +243,7 @@ async def test_an_edit_that_interrupts(tmp_path: Path) -> None:
         assert gate.turns == ["a", "c"]
 
 
-async def test_what_changes_messages_is_seen_by_those_who_watch(chat: Client) -> None:
+async def test_watchers_see_changes_of_messages_and_of_the_session(chat: Client) -> None:
     async with chat.socket("s") as socket:
         await chat.send("s", "Hello", id="q")
         await frames(socket)
@@ -317,7 +317,7 @@ async def test_creating_a_session(chat: Client) -> None:
 
 
 @pytest.mark.parametrize("method", ["PATCH", "DELETE"])
-async def test_nothing_comes_of_changing_what_does_not_exist(chat: Client, method: str) -> None:
+async def test_changing_something_that_does_not_exist_is_refused(chat: Client, method: str) -> None:
     body = {"parts": [{"type": "text", "content": "x"}]}
     response = await chat.http.request(method, "/sessions/s", json={"title": "x"})
     assert (response.status_code, response.json()["code"]) == (404, "session_not_found")

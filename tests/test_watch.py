@@ -101,7 +101,9 @@ async def test_the_heads_are_compared_soon_after_the_bus_doubts(watched: Watched
     watched.feeds.close()
 
 
-async def test_another_life_of_the_session_is_not_joined_in_its_middle(watched: Watched) -> None:
+async def test_a_session_that_was_created_again_is_not_joined_in_the_middle(
+    watched: Watched,
+) -> None:
     for id in ("one", "two"):
         await watched.says(id)
     watcher = await watched.feeds.watch("s", 2)
@@ -129,7 +131,7 @@ async def test_a_deletion_whose_event_was_lost_is_found(watched: Watched) -> Non
     assert end.ends_session
 
 
-async def test_what_begins_while_the_store_is_asked_is_not_taken_for_deleted(
+async def test_a_session_created_while_heads_are_read_is_not_taken_for_deleted(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watcher = await watched.feeds.watch("s", 0)
@@ -156,7 +158,7 @@ async def test_a_frame_without_data_is_read_from_the_store(watched: Watched) -> 
     assert b"two" in frame.data
 
 
-async def test_one_that_follows_a_turn_wakes_for_its_turn_alone(watched: Watched) -> None:
+async def test_a_watcher_that_follows_a_turn_wakes_only_for_that_turn(watched: Watched) -> None:
     watcher = await watched.feeds.watch("s", 0)
     watcher.follow("mine")
     woken: list[int] = []
@@ -226,7 +228,7 @@ async def test_a_stream_that_cannot_be_read_is_closed(
         await asyncio.sleep(0.01)
 
 
-async def test_a_socket_that_joins_as_a_turn_begins_sees_it(chat: Client) -> None:
+async def test_a_socket_that_joins_as_a_turn_starts_sees_the_turn(chat: Client) -> None:
     async def join(session: str) -> list[str]:
         async with chat.socket(session) as socket:
             hello = json.loads(await socket.recv())
@@ -242,7 +244,9 @@ async def test_a_socket_that_joins_as_a_turn_begins_sees_it(chat: Client) -> Non
             await sending
 
 
-async def test_streams_pass_a_middleware_that_binds_them_to_tasks(tmp_path: Path) -> None:
+async def test_streams_work_behind_a_middleware_that_runs_them_in_its_own_tasks(
+    tmp_path: Path,
+) -> None:
     chat_app = create_app(store=f"sqlite:///{tmp_path}/s.db", echo_delay=0.01)
     app = FastAPI(lifespan=chat_app.lifespan)
 
@@ -268,7 +272,7 @@ async def test_streams_pass_a_middleware_that_binds_them_to_tasks(tmp_path: Path
             assert seen == [1, 2, 3, 4, 5, 6]
 
 
-async def test_what_waits_stands_at_the_end_until_its_turn(tmp_path: Path) -> None:
+async def test_queued_messages_are_last_until_their_turn_starts(tmp_path: Path) -> None:
     async with serving(tmp_path, echo_delay=0.005) as chat:
         first = asyncio.create_task(chat.send("s", "one " * 30, id="q1"))
         while (await chat.http.get("/sessions/s")).status_code == 404:

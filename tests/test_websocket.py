@@ -12,7 +12,7 @@ from sessile.http.frames import FramesProtocol
 from tests.serving import LONG, Client, frames, kinds, running, serving
 
 
-async def test_hello_tells_number_and_status(tmp_path: Path) -> None:
+async def test_hello_has_the_number_and_the_status(tmp_path: Path) -> None:
     async with serving(tmp_path, echo_delay=0.02) as chat:
         async with chat.socket("s") as socket:
             hello = json.loads(await socket.recv())
@@ -27,7 +27,7 @@ async def test_hello_tells_number_and_status(tmp_path: Path) -> None:
         assert (await chat.http.get("/sessions")).json()[0]["id"] == "s"
 
 
-async def test_watching_creates_no_session(chat: Client) -> None:
+async def test_watching_does_not_create_a_session(chat: Client) -> None:
     async with chat.socket("s"):
         assert (await chat.http.get("/sessions")).json() == []
 
@@ -65,7 +65,7 @@ async def test_ping_is_answered(chat: Client) -> None:
     ],
     ids=lambda value: str(value)[:30],
 )
-async def test_what_is_not_understood_gets_an_error_and_the_socket_stays(
+async def test_an_invalid_frame_gets_an_error_and_the_socket_stays_open(
     chat: Client, frame: str | bytes, code: str
 ) -> None:
     async with chat.socket("s") as socket:
@@ -87,7 +87,7 @@ async def test_a_frame_over_the_limit_closes_the_socket(tmp_path: Path) -> None:
         assert await chat.messages("s") == []
 
 
-async def test_after_brings_what_was_missed_and_goes_on(chat: Client) -> None:
+async def test_after_sends_the_missed_events_and_then_new_ones(chat: Client) -> None:
     await chat.send("s", "one two three")
     async with chat.socket("s", "?after=0") as whole:
         everything = (await frames(whole))[1:]
@@ -117,7 +117,7 @@ async def test_requests_that_are_refused_before_the_handshake(
     assert json.loads(refusal.value.response.body or b"")["code"] == code
 
 
-async def test_the_events_feed_says_the_same_as_the_socket(chat: Client) -> None:
+async def test_the_events_feed_sends_the_same_events_as_the_socket(chat: Client) -> None:
     await chat.send("s", "Hello [[tool]] you")
     async with chat.socket("s", "?after=0") as socket:
         seen = (await frames(socket))[1:]
@@ -132,7 +132,7 @@ async def test_the_events_feed_says_the_same_as_the_socket(chat: Client) -> None
             assert event.data == frame
 
 
-async def test_the_events_feed_goes_on_where_last_event_id_says(chat: Client) -> None:
+async def test_the_events_feed_continues_after_last_event_id(chat: Client) -> None:
     await chat.send("s", "one two three")
     by_header = await chat.follow("s", count=3, headers={"Last-Event-ID": "2"})
     by_query = await chat.follow("s", after=2, count=3)
@@ -141,7 +141,7 @@ async def test_the_events_feed_goes_on_where_last_event_id_says(chat: Client) ->
     assert by_header == by_query == both
 
 
-async def test_the_events_feed_begins_now_where_nothing_is_said(chat: Client) -> None:
+async def test_the_events_feed_starts_with_new_events_by_default(chat: Client) -> None:
     await chat.send("s", "before")
     following = asyncio.create_task(chat.follow("s", count=3))
     while chat.watchers() == 0:
@@ -150,7 +150,7 @@ async def test_the_events_feed_begins_now_where_nothing_is_said(chat: Client) ->
     assert [event.id for event in await following] == [5, 6, 7]
 
 
-async def test_a_client_that_leaves_is_forgotten(chat: Client) -> None:
+async def test_a_client_that_disconnects_is_no_longer_a_watcher(chat: Client) -> None:
     async with chat.http.stream("GET", "/chat/s/events") as response:
         assert (await anext(response.aiter_raw())).startswith(b":")
         assert chat.watchers() == 1
@@ -160,7 +160,9 @@ async def test_a_client_that_leaves_is_forgotten(chat: Client) -> None:
         await asyncio.sleep(0.02)
 
 
-async def test_under_another_servers_websocket_it_is_the_same(tmp_path: Path) -> None:
+async def test_the_socket_works_the_same_with_another_websocket_implementation(
+    tmp_path: Path,
+) -> None:
     """Frames made once are an extension of ours; without it every message goes the common way."""
     told: list[object] = []
     for server in (FramesProtocol, "websockets-sansio"):

@@ -28,7 +28,7 @@ async def refused(
      {"parts": [{"type": "text", "content": " "}]}],
     ids=str,
 )  # fmt: skip
-async def test_no_content_or_only_blanks(chat: Client, body: dict[str, Any]) -> None:
+async def test_missing_or_blank_content_is_refused(chat: Client, body: dict[str, Any]) -> None:
     assert await refused(chat, body) == (400, "content_required", "Message content required")
 
 
@@ -62,13 +62,13 @@ async def test_no_content_or_only_blanks(chat: Client, body: dict[str, Any]) -> 
     ],
     ids=lambda value: value[:40] if isinstance(value, bytes) else None,
 )
-async def test_what_is_wrong_and_where(chat: Client, body: bytes, what: str) -> None:
+async def test_errors_say_what_is_wrong_and_where(chat: Client, body: bytes, what: str) -> None:
     status, _, sentence = await refused(chat, body)
     assert status == 400
     assert what in sentence
 
 
-async def test_what_is_strange_but_right_is_kept(chat: Client) -> None:
+async def test_unusual_but_valid_input_is_kept(chat: Client) -> None:
     metadata = {"n": 2**80, "deep": [[[[[[1]]]]]], "e": "", "nul": "a\0b"}
     events = await chat.send("s", "a\0b 🙂 \u202e", metadata=metadata, unknown={"x": 1})
     assert kinds(events)[-1] == "done"
@@ -78,7 +78,7 @@ async def test_what_is_strange_but_right_is_kept(chat: Client) -> None:
 
 
 @pytest.mark.parametrize("session", ["a b", "ä", "x" * 129, "a%00b", "a,b", "%2e%2e%2f", "a\\b"])
-async def test_session_ids_that_are_none(chat: Client, session: str) -> None:
+async def test_invalid_session_ids_are_refused(chat: Client, session: str) -> None:
     for method, path in [
         ("GET", f"/chat/{session}/messages"),
         ("POST", f"/chat/{session}"),
@@ -94,13 +94,13 @@ async def test_session_ids_that_are_none(chat: Client, session: str) -> None:
 
 
 @pytest.mark.parametrize("session", ["a", "A-Z.a_z~0:9@-", "x" * 128, "..", "~"])
-async def test_session_ids_that_are(chat: Client, session: str) -> None:
+async def test_valid_session_ids_are_accepted(chat: Client, session: str) -> None:
     path = session.replace(".", "%2E")
     assert kinds(await chat.stream("POST", f"/chat/{path}", json={"content": "x"}))[-1] == "done"
     assert len(await chat.messages(path)) == 2
 
 
-async def test_a_body_over_the_limit(tmp_path: Path) -> None:
+async def test_a_body_over_the_limit_is_refused(tmp_path: Path) -> None:
     async with serving(tmp_path, max_body=2000) as chat:
         assert (await refused(chat, {"content": "x" * 2000}))[:2] == (413, "body_too_large")
 
@@ -130,7 +130,7 @@ async def test_a_body_over_the_limit(tmp_path: Path) -> None:
     ],
     ids=lambda value: str(value)[:20],
 )
-async def test_pages_that_are_none(chat: Client, query: str, status: int, code: str) -> None:
+async def test_invalid_pages_are_refused(chat: Client, query: str, status: int, code: str) -> None:
     await chat.send("s", "x")
     response = await chat.http.get(f"/chat/s/messages?{query}")
     assert (response.status_code, response.json()["code"]) == (status, code)
@@ -149,7 +149,7 @@ async def test_the_same_id_with_the_same_content_is_the_same_turn(chat: Client) 
     assert len(await chat.messages("s")) == 2
 
 
-async def test_the_same_id_with_another_content_is_a_conflict(chat: Client) -> None:
+async def test_the_same_id_with_different_content_is_a_conflict(chat: Client) -> None:
     await chat.send("s", "Hello", id="mine")
     response = await chat.http.post("/chat/s", json={"content": "Bye", "id": "mine"})
     assert (response.status_code, response.json()["code"]) == (409, "message_conflict")
@@ -159,21 +159,21 @@ async def test_the_same_id_with_another_content_is_a_conflict(chat: Client) -> N
     assert len(await chat.messages("s")) == 2
 
 
-async def test_an_id_that_differs_from_the_idempotency_key(chat: Client) -> None:
+async def test_an_id_that_differs_from_the_idempotency_key_is_refused(chat: Client) -> None:
     response = await chat.http.post(
         "/chat/s", json={"content": "x", "id": "a"}, headers={"Idempotency-Key": "b"}
     )
     assert (response.status_code, response.json()["code"]) == (400, "invalid_request")
 
 
-async def test_many_at_once_with_one_id_are_one_message(chat: Client) -> None:
+async def test_many_requests_at_once_with_one_id_are_one_message(chat: Client) -> None:
     sent = await asyncio.gather(*(chat.send("s", "only once", id="mine") for _ in range(20)))
     assert len(await chat.messages("s")) == 2
     assert len({events[-2].data["id"] for events in sent}) == 1
     assert sorted(events[0].id or 0 for events in sent) == [0] * 19 + [1]
 
 
-async def test_a_busy_session_rejects_who_asks_for_that(tmp_path: Path) -> None:
+async def test_a_busy_session_rejects_a_message_that_must_not_wait(tmp_path: Path) -> None:
     async with serving(tmp_path, echo_delay=0.02) as chat, chat.socket("s") as socket:
         running = asyncio.create_task(chat.send("s", LONG))
         await frames(socket, until="delta")
@@ -184,7 +184,7 @@ async def test_a_busy_session_rejects_who_asks_for_that(tmp_path: Path) -> None:
         assert len(await chat.messages("s")) == 2
 
 
-async def test_a_full_queue_takes_no_more(tmp_path: Path) -> None:
+async def test_a_full_queue_refuses_more_messages(tmp_path: Path) -> None:
     async with serving(tmp_path, echo_delay=0.05, queue_limit=2) as chat, chat.socket("s") as ws:
         sending = [asyncio.create_task(chat.send("s", LONG))]
         await frames(ws, until="delta")
@@ -198,7 +198,7 @@ async def test_a_full_queue_takes_no_more(tmp_path: Path) -> None:
         assert len(await chat.messages("s")) == 6
 
 
-async def test_addresses_and_methods_that_are_none(chat: Client) -> None:
+async def test_unknown_addresses_and_methods_are_refused(chat: Client) -> None:
     response = await chat.http.get("/nowhere")
     assert (response.status_code, response.json()["code"]) == (404, "not_found")
     response = await chat.http.put("/chat/s", json={})

@@ -113,7 +113,7 @@ def test_a_phone_has_the_sessions_behind_a_button(visit: Visit, api: Api) -> Non
     expect(tab.answers.last.get_by_role("button", name="Copy")).to_be_in_viewport()
 
 
-def test_the_page_fills_its_window_whatever_is_in_it(visit: Visit, api: Api) -> None:
+def test_the_page_fills_its_window_with_any_content(visit: Visit, api: Api) -> None:
     api.send("s", "short")
     tab = visit().tab()
     for session in ("s", ""):
@@ -141,7 +141,7 @@ def test_colours_follow_the_system_or_the_choice(visit: Visit) -> None:
     assert tab.page.evaluate(shade) == dark != "rgb(255, 255, 255)"
 
 
-def test_who_does_not_see_hears_that_the_answer_is_there(tab: Tab) -> None:
+def test_screen_readers_announce_that_the_answer_is_complete(tab: Tab) -> None:
     tab.open("s")
     status = tab.page.locator(".unseen")
     tab.say(LONG[:200])

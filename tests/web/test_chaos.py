@@ -69,7 +69,7 @@ class Chaos:
 
 
 @pytest.mark.timeout(1200)
-def test_whatever_happens_what_is_shown_is_what_is_stored(
+def test_after_any_faults_both_browsers_show_what_is_stored(
     browser: Browser, tmp_path: Path, thorough: int
 ) -> None:
     for round in range(thorough):

@@ -65,7 +65,7 @@ def test_tabs_stay_in_step_and_one_joins_in_the_middle(
         expect(tab.articles).to_have_count(2)
 
 
-def test_a_reload_in_mid_answer_shows_all_of_it(tab: Tab, release: Release) -> None:
+def test_a_reload_during_an_answer_shows_all_of_it(tab: Tab, release: Release) -> None:
     tab.open("s").say(f"[[hold]] {LONG[:600]}")
     before = grows(tab, 3)
     tab.page.reload()
@@ -77,7 +77,7 @@ def test_a_reload_in_mid_answer_shows_all_of_it(tab: Tab, release: Release) -> N
     expect(tab.articles).to_have_count(2)
 
 
-def test_a_server_that_is_killed_and_comes_back_is_waited_for(
+def test_the_page_waits_for_a_server_that_is_killed_and_comes_back(
     tab: Tab, server: Process, tmp_path: Path
 ) -> None:
     tab.open("s").say(LONG)
@@ -136,7 +136,7 @@ def test_a_message_that_was_not_sent_survives_a_reload(
         assert len(api.messages("s")) == 4
 
 
-def test_a_message_is_sent_also_when_its_session_is_left_before(tab: Tab, api: Api) -> None:
+def test_a_message_is_sent_even_if_the_user_leaves_its_session_first(tab: Tab, api: Api) -> None:
     tab.open("s").say("first")
     tab.is_answered("first")
     tab.page.context.set_offline(True)
@@ -165,7 +165,7 @@ def test_stop_keeps_what_was_written(tab: Tab, api: Api, by: str) -> None:
     assert tab.answers.last.locator(".markdown").inner_text() == message["content"].strip()
 
 
-def test_a_queue_of_three_of_which_one_is_withdrawn(visit: Visit, api: Api) -> None:
+def test_one_of_three_queued_messages_is_withdrawn(visit: Visit, api: Api) -> None:
     visitor = visit()
     tab, other = visitor.tab().open("s"), visitor.tab().open("s")
     tab.say(LONG)
@@ -187,7 +187,7 @@ def test_a_queue_of_three_of_which_one_is_withdrawn(visit: Visit, api: Api) -> N
     expect(tab.sent.locator(".plain")).to_have_text([LONG, "one", "three"])
 
 
-def test_more_messages_are_queued_than_a_page_has(tab: Tab, api: Api) -> None:
+def test_more_messages_can_be_queued_than_fit_on_a_page(tab: Tab, api: Api) -> None:
     for text in (LONG, *(f"later {number}" for number in range(60))):
         with api.http.stream("POST", "/chat/s", json={"content": text}):
             pass  # the message is stored, and its turn needs no client
@@ -245,9 +245,7 @@ def test_a_tool_block_that_is_opened_while_it_runs(browser: Browser, tmp_path: P
 
 
 @pytest.mark.parametrize("button", ["Allow", "Deny"])
-def test_an_approval_that_is_given_in_one_tab_disappears_in_the_other(
-    visit: Visit, button: str
-) -> None:
+def test_a_question_answered_in_one_tab_disappears_in_the_other(visit: Visit, button: str) -> None:
     one, two = visit().tab().open("s"), visit().tab().open("s")
     one.say("[[ask]] please")
     for tab in (one, two):
@@ -267,7 +265,7 @@ def test_an_agent_that_fails_says_so(tab: Tab) -> None:
     expect(tab.answers.last.locator(".outcome")).to_contain_text("The agent failed")
 
 
-def test_what_the_server_refuses_is_told_and_not_lost(browser: Browser, tmp_path: Path) -> None:
+def test_a_refused_message_is_reported_and_not_lost(browser: Browser, tmp_path: Path) -> None:
     with Process(tmp_path, "--max-body", "2000") as server:
         visitor = Visitor(browser, server.url)
         tab = visitor.tab().open("s")

@@ -37,7 +37,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
-def test_hostile_text_does_nothing(tab: Tab, api: Api, kind: str) -> None:
+def test_hostile_text_has_no_effect(tab: Tab, api: Api, kind: str) -> None:
     text = HOSTILE[kind]
     api.store("s", "user", {"type": "text", "content": text})
     api.store(
@@ -69,7 +69,7 @@ def test_hostile_text_does_nothing(tab: Tab, api: Api, kind: str) -> None:
     does_nothing(tab)
 
 
-def test_hostile_parts_do_nothing(tab: Tab, api: Api) -> None:
+def test_hostile_parts_have_no_effect(tab: Tab, api: Api) -> None:
     evil = "javascript:window.pwned=1"
     page = "data:text/html,<script>window.pwned=1</script>"
     svg = "<svg xmlns='http://www.w3.org/2000/svg' onload='window.pwned=1'><script>1</script></svg>"
@@ -111,7 +111,7 @@ def does_nothing(tab: Tab) -> None:
     assert page.url.startswith(tab.url)
 
 
-def test_characters_that_hide_are_shown_where_people_decide(tab: Tab, api: Api) -> None:
+def test_invisible_characters_are_shown_in_questions(tab: Tab, api: Api) -> None:
     tab.open("s")
     tab.say("[[ask]] rm \u202e/ fr-")
     asked = tab.page.get_by_role("region", name="echo asks")
@@ -119,7 +119,7 @@ def test_characters_that_hide_are_shown_where_people_decide(tab: Tab, api: Api) 
     asked.get_by_role("button", name="Deny").click()
 
 
-def test_a_policy_lets_nothing_in(tab: Tab, api: Api) -> None:
+def test_the_content_security_policy_blocks_everything_else(tab: Tab, api: Api) -> None:
     tab.open()
     policy = api.http.get("/").headers["content-security-policy"]
     assert "default-src 'none'" in policy
@@ -141,7 +141,7 @@ def test_a_policy_lets_nothing_in(tab: Tab, api: Api) -> None:
     tab.faults.clear()
 
 
-def test_the_api_is_tried_out_under_a_policy_too(tab: Tab) -> None:
+def test_the_api_can_be_tried_out_under_its_content_security_policy(tab: Tab) -> None:
     tab.page.goto(f"{tab.url}/docs")
     tab.page.get_by_text("Whether it is alive.").click()
     tab.page.get_by_role("button", name="Try it out").click()
@@ -149,7 +149,7 @@ def test_the_api_is_tried_out_under_a_policy_too(tab: Tab) -> None:
     expect(tab.page.locator(".live-responses-table .response").first).to_contain_text('"ok"')
 
 
-def test_code_has_colours_and_is_copied(visit: Visit, api: Api) -> None:
+def test_code_is_highlighted_and_can_be_copied(visit: Visit, api: Api) -> None:
     tab = visit(permissions=["clipboard-read", "clipboard-write"]).tab()
     code = 'def f(x):\n    return "a"  # b'
     api.send("s", f"Look:\n\n```python\n{code}\n```\n\n| a | b |\n|---|---|\n| 1 | 2 |")
@@ -166,7 +166,7 @@ def test_code_has_colours_and_is_copied(visit: Visit, api: Api) -> None:
     assert tab.page.evaluate("navigator.clipboard.readText()") == api.messages("s")[1]["content"]
 
 
-def test_links_open_elsewhere_and_images_inside(tab: Tab, api: Api) -> None:
+def test_links_open_in_a_new_tab_and_only_embedded_images_are_shown(tab: Tab, api: Api) -> None:
     api.send(
         "s", f"[docs](https://example.org/a) ![dot]({png(2, 2)}) ![far](https://example.org/i)"
     )
@@ -239,7 +239,7 @@ def test_an_edit_replaces_what_came_after(visit: Visit, api: Api) -> None:
     expect(tab.composer).to_have_value("a draft")
 
 
-def test_an_answer_is_made_anew(visit: Visit, api: Api) -> None:
+def test_an_answer_is_regenerated(visit: Visit, api: Api) -> None:
     api.send("s", "one")
     api.send("s", "two")
     before = [message["id"] for message in api.messages("s")]
@@ -271,7 +271,7 @@ def test_a_plan_is_a_list_and_a_question_has_its_options(tab: Tab, api: Api) -> 
     expect(plan.get_by_role("img", name="completed")).to_have_count(1)
 
 
-def test_text_of_the_right_to_left_stands_at_the_right(tab: Tab, api: Api) -> None:
+def test_right_to_left_text_is_aligned_to_the_right(tab: Tab, api: Api) -> None:
     api.send("s", "שלום עולם\n\nand English")
     tab.open("s")
     paragraphs = tab.answers.locator("p")

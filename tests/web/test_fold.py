@@ -141,7 +141,7 @@ def test_the_web_client_folds_as_the_server_does(fold: Fold, events: list[Event]
 
 
 @given(sessions())
-def test_a_queued_question_is_last_until_its_turn_begins(fold: Fold, events: list[Event]) -> None:
+def test_a_queued_question_is_last_until_its_turn_starts(fold: Fold, events: list[Event]) -> None:
     begun = {
         event.message_id: event.seq
         for event in events
@@ -165,7 +165,7 @@ def test_a_queued_question_is_last_until_its_turn_begins(fold: Fold, events: lis
 
 
 @given(sessions(), st.data())
-def test_what_comes_twice_changes_nothing(
+def test_repeated_events_change_nothing(
     fold: Fold, events: list[Event], data: st.DataObject
 ) -> None:
     cut = data.draw(st.integers(0, len(events)))
@@ -177,7 +177,7 @@ def test_what_comes_twice_changes_nothing(
 
 
 @given(sessions(), st.data())
-def test_a_lost_event_is_noticed_where_the_server_notices_it(
+def test_a_lost_event_is_detected_when_the_server_detects_it(
     fold: Fold, events: list[Event], data: st.DataObject
 ) -> None:
     told = [at for at, event in enumerate(events) if isinstance(event, DeltaEvent | PartEvent)]
@@ -202,7 +202,7 @@ def test_a_queued_message_is_kept_however_low_its_number_is(fold: Fold) -> None:
     ]
 
 
-def test_a_page_of_queued_messages_leaves_all_others_to_the_pages_before(fold: Fold) -> None:
+def test_a_page_of_only_queued_messages_leaves_all_others_to_earlier_pages(fold: Fold) -> None:
     queued = ([said("q5", 5, "queued"), said("q6", 6, "queued")], True)
     later: list[Event] = [MessageEvent(9, said("m8", 8))]
     assert placed(fold(later, queued)) == [("q5", 5), ("q6", 6)]

@@ -49,7 +49,7 @@ def look(tab: Tab) -> dict[str, Any]:
     return found
 
 
-def test_five_thousand_messages_are_scrolled_to_their_start(visit: Visit, api: Api) -> None:
+def test_five_thousand_messages_can_be_scrolled_to_the_start(visit: Visit, api: Api) -> None:
     api.fill("long", COUNT)
     tab = visit(size=(1200, 2400)).tab().open("long")
     expect(tab.page.get_by_text(f"message {COUNT}", exact=True)).to_be_in_viewport()
@@ -77,7 +77,7 @@ def test_five_thousand_messages_are_scrolled_to_their_start(visit: Visit, api: A
     expect(tab.page.get_by_text(f"message {COUNT}", exact=True)).to_be_in_viewport()
 
 
-def test_earlier_messages_are_loaded_by_a_button_too(tab: Tab, api: Api) -> None:
+def test_a_button_loads_earlier_messages(tab: Tab, api: Api) -> None:
     api.fill("long", 300)
     tab.open("long")
     log = tab.page.get_by_role("log")
@@ -88,7 +88,7 @@ def test_earlier_messages_are_loaded_by_a_button_too(tab: Tab, api: Api) -> None
     expect(log).to_have_attribute("data-count", "250")
 
 
-def test_who_reads_further_up_is_not_pulled_down(tab: Tab, api: Api, release: Release) -> None:
+def test_a_reader_further_up_is_not_scrolled_down(tab: Tab, api: Api, release: Release) -> None:
     api.fill("s", 60)
     tab.open("s").say(f"[[hold]] {LONG[:900]}")
     expect(tab.answers.last).to_contain_text("word1 ")
@@ -109,7 +109,7 @@ def test_who_reads_further_up_is_not_pulled_down(tab: Tab, api: Api, release: Re
     assert look(tab)["end"]
 
 
-def test_what_was_opened_stays_open_out_of_sight(tab: Tab, api: Api) -> None:
+def test_an_open_tool_block_stays_open_while_it_is_out_of_sight(tab: Tab, api: Api) -> None:
     api.send("s", "[[tool]] first")
     for number in range(30):
         api.store("s", "assistant", {"type": "text", "content": filling(number + 1)})
@@ -126,7 +126,7 @@ def test_what_was_opened_stays_open_out_of_sight(tab: Tab, api: Api) -> None:
     expect(block.get_by_label("Output")).to_be_visible()
 
 
-def test_a_long_absence_is_caught_up_with(visit: Visit, api: Api) -> None:
+def test_a_tab_catches_up_after_a_long_absence(visit: Visit, api: Api) -> None:
     """More happens than is kept event by event, and a message that is in sight is changed."""
     tab = visit().tab()
     api.fill("s", 40)
@@ -152,7 +152,7 @@ def test_a_long_absence_is_caught_up_with(visit: Visit, api: Api) -> None:
     expect(tab.page.locator('[data-id="m40"]')).to_contain_text("message 40, changed")
 
 
-def test_a_session_that_was_deleted_and_began_anew_is_shown_as_it_is(
+def test_a_session_that_was_deleted_and_created_again_is_shown_as_it_is(
     visit: Visit, api: Api
 ) -> None:
     tab = visit().tab()

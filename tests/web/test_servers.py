@@ -76,7 +76,7 @@ def test_a_message_for_one_server_is_not_sent_to_another(browser: Browser, serve
     visitor.leave()
 
 
-def test_what_is_kept_is_not_sent_by_a_reload_on_another_server(
+def test_a_kept_message_is_not_sent_after_a_reload_on_another_server(
     browser: Browser, serve: Serve
 ) -> None:
     first = serve("first")
@@ -99,7 +99,7 @@ def test_what_is_kept_is_not_sent_by_a_reload_on_another_server(
     visitor.leave()
 
 
-def test_what_is_done_elsewhere_on_a_lost_connection_is_not_done_on_another_server(
+def test_an_action_for_a_server_that_is_gone_is_not_done_on_another_server(
     browser: Browser, serve: Serve
 ) -> None:
     """Sessions of two servers may have the same id."""
@@ -125,7 +125,7 @@ def test_what_is_done_elsewhere_on_a_lost_connection_is_not_done_on_another_serv
     visitor.leave()
 
 
-def test_nothing_is_sent_before_the_server_says_which_one_it_is(tab: Tab, api: Api) -> None:
+def test_nothing_is_sent_before_the_server_has_identified_itself(tab: Tab, api: Api) -> None:
     api.send("s", "hello")
     held: list[Route] = []
     tab.page.route("**/info", lambda route: held.append(route))
@@ -141,7 +141,7 @@ def test_nothing_is_sent_before_the_server_says_which_one_it_is(tab: Tab, api: A
     tab.is_answered("second")
 
 
-def test_what_is_not_sessile_is_not_sent_to(tab: Tab, api: Api) -> None:
+def test_nothing_is_sent_to_a_server_that_is_not_sessile(tab: Tab, api: Api) -> None:
     """A proxy that answers for the server while it is away, for example."""
     tab.open("s").say("hello")
     tab.is_answered("hello")
@@ -156,7 +156,7 @@ def test_what_is_not_sessile_is_not_sent_to(tab: Tab, api: Api) -> None:
     expect(unsent).to_have_count(0)
 
 
-def test_what_was_kept_without_the_name_of_a_server_is_dropped(visit: Visit, api: Api) -> None:
+def test_messages_kept_without_the_name_of_a_server_are_dropped(visit: Visit, api: Api) -> None:
     visitor = visit()
     visitor.context.add_init_script(
         """if (location.protocol === 'http:' && !localStorage.getItem('planted')) {
@@ -178,7 +178,9 @@ def test_what_was_kept_without_the_name_of_a_server_is_dropped(visit: Visit, api
     assert not {"sessile.outbox.s", "sessile.draft.s", "sessile.seen"} & set(names)
 
 
-def test_two_servers_under_one_origin_keep_things_apart(browser: Browser, tmp_path: Path) -> None:
+def test_two_servers_under_one_origin_keep_their_data_apart(
+    browser: Browser, tmp_path: Path
+) -> None:
     (tmp_path / "app.py").write_text(
         "from contextlib import asynccontextmanager\n"
         "from starlette.applications import Starlette\n"

@@ -8,7 +8,7 @@ from tests.serving import LONG
 from tests.web.browser import Api, Release, Tab, Visit
 
 
-def test_the_list_shows_titles_and_what_runs_and_what_is_new(
+def test_the_list_shows_titles_running_turns_and_new_answers(
     tab: Tab, api: Api, release: Release
 ) -> None:
     api.send("old", "an old question")
@@ -45,7 +45,7 @@ def test_an_answer_that_ends_while_another_session_is_open_is_marked(
     expect(tab.session("word0")).to_contain_text("new")
 
 
-def test_titles_are_searched_and_so_are_messages(tab: Tab, api: Api) -> None:
+def test_titles_and_messages_are_searched(tab: Tab, api: Api) -> None:
     api.send("one", "apples and pears")
     api.send("two", "a longer talk")
     api.send("two", "which mentions an <b>Übergröße</b> late")
@@ -68,7 +68,7 @@ def test_titles_are_searched_and_so_are_messages(tab: Tab, api: Api) -> None:
     expect(tab.sidebar.locator("li.session")).to_have_count(2)
 
 
-def test_a_message_that_was_found_far_back_is_gone_to(tab: Tab, api: Api) -> None:
+def test_a_link_to_a_message_far_back_scrolls_to_it(tab: Tab, api: Api) -> None:
     api.fill("long", 1000)
     tab.open("long/m17")
     marked = tab.page.locator(".message.marked")
@@ -138,7 +138,7 @@ def test_an_export_is_a_file(tab: Tab, api: Api) -> None:
     assert download.value.path().read_text().startswith("# a question\n")
 
 
-def test_more_sessions_than_a_page_has(tab: Tab, api: Api) -> None:
+def test_more_sessions_than_fit_on_a_page(tab: Tab, api: Api) -> None:
     for number in range(120):
         assert api.http.post("/sessions", json={"title": f"session {number}"}).status_code == 201
     tab.open()
@@ -156,7 +156,7 @@ def test_more_sessions_than_a_page_has(tab: Tab, api: Api) -> None:
     expect(items.first).to_contain_text("session 119")
 
 
-def test_the_keyboard_reaches_everything(tab: Tab, api: Api) -> None:
+def test_everything_can_be_reached_with_the_keyboard(tab: Tab, api: Api) -> None:
     for name in ("one", "two", "three"):
         api.send(name, f"question {name}")
     tab.open("three")

@@ -34,7 +34,7 @@ class AgentSuite:
     async def agent(self) -> Agent:
         raise NotImplementedError("give a fixture that makes the agent, not open yet")
 
-    async def test_what_it_yields_comes_in_order_and_is_settled(
+    async def test_output_arrives_in_order_and_the_answer_is_settled(
         self, agent: Agent, tmp_path: Path
     ) -> None:
         async with self.behind(agent, tmp_path) as app:
@@ -47,7 +47,7 @@ class AgentSuite:
                 assert calls
                 assert {call.state for call in calls} <= {"complete", "error"}
 
-    async def test_it_lets_go_when_it_is_stopped_and_can_be_asked_again(
+    async def test_it_ends_when_stopped_and_answers_the_next_message(
         self, agent: Agent, tmp_path: Path
     ) -> None:
         if self.slow is None:
@@ -71,7 +71,7 @@ class AgentSuite:
                     await asyncio.sleep(0.01)
             assert (await self.answered(app, self.text)).status == "complete"
 
-    async def test_a_failure_is_told_and_nothing_is_left_behind(
+    async def test_a_failure_is_reported_and_leaves_nothing_behind(
         self, agent: Agent, tmp_path: Path
     ) -> None:
         tasks, processes = asyncio.all_tasks(), children()

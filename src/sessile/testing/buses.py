@@ -22,7 +22,7 @@ class BusSuite:
     async def bus(self) -> Bus:
         raise NotImplementedError("give a fixture that makes the bus, open")
 
-    async def test_what_is_published_reaches_those_who_subscribed(self, bus: Bus) -> None:
+    async def test_subscribers_receive_what_is_published(self, bus: Bus) -> None:
         one: list[Publication] = []
         two: list[Publication] = []
         bus.publish("s", news(1))
@@ -37,7 +37,7 @@ class BusSuite:
         assert [self.plain(publication) for publication in one] == [self.plain(news(2, 3))]
         assert self.plain(two[1]) == self.plain(news(4))
 
-    async def test_a_subscription_is_in_force_when_it_returns(self, bus: Bus) -> None:
+    async def test_a_subscription_is_active_when_subscribe_returns(self, bus: Bus) -> None:
         for number in range(20):
             received: list[Publication] = []
             end = await bus.subscribe(f"s{number}", received.append)
@@ -45,7 +45,7 @@ class BusSuite:
             await self.until(lambda received=received: bool(received))  # type: ignore[misc]
             end()
 
-    async def test_a_node_answers_requests_many_at_a_time(self, bus: Bus) -> None:
+    async def test_a_node_answers_several_requests_at_the_same_time(self, bus: Bus) -> None:
         waiting = asyncio.Event()
 
         async def answer(request: bytes) -> bytes:
@@ -70,7 +70,7 @@ class BusSuite:
         with pytest.raises(TimeoutError):
             await bus.request(6, b"x", 0.05)
 
-    async def test_it_answers(self, bus: Bus) -> None:
+    async def test_the_check_succeeds(self, bus: Bus) -> None:
         await bus.check()
 
     def plain(self, publication: Publication) -> tuple[int, int, list[tuple[int, bytes]]]:

@@ -91,7 +91,7 @@ class ProtocolSuite:
     def make_protocol(self) -> Callable[[], Protocol]:
         raise NotImplementedError("give a fixture that makes the protocol of the turn")
 
-    def test_a_turn_is_the_same_in_whatever_portions(
+    def test_a_turn_is_encoded_the_same_however_its_frames_are_split(
         self, make_protocol: Callable[[], Protocol]
     ) -> None:
         whole = self.spoken(make_protocol(), [turn()])
@@ -99,7 +99,9 @@ class ProtocolSuite:
         for portions in self.portions(turn()):
             assert self.spoken(make_protocol(), portions) == whole
 
-    def test_words_of_others_are_left_out(self, make_protocol: Callable[[], Protocol]) -> None:
+    def test_events_of_other_turns_are_left_out(
+        self, make_protocol: Callable[[], Protocol]
+    ) -> None:
         alone = [frame for frame in turn() if frame.seq not in (5, 6, 7)]
         assert self.spoken(make_protocol(), [turn()]) == self.spoken(make_protocol(), [alone])
 
@@ -115,7 +117,7 @@ class ProtocolSuite:
         assert protocol.encode([last])[1] is True
 
     @pytest.mark.parametrize("gone", [UNSET, QUESTION, ANSWER])
-    def test_it_ends_with_what_is_deleted(
+    def test_it_ends_when_the_session_or_one_of_its_messages_is_deleted(
         self, make_protocol: Callable[[], Protocol], gone: str
     ) -> None:
         protocol = make_protocol()
@@ -124,11 +126,11 @@ class ProtocolSuite:
         assert protocol.encode([frame_of(DeletedEvent(5, "other"))])[1] is False
         assert protocol.encode([frame_of(DeletedEvent(6, gone))])[1] is True
 
-    def test_an_error_is_said(self, make_protocol: Callable[[], Protocol]) -> None:
+    def test_an_error_is_reported(self, make_protocol: Callable[[], Protocol]) -> None:
         assert b"It broke." in self.spoken(make_protocol(), [turn("error")])
         assert b"It broke." in self.settled(make_protocol(), "error")
 
-    def test_what_was_settled_before_comes_whole(
+    def test_an_answer_that_is_already_settled_is_sent_whole(
         self, make_protocol: Callable[[], Protocol]
     ) -> None:
         spoken = self.settled(make_protocol(), "complete")
@@ -136,7 +138,9 @@ class ProtocolSuite:
         for text in ("Because", "So."):
             assert text.encode() in spoken
 
-    def test_who_is_cut_off_is_told_so(self, make_protocol: Callable[[], Protocol]) -> None:
+    def test_a_client_that_is_cut_off_is_notified(
+        self, make_protocol: Callable[[], Protocol]
+    ) -> None:
         protocol = make_protocol()
         protocol.begin(None)
         protocol.encode(turn()[:4])

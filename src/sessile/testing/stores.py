@@ -67,7 +67,7 @@ class StoreSuite:
         assert await store.message("s", "nobody") is None
         assert await store.message("t", "m3") is None
 
-    async def test_a_message_is_replaced_in_its_place(self, store: Store) -> None:
+    async def test_a_message_is_replaced_in_place(self, store: Store) -> None:
         writer = Writer(store, "s")
         await writer.fill(3)
         change = writer.change()
@@ -77,7 +77,9 @@ class StoreSuite:
         assert ids(await store.newest("s", 10, None)) == ["m2", "m1", "m0"]
         assert [body.changed for body in await store.newest("s", 10, None)] == [3, 4, 1]
 
-    async def test_what_changed_comes_in_the_order_of_the_changes(self, store: Store) -> None:
+    async def test_changed_messages_are_read_in_the_order_of_their_changes(
+        self, store: Store
+    ) -> None:
         writer = Writer(store, "s")
         await writer.fill(4)
         change = writer.change()
@@ -146,7 +148,7 @@ class StoreSuite:
         assert ids(await store.newest("s", 10, None)) == ["m1", "m0"]
         assert await store.row("s") == first.row
 
-    async def test_the_owner_is_compared_beside_the_number(self, store: Store) -> None:
+    async def test_the_owner_is_compared_as_well_as_the_number(self, store: Store) -> None:
         first = Writer(store, "s", node=1)
         await first.fill(1)
         row = await store.row("s")
@@ -171,7 +173,7 @@ class StoreSuite:
             await late.commit(gone)
         assert await store.row("s") == second.row
 
-    async def test_a_session_that_was_deleted_is_not_written_again(self, store: Store) -> None:
+    async def test_a_stale_writer_cannot_write_to_a_deleted_session(self, store: Store) -> None:
         first, second = Writer(store, "s"), Writer(store, "s")
         await first.fill(1)
         row = await store.row("s")
@@ -187,7 +189,7 @@ class StoreSuite:
         assert await store.row("s") is None
         assert await store.newest("s", 10, None) == []
 
-    async def test_what_is_written_later_is_another_commit(self, store: Store) -> None:
+    async def test_a_commit_does_not_change_after_it_is_taken(self, store: Store) -> None:
         """A store may commit late: what it took does not change meanwhile."""
         writer = Writer(store, "s")
         outcomes = []
@@ -234,14 +236,14 @@ class StoreSuite:
         assert sorted(heads) == [Head("s0", 7, 1), Head("s2", 7, 3)]
         assert await store.heads([]) == []
 
-    async def test_a_store_has_an_id_that_stays(self, make_store: Callable[[], Store]) -> None:
+    async def test_the_id_of_a_store_does_not_change(self, make_store: Callable[[], Store]) -> None:
         async with self.opened(make_store) as store:
             first = store.id
             assert first
         async with self.opened(make_store) as store:
             assert store.id == first
 
-    async def test_one_that_fails_takes_no_other_with_it(self, store: Store) -> None:
+    async def test_a_commit_that_fails_does_not_affect_the_others(self, store: Store) -> None:
         await Writer(store, "s2").fill(1)
         writers = [Writer(store, f"s{index}") for index in range(5)]
         changes = []
@@ -294,7 +296,7 @@ class StoreSuite:
         assert await store.queue("s") == []
         assert await store.busy(0) == []
 
-    async def test_a_dropped_session_leaves_nothing(self, store: Store) -> None:
+    async def test_a_dropped_session_leaves_nothing_behind(self, store: Store) -> None:
         writer = Writer(store, "s")
         await writer.fill(3)
         other = await Writer(store, "t").fill(1)
@@ -328,5 +330,5 @@ class StoreSuite:
         with pytest.raises(SessionNotFound):
             await listed(10, "nobody", None, None)
 
-    async def test_it_answers(self, store: Store) -> None:
+    async def test_the_check_succeeds(self, store: Store) -> None:
         await store.check()
