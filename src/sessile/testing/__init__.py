@@ -6,8 +6,8 @@ inherits.
         async def make_store(self, tmp_path):
             return lambda: MyStore(tmp_path / "x")
 
-Each call of what ``make_store`` gives opens the same store again, as a new process would. The
-tests are coroutines: run them with the anyio plugin of pytest (``anyio_mode = "auto"``).
+Each call of the function that ``make_store`` returns opens the same store again, as a new process
+would. The tests are coroutines: run them with the anyio plugin of pytest (``anyio_mode = "auto"``).
 """
 
 from sessile.testing.agents import AgentSuite

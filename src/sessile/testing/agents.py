@@ -20,9 +20,9 @@ ORDER = {"pending": 0, "running": 1, "complete": 2, "error": 2}
 class AgentSuite:
     """The promises of :class:`~sessile.agents.base.Agent`, behind a real session.
 
-    What the agent is asked: ``text`` for an answer with text, ``slow`` for one that goes on until
-    it is stopped, ``tool`` for one with at least one tool call, ``failing`` for one that fails;
-    what it cannot be made to do is None.
+    The messages that are sent to the agent: ``text`` for an answer with text, ``slow`` for one that
+    continues until it is stopped, ``tool`` for one with at least one tool call, ``failing`` for one
+    that fails. Set a message to None if the agent cannot be made to do this.
     """
 
     text = "hello"
@@ -32,17 +32,17 @@ class AgentSuite:
 
     @pytest.fixture
     async def agent(self) -> Agent:
-        raise NotImplementedError("give a fixture that makes the agent, not open yet")
+        raise NotImplementedError("Define a fixture that returns the agent, not yet opened.")
 
     async def test_output_arrives_in_order_and_the_answer_is_settled(
         self, agent: Agent, tmp_path: Path
     ) -> None:
-        async with self.behind(agent, tmp_path) as app:
-            message = await self.answered(app, self.text)
+        async with self.serve(agent, tmp_path) as app:
+            message = await self.ask(app, self.text)
             assert message.status == "complete"
             assert message.content
             if self.tool is not None:
-                message = await self.answered(app, self.tool)
+                message = await self.ask(app, self.tool)
                 calls = [part for part in message.parts if isinstance(part, ToolCallPart)]
                 assert calls
                 assert {call.state for call in calls} <= {"complete", "error"}
@@ -52,8 +52,8 @@ class AgentSuite:
     ) -> None:
         if self.slow is None:
             return
-        async with self.behind(agent, tmp_path) as app:
-            await self.answered(app, self.text)
+        async with self.serve(agent, tmp_path) as app:
+            await self.ask(app, self.text)
             before = asyncio.all_tasks()
             async with app.session("s") as session:
                 await session.send(self.slow)
@@ -65,36 +65,36 @@ class AgentSuite:
                 assert await session.stop()
                 message = (await session.get_messages(1)).messages[0]
             assert message.status == "stopped"
-            # Its turn is settled after two seconds in any case; its agent must be through by then.
+            # Its turn is settled after two seconds in any case; its agent must have ended by then.
             async with asyncio.timeout(2):
                 while any("turn" in task.get_name() for task in asyncio.all_tasks() - before):
                     await asyncio.sleep(0.01)
-            assert (await self.answered(app, self.text)).status == "complete"
+            assert (await self.ask(app, self.text)).status == "complete"
 
     async def test_a_failure_is_reported_and_leaves_nothing_behind(
         self, agent: Agent, tmp_path: Path
     ) -> None:
         tasks, processes = asyncio.all_tasks(), children()
-        async with self.behind(agent, tmp_path) as app:
+        async with self.serve(agent, tmp_path) as app:
             if self.failing is not None:
-                message = await self.answered(app, self.failing)
+                message = await self.ask(app, self.failing)
                 assert message.status == "error"
                 assert isinstance(message.metadata, dict)
                 assert message.metadata["error"]["error"]
-            assert (await self.answered(app, self.text)).status == "complete"
+            assert (await self.ask(app, self.text)).status == "complete"
         async with asyncio.timeout(5):
             while children() - processes or asyncio.all_tasks() - tasks:
                 await asyncio.sleep(0.01)
 
     @asynccontextmanager
-    async def behind(self, agent: Agent, folder: Path) -> AsyncGenerator[Sessile, None]:
-        """A session server with this agent, which permits everything."""
+    async def serve(self, agent: Agent, folder: Path) -> AsyncGenerator[Sessile, None]:
+        """A server with this agent, whose policy approves every tool call."""
         app = create_app(agent=agent, store=f"sqlite:///{folder}/sessile.db", approve="allow")
         async with app.lifespan():
             yield app
 
-    async def answered(self, app: Sessile, content: str) -> Message:
-        """Ask, check every event until the answer is settled, and return it."""
+    async def ask(self, app: Sessile, content: str) -> Message:
+        """Send a message, check every event until the answer is settled, and return the answer."""
         session = app.session("s")
         sent = await session.send(content)
         after = sent.after
@@ -115,14 +115,14 @@ class AgentSuite:
         raise AssertionError("the session ended")
 
     async def events(self, app: Sessile, after: int) -> AsyncGenerator[Event, None]:
-        """Everything that happens in the session after a number."""
+        """All events of the session after a number."""
         async with asyncio.timeout(60), aclosing(app.session("s").events(after)) as events:
             async for event in events:
                 yield event
 
 
 def children() -> set[str]:
-    """The processes that this one has begun, where /proc tells."""
+    """The child processes of this process, if there is a /proc."""
     found: set[str] = set()
     for task in Path("/proc/self/task").glob("*/children"):
         with suppress(OSError):

@@ -10,7 +10,7 @@ from sessile.wire.frames import Frame
 
 
 def news(*seqs: int, epoch: int = 7) -> Publication:
-    """Events of these numbers, as they are published."""
+    """A publication with events of these numbers."""
     frames = [Frame(seq, b'{"seq":%d}' % seq) for seq in seqs]
     return Publication(epoch, seqs[-1], frames)
 
@@ -20,7 +20,7 @@ class BusSuite:
 
     @pytest.fixture
     async def bus(self) -> Bus:
-        raise NotImplementedError("give a fixture that makes the bus, open")
+        raise NotImplementedError("Define a fixture that returns the bus, opened.")
 
     async def test_subscribers_receive_what_is_published(self, bus: Bus) -> None:
         one: list[Publication] = []
@@ -28,7 +28,7 @@ class BusSuite:
         bus.publish("s", news(1))
         end = await bus.subscribe("s", one.append)
         await bus.subscribe("s", two.append)
-        await bus.subscribe("t", lambda publication: pytest.fail("not its session"))
+        await bus.subscribe("t", lambda publication: pytest.fail("an event of another session"))
         bus.publish("s", news(2, 3))
         await self.until(lambda: len(one) == len(two) == 1)
         end()

@@ -48,7 +48,7 @@ def answer(status: MessageStatus = "complete") -> Message:
 
 
 def turn(status: MessageStatus = "complete") -> list[Frame]:
-    """The events of a turn: all kinds, with words of others between them."""
+    """The events of a turn: all kinds, with events of other turns between them."""
     whole = answer(status)
     done = whole.parts[2]
     session = Session("s", "Why?", "running", 1, 1, 1, False, {}, 9)
@@ -69,7 +69,7 @@ def turn(status: MessageStatus = "complete") -> list[Frame]:
 
 
 def other(seq: int) -> list[Event]:
-    """Events that are not of the turn: a message that waits, and another answer's text."""
+    """Events of other turns: a queued message, and the text of another answer."""
     message = Message("other", "user", "?", [TextPart("?")], 1_700_000_000, seq, "queued")
     return [
         MessageEvent(seq, message),
@@ -79,7 +79,7 @@ def other(seq: int) -> list[Event]:
 
 
 def frame_of(event: Event) -> Frame:
-    """An event as it comes from the store: as JSON alone."""
+    """An event as it is read from the store: only its JSON."""
     return Frame(getattr(event, "seq", 0), encode(event))
 
 
@@ -89,21 +89,22 @@ class ProtocolSuite:
 
     @pytest.fixture
     def make_protocol(self) -> Callable[[], Protocol]:
-        raise NotImplementedError("give a fixture that makes the protocol of the turn")
+        raise NotImplementedError("Define a fixture that returns a factory of the protocol.")
 
     def test_a_turn_is_encoded_the_same_however_its_frames_are_split(
         self, make_protocol: Callable[[], Protocol]
     ) -> None:
-        whole = self.spoken(make_protocol(), [turn()])
-        assert whole == self.spoken(make_protocol(), [turn()]), "not deterministic"
+        whole = self.encode_turn(make_protocol(), [turn()])
+        assert whole == self.encode_turn(make_protocol(), [turn()]), "not deterministic"
         for portions in self.portions(turn()):
-            assert self.spoken(make_protocol(), portions) == whole
+            assert self.encode_turn(make_protocol(), portions) == whole
 
     def test_events_of_other_turns_are_left_out(
         self, make_protocol: Callable[[], Protocol]
     ) -> None:
         alone = [frame for frame in turn() if frame.seq not in (5, 6, 7)]
-        assert self.spoken(make_protocol(), [turn()]) == self.spoken(make_protocol(), [alone])
+        whole = self.encode_turn(make_protocol(), [turn()])
+        assert whole == self.encode_turn(make_protocol(), [alone])
 
     @pytest.mark.parametrize("status", ["complete", "stopped", "interrupted", "error"])
     def test_it_ends_with_the_answer_and_not_before(
@@ -127,14 +128,14 @@ class ProtocolSuite:
         assert protocol.encode([frame_of(DeletedEvent(6, gone))])[1] is True
 
     def test_an_error_is_reported(self, make_protocol: Callable[[], Protocol]) -> None:
-        assert b"It broke." in self.spoken(make_protocol(), [turn("error")])
-        assert b"It broke." in self.settled(make_protocol(), "error")
+        assert b"It broke." in self.encode_turn(make_protocol(), [turn("error")])
+        assert b"It broke." in self.encode_settled(make_protocol(), "error")
 
     def test_an_answer_that_is_already_settled_is_sent_whole(
         self, make_protocol: Callable[[], Protocol]
     ) -> None:
-        spoken = self.settled(make_protocol(), "complete")
-        assert spoken == self.settled(make_protocol(), "complete")
+        spoken = self.encode_settled(make_protocol(), "complete")
+        assert spoken == self.encode_settled(make_protocol(), "complete")
         for text in ("Because", "So."):
             assert text.encode() in spoken
 
@@ -146,21 +147,21 @@ class ProtocolSuite:
         protocol.encode(turn()[:4])
         assert protocol.cut() + protocol.end()
 
-    def spoken(self, protocol: Protocol, portions: Sequence[Sequence[Frame]]) -> bytes:
-        """All bytes of a response."""
-        said = [protocol.begin(None)]
+    def encode_turn(self, protocol: Protocol, portions: Sequence[Sequence[Frame]]) -> bytes:
+        """The response to a turn whose frames come in these portions."""
+        chunks = [protocol.begin(None)]
         for frames in portions:
             data, ended = protocol.encode(frames)
-            said.append(data)
+            chunks.append(data)
             if ended:
                 break
-        return b"".join([*said, protocol.end()])
+        return b"".join([*chunks, protocol.end()])
 
-    def settled(self, protocol: Protocol, status: MessageStatus) -> bytes:
+    def encode_settled(self, protocol: Protocol, status: MessageStatus) -> bytes:
         return protocol.begin(question()) + protocol.settled(answer(status)) + protocol.end()
 
     def portions(self, frames: Sequence[Frame]) -> Iterator[list[Sequence[Frame]]]:
-        """The frames one by one, and in two portions, cut anywhere."""
+        """The frames one by one, and in two portions, split at every place."""
         yield [[frame] for frame in frames]
         for cut in range(len(frames) + 1):
             yield [frames[:cut], frames[cut:]]

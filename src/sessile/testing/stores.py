@@ -23,15 +23,15 @@ class StoreSuite:
 
     @pytest.fixture
     def make_store(self) -> Callable[[], Store]:
-        raise NotImplementedError("give a fixture that makes the store")
+        raise NotImplementedError("Define a fixture that returns a factory of the store.")
 
     @pytest.fixture
     async def store(self, make_store: Callable[[], Store]) -> AsyncGenerator[Store, None]:
-        async with self.opened(make_store) as store:
+        async with self.open_store(make_store) as store:
             yield store
 
     @asynccontextmanager
-    async def opened(self, make_store: Callable[[], Store]) -> AsyncGenerator[Store, None]:
+    async def open_store(self, make_store: Callable[[], Store]) -> AsyncGenerator[Store, None]:
         store = make_store()
         await store.open()
         try:
@@ -42,7 +42,7 @@ class StoreSuite:
     async def test_a_session_is_read_as_it_was_written(
         self, make_store: Callable[[], Store]
     ) -> None:
-        async with self.opened(make_store) as store:
+        async with self.open_store(make_store) as store:
             writer = Writer(store, "s")
             writer.row.title, writer.row.metadata = "Title", {"a": [1, None, {"b": "ü"}]}
             writer.row.running = RunningTurn("q", "a", 3, 4, True)
@@ -51,7 +51,7 @@ class StoreSuite:
             await writer.fill(3)
             assert await store.row("s") == writer.row
             assert await store.row("t") is None
-        async with self.opened(make_store) as store:
+        async with self.open_store(make_store) as store:
             assert await store.row("s") == writer.row
             assert ids(await store.newest("s", 10, None)) == ["m2", "m1", "m0"]
 
@@ -110,12 +110,12 @@ class StoreSuite:
             assert frames is not None
             assert [frame.seq for frame in frames] == list(range(after + 1, head + 1))
             assert all(frame.event.seq == frame.seq for frame in frames)  # type: ignore[union-attr]
-        assert await store.events("s", head + 5) is None, "a number that was never given"
+        assert await store.events("s", head + 5) is None, "no event has had this number yet"
         row = await store.row("s")
         assert row is not None
         assert row.seq == head
         await store.trim(3600)
-        assert len(await store.events("s", 0) or ()) == head, "nothing is old enough"
+        assert len(await store.events("s", 0) or ()) == head, "no event is old enough to be trimmed"
 
     async def test_events_that_a_running_turn_needs_are_kept(self, store: Store) -> None:
         writer = Writer(store, "s")
@@ -166,7 +166,7 @@ class StoreSuite:
             late.row.seq -= 1
             with pytest.raises(Moved):
                 await late.commit(refused)
-            late.row.owner = 3  # nor does another that did not see the owner
+            late.row.owner = 3  # nor is one accepted that has seen another owner
         gone = late.change()
         gone.drop = True
         with pytest.raises(Moved):
@@ -190,7 +190,7 @@ class StoreSuite:
         assert await store.newest("s", 10, None) == []
 
     async def test_a_commit_does_not_change_after_it_is_taken(self, store: Store) -> None:
-        """A store may commit late: what it took does not change meanwhile."""
+        """A store may commit late: a commit that it has taken must not change until then."""
         writer = Writer(store, "s")
         outcomes = []
         for number in range(50):
@@ -216,7 +216,7 @@ class StoreSuite:
         writer.say(change, "q2", content="waits", status="queued")
         writer.row.queued = 1
         await writer.commit(change)
-        assert ids(await store.newest("s", 10, None)) == ["q1"], "what waits is in the queue"
+        assert ids(await store.newest("s", 10, None)) == ["q1"], "not the queued one"
         assert ids(await store.following("s", 10, 0)) == ["q1"]
         change = writer.change()
         writer.say(change, "a1", "assistant", reply_to="q1")
@@ -237,10 +237,10 @@ class StoreSuite:
         assert await store.heads([]) == []
 
     async def test_the_id_of_a_store_does_not_change(self, make_store: Callable[[], Store]) -> None:
-        async with self.opened(make_store) as store:
+        async with self.open_store(make_store) as store:
             first = store.id
             assert first
-        async with self.opened(make_store) as store:
+        async with self.open_store(make_store) as store:
             assert store.id == first
 
     async def test_a_commit_that_fails_does_not_affect_the_others(self, store: Store) -> None:
@@ -319,16 +319,16 @@ class StoreSuite:
             writers[id].say(change, f"m{writers[id].row.seq}")
             await writers[id].commit(change)
 
-        async def listed(*query: Any) -> list[str]:
+        async def list_ids(*query: Any) -> list[str]:
             return [row.id for row in await store.rows(*query)]
 
-        assert await listed(10, None, None, None) == ["a", "d", "c", "b"]
-        assert await listed(2, None, None, None) == ["a", "d"]
-        assert await listed(2, "d", None, None) == ["c", "b"]
-        assert await listed(10, None, "title c", None) == ["c"]
-        assert await listed(10, None, None, True) == []
+        assert await list_ids(10, None, None, None) == ["a", "d", "c", "b"]
+        assert await list_ids(2, None, None, None) == ["a", "d"]
+        assert await list_ids(2, "d", None, None) == ["c", "b"]
+        assert await list_ids(10, None, "title c", None) == ["c"]
+        assert await list_ids(10, None, None, True) == []
         with pytest.raises(SessionNotFound):
-            await listed(10, "nobody", None, None)
+            await list_ids(10, "nobody", None, None)
 
     async def test_the_check_succeeds(self, store: Store) -> None:
         await store.check()

@@ -14,7 +14,7 @@ from sessile.wire.parts import TextPart
 
 
 class Change:
-    """A commit in the making, as a session has it."""
+    """A commit that is being prepared, as by a session."""
 
     def __init__(self, row: Row, durable: bool, owner: int) -> None:
         self.session = row.id
@@ -44,7 +44,7 @@ class Change:
         )
 
     def done(self, error: Exception | None) -> None:
-        assert self.taken == 1, "it is taken once, before its outcome"
+        assert self.taken == 1, "a commit is taken once, before its outcome"
         if error is None:
             self.outcome.set_result(None)
         else:
@@ -73,7 +73,7 @@ class Writer:
         seq: int | None = None,
         moved_from: int = 0,
     ) -> Message:
-        """Add a message; with ``seq`` it takes the place of an event that was before."""
+        """Add a message; with ``seq`` it takes the place of an earlier message."""
         self.row.seq += 1
         message = Message(
             id,
@@ -104,7 +104,7 @@ class Writer:
         self.row.message_count -= 1
 
     async def commit(self, change: Change) -> None:
-        """Write the change and wait for its commit; raises what the store reports."""
+        """Write the change and wait for its commit; raises the error that the store reports."""
         self.store.write(change)
         await change.outcome
 
