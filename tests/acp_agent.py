@@ -1,4 +1,4 @@
-"""An agent that speaks the Agent Client Protocol and does by the prompt what real ones do rarely.
+"""An agent for the Agent Client Protocol that does on request what real agents do rarely.
 
 python acp_agent.py [can-load] [needs-login]
 """
@@ -62,7 +62,7 @@ class Agent:
         return acp.PromptResponse(stop_reason=reasons.get(said, "end_turn"))
 
     async def cancel(self, session_id: str, **_: Any) -> None:
-        """What it does goes on, unless it waits for this."""
+        """Only a prompt that waits for the cancellation ends."""
         self._cancelled.set()
 
     async def _say(self, session_id: str, words: str) -> None:

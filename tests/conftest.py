@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests import real
-from tests.fake_models import FakeModels, served
+from tests.fake_models import FakeModels, serve_in_thread
 from tests.serving import Client, serving
 
 
@@ -16,7 +16,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=int,
         default=1,
         metavar="N",
-        help="how many times as many crashes and steps of the model as in CI",
+        help="multiply the crashes and the steps of the model by N",
     )
 
 
@@ -33,16 +33,16 @@ def anyio_backend() -> tuple[str, dict[str, bool]]:
 
 @pytest.fixture(scope="module")
 def models() -> Iterator[FakeModels]:
-    """The model behind real agents; its address is ``models.state.url``."""
+    """The model that real agents use; its address is ``models.state.url``."""
     real.install()
     app = FakeModels()
-    with served(app) as url:
+    with serve_in_thread(app) as url:
         app.state.url = url
         yield app
 
 
 @pytest.fixture
 async def chat(tmp_path: Path) -> AsyncGenerator[Client, None]:
-    """A client of a server whose agent is echo."""
+    """A client of a server with the echo agent."""
     async with serving(tmp_path) as client:
         yield client

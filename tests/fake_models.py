@@ -1,13 +1,13 @@
-"""Servers that speak the OpenAI and the Gemini protocol and answer what a message scripts.
+"""A server for the OpenAI and the Gemini protocol whose answers are scripted by the messages.
 
-The model behind them is what cannot be had in a test; the HTTP, the streaming and the errors are
-real. Directives in the last user message:
+Only the model is a fake; the HTTP, the streaming and the errors are real. Directives in the last
+user message:
 
-``[[think:T]]`` thoughts first · ``[[tool:NAME:JSON]]`` call a tool, several are allowed, and say
-what they returned when they have · ``[[http:N]]`` that status, to be tried again at once ·
-``[[down]]`` status 500, to be tried again when the client likes · ``[[cut:N]]`` the connection
-breaks after N words · ``[[broken]]`` an error in mid-stream · ``[[endless]]`` words until the
-client leaves · ``[[unfinished]]`` a clean end without a finish · ``[[length]]`` a finish for length.
+``[[think:T]]`` thoughts first · ``[[tool:NAME:JSON]]`` call a tool (several are allowed), then say
+what it returned · ``[[http:N]]`` status N, to be retried at once · ``[[down]]`` status 500, to be
+retried at any time · ``[[cut:N]]`` the connection breaks after N words · ``[[broken]]`` an error in
+the middle of the stream · ``[[endless]]`` words until the client disconnects · ``[[unfinished]]`` a
+clean end without a finish reason · ``[[length]]`` the finish reason is the length.
 
 Otherwise it says ``Echo: `` and the message.
 """
@@ -40,7 +40,7 @@ class Step(NamedTuple):
 
 
 async def steps(said: str, results: list[str]) -> AsyncGenerator[Step, None]:
-    """What a message scripts; ``results`` are those of the tools called since."""
+    """The steps that a message scripts; ``results`` are those of the tools called since."""
     if (thought := re.search(r"\[\[think:(.*?)\]\]", said)) and not results:
         for word in thought[1].split(" "):
             yield Step("think", word + " ")
@@ -74,9 +74,10 @@ _ERROR = {"error": {"message": "the key is wrong", "type": "x", "code": "y"}}
 
 
 class FakeModels(Starlette):
-    """``requests`` are the bodies of all requests, ``left`` is set when a client went early.
+    """``requests`` has the bodies of all requests; ``left`` is set when a client disconnects.
 
-    ``answers`` are to messages that script nothing: the steps up to its tool calls, and those after.
+    ``answers`` maps messages without directives to the steps of their answers. The steps after the
+    last tool call are sent when the results of the tools are known.
     """
 
     def __init__(self, answers: Mapping[str, list[Step]] | None = None) -> None:
@@ -98,11 +99,11 @@ class FakeModels(Starlette):
         self.keys.append(request.headers["authorization"])
         messages = body["messages"]
         asked = max(i for i, message in enumerate(messages) if message["role"] == "user")
-        # What an agent was told of the past stands before what is asked.
+        # The history that an agent was sent comes before the question.
         said = openai_text(messages[asked]).rpartition("what is asked next.")[2].lstrip()
         results = [openai_text(m).strip() for m in messages[asked:] if m["role"] == "tool"]
         if "title generator" in openai_text(messages[0]):
-            said, results = "A title", []  # what OpenCode asks beside every first turn
+            said, results = "A title", []  # OpenCode asks for one in every first turn
         if refused := refusal(said):
             return refused
         if said in self._answers:
@@ -111,7 +112,7 @@ class FakeModels(Starlette):
             before = known.index(called[-1]) + 1 if called else 0
             answer = known[before:] if results else known[:before] or known
             finish = "tool_calls" if answer[-1].kind == "call" else "stop"
-            found = _known([*answer, Step("finish", finish)])
+            found = _split_words([*answer, Step("finish", finish)])
         else:
             found = steps(said, results)
         return StreamingResponse(self._chunks(said, found), media_type="text/event-stream")
@@ -150,7 +151,7 @@ class FakeModels(Starlette):
             for content in reversed(body["contents"])
             if content["role"] == "user" and not any(map(_returned, content["parts"]))
         )
-        # What was asked before without an answer may stand in the same message.
+        # An earlier question without an answer may be in the same message.
         said = [part["text"] for part in asked["parts"] if "text" in part][-1]
         if refused := refusal(said):
             return refused
@@ -172,7 +173,7 @@ class FakeModels(Starlette):
             self.left.set()
 
 
-async def _known(answer: list[Step]) -> AsyncGenerator[Step, None]:
+async def _split_words(answer: list[Step]) -> AsyncGenerator[Step, None]:
     for step in answer:
         for word in re.findall(r"\S+\s*", step.text) if step.kind == "say" else [step.text]:
             yield step._replace(text=word)
@@ -215,8 +216,8 @@ def _content(part: dict[str, Any], finish: str | None = None) -> str:
 
 
 @contextmanager
-def served(app: Starlette) -> Iterator[str]:
-    """Serve it in a thread, for processes that outlive a test's event loop: its address."""
+def serve_in_thread(app: Starlette) -> Iterator[str]:
+    """Serve it in a thread, for processes that outlive a test's event loop; yields its address."""
     config = uvicorn.Config(app, port=0, log_config=None, timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)

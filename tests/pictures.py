@@ -1,4 +1,4 @@
-"""Takes the pictures of the documentation: real programs, on a real terminal and in a real browser.
+"""Makes the pictures of the documentation from a real terminal and a real browser.
 
 python -m tests.pictures
 """
@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from tests import real
-from tests.fake_models import FakeModels, Step, served
+from tests.fake_models import FakeModels, Step, serve_in_thread
 from tests.serving import Process
 from tests.test_terminal import Terminal, chat
 from tests.web.browser import DESKTOP, PHONE, Api, Visitor, chromium
@@ -65,12 +65,12 @@ async def terminal(folder: Path, server: Process) -> None:
     console = Console(record=True, width=80, file=io.StringIO(), force_terminal=True)
     console.print(Text.from_ansi(shown.rstrip()))
     svg = console.export_svg(title="sessile chat poems")
-    # Its fonts would come from somebody else's server.
+    # The fonts would be loaded from another server.
     (DOCS / "terminal.svg").write_text(re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL))
 
 
 def page(browser: Browser, server: Process) -> None:
-    """The page with OpenCode, as docs/page*.png; the session "poems" is there already."""
+    """The web interface with OpenCode, as docs/page*.png; the session "poems" exists already."""
     api = Api(server.url)
     with api.http:
         for number, title in enumerate(["Plan the release", "Why is the build slow?", "Haiku"]):
@@ -119,7 +119,7 @@ def main() -> None:
         work.mkdir()
         for file in ("README.md", "poem.py"):
             (work / file).touch()
-        with served(FakeModels({QUESTION: ANSWER, TESTS: RUNNING, WRITE: ASKING})) as url:
+        with serve_in_thread(FakeModels({QUESTION: ANSWER, TESTS: RUNNING, WRITE: ASKING})) as url:
             environment = real.opencode_environment(folder / "home", url)
             flags = ("--agent", "opencode", "--opencode-command", str(real.OPENCODE))
             with Process(folder, *flags, "--directory", str(work), **environment) as server:

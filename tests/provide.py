@@ -1,4 +1,4 @@
-"""Installs what the tests need and the machine lacks: Debian packages, real agents, the page's packages.
+"""Installs what the tests need: Debian packages, real agents, packages of the web interface.
 
 python -m tests.provide
 """
@@ -31,7 +31,7 @@ def main() -> None:
 
 
 def install_page() -> None:
-    """Build the page, if it is not; and what its tests take from its packages."""
+    """Build the web interface and install the packages that its tests need, unless this is done."""
     build = [sys.executable, "web/build.py"]
     subprocess.run(build, cwd=real.ROOT, check=True)
     if not (real.ROOT / "web" / "node_modules" / "axe-core").exists():

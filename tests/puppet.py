@@ -1,4 +1,4 @@
-"""What the model test is made of: an agent on strings, what is expected, and a client."""
+"""The parts of the model test: a puppet agent, the expected messages, and a client."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -10,7 +10,7 @@ from sessile.wire.fold import History
 
 
 class Puppet:
-    """An agent that says what the machine tells it to."""
+    """An agent that says what the state machine puts into ``lines``."""
 
     name = "puppet"
 
@@ -36,7 +36,7 @@ class Puppet:
 
 @dataclass
 class Expected:
-    """A message as the model has it; ``answers`` is the question of an answer."""
+    """A message as the model expects it; ``answers`` is the question of an answer."""
 
     role: str
     text: str
@@ -46,9 +46,9 @@ class Expected:
 
 @dataclass
 class Client:
-    """A watcher, its numbers and what it made of them."""
+    """A watcher, the number of its last event, and the history that it folded."""
 
     watcher: Watcher
     history: History = field(default_factory=History)
     cursor: int = 0
-    until: int = 0  # up to where whole messages stand for single events
+    until: int = 0  # up to this number whole messages replace single events

@@ -1,4 +1,4 @@
-"""The real agents that the tests run, hermetic: their npm packages, and where they look for things."""
+"""The real agents that the tests run: their npm packages, and environments that isolate them."""
 
 import fcntl
 import json
@@ -22,9 +22,9 @@ GEMINI = shlex.join([f"{executable.ROOT_DIR}/bin/node", str(_GEMINI), "--acp"])
 
 
 def install() -> None:
-    """Fetch what is not there in the versions that the tests are written for.
+    """Install the versions that the tests are written for, if they are missing.
 
-    One process at a time: several test workers may find the same package missing.
+    Only one process at a time does this: several test workers may find the same package missing.
     """
     PLACE.mkdir(exist_ok=True)
     with (PLACE / "lock").open("w") as lock:
@@ -35,7 +35,7 @@ def install() -> None:
 def _install() -> None:
     if not all(_has(name, version) for name, version in _VERSIONS.items()):
         wanted = [f"{name}@{version}" for name, version in _VERSIONS.items()]
-        # OpenCode is a binary, and Gemini CLI plain JavaScript: no script of a package need run.
+        # OpenCode is a binary and Gemini CLI is plain JavaScript: no install script needs to run.
         flags = ["--ignore-scripts", "--omit=optional", "--no-audit", "--no-fund", "--silent"]
         if npm(["install", "--prefix", str(PLACE), "--no-package-lock", *flags, *wanted]):
             raise RuntimeError("npm could not install the agents that the tests run")
@@ -47,11 +47,11 @@ def _has(name: str, version: str) -> bool:
 
 
 def opencode_environment(home: Path, models: str) -> dict[str, str]:
-    """OpenCode with the fake model and nothing of this machine; commands with `ask` in them, and
+    """OpenCode with the fake model, isolated from this machine. Commands that contain `ask`, and
     edits, need permission."""
     config = home / ".config" / "opencode"
     (config / "node_modules").mkdir(parents=True, exist_ok=True)
-    # It installs this package into its configuration's folder unless that looks installed.
+    # OpenCode installs this package into its configuration folder unless it looks installed.
     wanted = {"dependencies": {"@opencode-ai/plugin": "*"}}
     (config / "package.json").write_text(json.dumps(wanted))
     lock = {"name": "x", "lockfileVersion": 3, "packages": {"": wanted}}
@@ -97,7 +97,7 @@ def _opencode_config(models: str) -> dict[str, Any]:
 
 
 def gemini_environment(home: Path, models: str) -> dict[str, str]:
-    """Gemini CLI with the fake model and nothing of this machine."""
+    """Gemini CLI with the fake model, isolated from this machine."""
     settings = {
         "model": {"name": "gemini-2.5-flash"},
         "security": {

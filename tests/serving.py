@@ -19,7 +19,7 @@ from sessile.http.frames import FramesProtocol
 from sessile.wire.codec import decode_json
 from sessile.wire.sse import Parser, ServerSentEvent
 
-# With --echo-delay an answer that runs for as long as a test may take; it is stopped at the end.
+# With --echo-delay, an answer that runs longer than any test; the test stops it.
 LONG = " ".join(f"word{index}" for index in range(1000))
 
 
@@ -32,7 +32,7 @@ class Event(NamedTuple):
 
 
 class Client:
-    """What a client of the server does, over HTTP and WebSocket."""
+    """A client of the server, over HTTP and WebSocket."""
 
     def __init__(self, url: str, app: Sessile | None = None) -> None:
         self.url = url
@@ -68,14 +68,14 @@ class Client:
 
     def connect(self, path: str, **options: Any) -> connect:
         url = self.url.replace("http://", "ws://")
-        # Without a limit to what is read ahead, it closes at once though nobody took all of it.
+        # Without a limit to what is read ahead, it closes at once even with unread frames.
         options = {"max_queue": None} | options
         return connect(url + path, compression=None, max_size=None, **options)
 
     async def follow(
         self, session: str, after: int | None = None, count: int = 1, **request: Any
     ) -> list[Event]:
-        """So many events of the session's feed."""
+        """The next ``count`` events of the session's feed."""
         query = {} if after is None else {"after": after}
         path = f"/chat/{session}/events"
         found: list[Event] = []
@@ -90,20 +90,20 @@ class Client:
         return found
 
     def watchers(self) -> int:
-        """How many watch the server that runs in this process."""
+        """The number of watchers of the server that runs in this process."""
         assert self.app is not None
         return self.app.watchers
 
 
 async def events(response: httpx2.Response) -> AsyncGenerator[Event, None]:
-    """The events of a stream, as they come."""
+    """The events of a stream, as they arrive."""
     parser = Parser()
     async for chunk in response.aiter_raw():
         for event in parser.feed(chunk):
-            yield decoded(event)
+            yield decode_event(event)
 
 
-def decoded(event: ServerSentEvent) -> Event:
+def decode_event(event: ServerSentEvent) -> Event:
     id = None if event.id is None else int(event.id)
     return Event(event.event, decode_json(event.data.encode()), id)
 
@@ -113,7 +113,7 @@ def kinds(found: Sequence[Event]) -> list[str]:
 
 
 def text(found: Sequence[Event]) -> str:
-    """The text that the deltas make; each must go exactly where the ones before it end."""
+    """The text of the deltas; each must start exactly where the previous one ends."""
     whole = ""
     for event in found:
         if event.data["type"] == "delta" and event.data["kind"] == "text":
@@ -123,7 +123,8 @@ def text(found: Sequence[Event]) -> str:
 
 
 async def frames(socket: ClientConnection, until: str = "") -> list[dict[str, Any]]:
-    """A socket's frames up to and with the first of a type, or of an assistant's message."""
+    """A socket's frames up to and including the first of a type, or the first message of the
+    assistant."""
     found: list[dict[str, Any]] = []
     while True:
         frame = decode_json(await asyncio.wait_for(socket.recv(), 20))
@@ -148,7 +149,7 @@ async def serving(folder: Path, **settings: Any) -> AsyncGenerator[Client, None]
 async def running(
     app: Any, ws: type[asyncio.Protocol] | Literal["websockets-sansio"] = FramesProtocol
 ) -> AsyncGenerator[str, None]:
-    """Any ASGI application on a port of its own, its lifespan included."""
+    """Any ASGI application on its own port, with its lifespan."""
     config = uvicorn.Config(app, port=0, ws=ws, log_config=None, timeout_graceful_shutdown=2)
     server = uvicorn.Server(config)
     server.capture_signals = _no_signals  # type: ignore[method-assign, assignment]
@@ -175,7 +176,7 @@ class _no_signals:
 
 
 class Process:
-    """``sessile serve`` as a process of its own."""
+    """``sessile serve`` in its own process."""
 
     def __init__(
         self,
@@ -242,7 +243,7 @@ class Process:
 async def process(
     folder: Path, *flags: str, **environment: str
 ) -> AsyncGenerator[tuple[Process, Client], None]:
-    """A process and a client of it; killed at the end if it still runs."""
+    """A process and a client of it. The process is killed at the end if it still runs."""
     with Process(folder, *flags, **environment) as server:
         async with client_of(server) as client:
             yield server, client
@@ -256,7 +257,7 @@ async def client_of(server: Process) -> AsyncGenerator[Client, None]:
 
 
 def clean_environment() -> dict[str, str]:
-    """The environment without what would configure the server."""
+    """The environment without the variables that would configure the server."""
     return {
         name: value
         for name, value in os.environ.items()

@@ -81,7 +81,7 @@ class TestPydanticAI(AgentSuite):
 
 
 class _Scripted(ChatModel):
-    """Answers by the last message."""
+    """Answers according to the last message."""
 
     async def _astream(
         self, messages: list[BaseMessage], *more: Any, **given: Any

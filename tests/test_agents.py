@@ -1,4 +1,4 @@
-"""Python functions as agents, and what becomes of everything they may yield."""
+"""Python functions as agents, and what happens to everything they can yield."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
@@ -92,7 +92,7 @@ def test_objects_that_are_not_agents_are_refused(tmp_path: Path, agent: Any) -> 
         create_app(agent=agent, store=f"sqlite:///{tmp_path}/s.db")
 
 
-async def failing(chat: Client) -> tuple[dict[str, Any], dict[str, Any]]:
+async def ask_failing_agent(chat: Client) -> tuple[dict[str, Any], dict[str, Any]]:
     events = await chat.send("s", "go")
     assert kinds(events)[-3:] == ["assistant", "error", "done"]
     assert (await chat.messages("s"))[-1]["status"] == "error"
@@ -105,7 +105,7 @@ async def test_the_message_of_an_agent_error_is_shown(tmp_path: Path) -> None:
         raise AgentError("no more credit")
 
     async with serving(tmp_path, agent=refuses) as chat:
-        answer, error = await failing(chat)
+        answer, error = await ask_failing_agent(chat)
         assert answer["content"] == "I would, but "
         assert error == {"type": "error", "error": "no more credit", "code": "agent_error"}
 
@@ -121,7 +121,7 @@ async def test_output_that_cannot_be_stored_ends_only_its_turn(tmp_path: Path, o
             yield output
 
     async with serving(tmp_path, agent=strange) as chat:
-        answer, _ = await failing(chat)
+        answer, _ = await ask_failing_agent(chat)
         assert answer["content"] == "before "
         assert (await chat.send("s", "again"))[-2].data["status"] == "complete"
 

@@ -18,7 +18,7 @@ from tests.serving import Client, Event, frames, kinds, process, serving
 
 
 async def question(socket: Any) -> dict[str, Any]:
-    """The tool call of the next question that a socket is shown."""
+    """The tool call of the next question that a socket receives."""
     while True:
         seen = (await frames(socket, until="part"))[-1]
         part: dict[str, Any] = seen["part"]
@@ -33,10 +33,10 @@ async def answer(chat: Client, approval: str, approve: bool, **more: Any) -> tup
     return response.status_code, response.json()
 
 
-async def asked(
+async def send_and_answer(
     chat: Client, approve: bool, content: str = "[[ask]] please", **more: Any
 ) -> list[Event]:
-    """Send, answer the question over HTTP, and return the whole stream."""
+    """Send a message, answer its question over HTTP, and return the whole stream."""
     async with chat.socket("s") as socket:
         sending = asyncio.create_task(chat.send("s", content))
         part = await question(socket)
@@ -57,7 +57,7 @@ def states(found: list[Event]) -> list[tuple[str, str | None]]:
 
 @pytest.mark.parametrize("content", ["[[ask]] please", "[[tool]] [[ask]] please"])
 async def test_an_approved_tool_runs(chat: Client, content: str) -> None:
-    events = await asked(chat, True, content)
+    events = await send_and_answer(chat, True, content)
     assert states(events) == [
         ("pending", None),
         ("pending", "asked"),
@@ -76,12 +76,12 @@ async def test_an_approved_tool_runs(chat: Client, content: str) -> None:
 
 
 async def test_a_denied_tool_ends_with_an_error_and_the_text_follows(chat: Client) -> None:
-    events = await asked(chat, False, message="not on a Friday")
+    events = await send_and_answer(chat, False, message="not on a Friday")
     assert states(events) == [("pending", None), ("pending", "asked"), ("error", "denied")]
     call, text = events[-2].data["parts"]
     assert call["error"] == "not on a Friday"
     assert (text["content"], events[-2].data["status"]) == ("[[ask]] please", "complete")
-    assert "denied" in (await asked(chat, False))[-2].data["parts"][0]["error"]
+    assert "denied" in (await send_and_answer(chat, False))[-2].data["parts"][0]["error"]
 
 
 @pytest.mark.parametrize("name", ["approvalId", "id"])
@@ -110,9 +110,9 @@ async def test_only_the_first_answer_counts_during_and_after_the_turn(chat: Clie
     async with chat.socket("s") as socket:
         sending = asyncio.create_task(chat.send("s", "[[ask]]"))
         id = (await question(socket))["approval"]["id"]
-        told = await asyncio.gather(*(answer(chat, id, bool(i % 2)) for i in range(6)))
+        answers = await asyncio.gather(*(answer(chat, id, bool(i % 2)) for i in range(6)))
         await sending
-    assert sorted(status for status, _ in told) == [200, 409, 409, 409, 409, 409]
+    assert sorted(status for status, _ in answers) == [200, 409, 409, 409, 409, 409]
     assert (await answer(chat, id, True))[1]["code"] == "approval_answered"
     for unknown in ("nobody", id + "1", id.rpartition(".")[0], "x.1"):
         assert (await answer(chat, unknown, True))[0] == 404
@@ -168,7 +168,7 @@ async def test_an_answer_at_the_last_moment_counts() -> None:
     asking = asyncio.create_task(approvals.ask(ToolCallPart("1", "t", {}, "pending"), False))
     while not shown:
         await asyncio.sleep(0)
-    time.sleep(0.1)  # its time is over, but nobody was told yet  # noqa: ASYNC251
+    time.sleep(0.1)  # its time is over, but the timeout has not been handled  # noqa: ASYNC251
     approvals.answer("answer.1", Decision("approved"))
     assert (await asking).state == "approved"
     assert shown["1"].approval == Approval("answer.1", "approved")
@@ -199,9 +199,9 @@ async def test_a_stop_ends_the_question(chat: Client) -> None:
 
 async def test_an_always_approval_is_stored_with_the_session(tmp_path: Path) -> None:
     async with serving(tmp_path) as chat:
-        events = await asked(chat, True, always=True)
+        events = await send_and_answer(chat, True, always=True)
         assert "session" not in kinds(events)
-        assert (await chat.value("s"))["metadata"] == {}, "permissions are not for clients"
+        assert (await chat.value("s"))["metadata"] == {}, "clients do not see permissions"
         exported = await chat.http.get("/sessions/s/export?format=sqlite")
         (tmp_path / "export.db").write_bytes(exported.content)
         database = apsw.Connection(str(tmp_path / "export.db"))
@@ -285,7 +285,7 @@ async def test_a_question_stays_with_its_tool_call_when_the_call_is_yielded_agai
         yield ToolCallPart("1", "t", {"late": 1}, "complete", tool_output="done")
 
     async with serving(tmp_path, agent=works) as chat:
-        events = await asked(chat, True)
+        events = await send_and_answer(chat, True)
     assert states(events)[1:] == [
         ("running", "asked"),
         ("running", "asked"),

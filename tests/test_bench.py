@@ -1,4 +1,4 @@
-"""The benchmarks run, each with a little of what it does; their figures are looked at by people."""
+"""The benchmarks run, each with a small workload. People judge the figures."""
 
 import json
 import subprocess
@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 
-pytestmark = pytest.mark.timeout(300)  # the first time it fetches the reference's runtime
+pytestmark = pytest.mark.timeout(300)  # the first run downloads the runtime of the reference
 
 
 def run(module: str, *arguments: str) -> str:

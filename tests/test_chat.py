@@ -1,4 +1,4 @@
-"""The original chat API: send, stream, store, page, broadcast."""
+"""The original chat API: send, stream, store, page and broadcast."""
 
 import asyncio
 from pathlib import Path
@@ -79,7 +79,7 @@ async def test_when_an_agent_fails_its_text_is_kept_and_the_session_still_works(
     assert events[-3].data["status"] == "error"
     assert events[-3].data["content"] == "one two "
     assert events[-2].data["code"] == "agent_error"
-    assert "asked for it" not in events[-2].data["error"], "an exception's text is not for clients"
+    assert "asked for it" not in events[-2].data["error"], "exceptions are not for clients"
     assert text(await chat.send("s", "again")) == "again"
     assert [m["status"] for m in await chat.messages("s")] == [
         "complete",

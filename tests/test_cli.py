@@ -1,4 +1,4 @@
-"""The command line: what it prints, what it takes, how it refuses."""
+"""The command line: what it prints, what it accepts, and how it reports errors."""
 
 import os
 import re
@@ -16,8 +16,8 @@ from sessile.wire.errors import SettingsError
 from tests.serving import Process, clean_environment, process
 
 
-def refused(folder: Path, *arguments: str, **environment: str) -> str:
-    """Run ``sessile serve``, which must not start; the one line it says."""
+def start_error(folder: Path, *arguments: str, **environment: str) -> str:
+    """Run ``sessile serve``, which must not start, and return the one line of its error."""
     ended = subprocess.run(
         [sys.executable, "-m", "sessile", "serve", *arguments],
         cwd=folder,
@@ -57,30 +57,30 @@ def test_the_server_raises_its_limit_of_open_files(tmp_path: Path) -> None:
 def test_a_port_that_is_in_use(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        line = refused(tmp_path, "--port", port)
+        line = start_error(tmp_path, "--port", port)
     assert line == f"sessile: cannot listen on 127.0.0.1:{port}: Address already in use"
 
 
 def test_a_folder_that_does_not_exist(tmp_path: Path) -> None:
-    line = refused(tmp_path, "--store", "sqlite:///no/such/folder/s.db")
+    line = start_error(tmp_path, "--store", "sqlite:///no/such/folder/s.db")
     assert line == "sessile: cannot write the store no/such/folder/s.db: No such file or directory"
 
 
 def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
-    """As somebody else than root, whom no permission stops."""
+    """The permissions of a folder do not stop root, so root needs another file."""
     folder = tmp_path / "locked"
     folder.mkdir(mode=0o555)
     if os.geteuid() != 0:
-        assert "cannot write the store" in refused(folder)
+        assert "cannot write the store" in start_error(folder)
         return
-    # /proc takes no new files from anybody.
-    line = refused(tmp_path, "--store", "sqlite:////proc/sessile.db")
+    # No user can create files in /proc.
+    line = start_error(tmp_path, "--store", "sqlite:////proc/sessile.db")
     assert line.startswith("sessile: cannot write the store /proc/sessile.db: ")
 
 
 def test_a_folder_instead_of_a_file(tmp_path: Path) -> None:
     (tmp_path / "s.db").mkdir()
-    line = refused(tmp_path, "--store", "sqlite:///s.db")
+    line = start_error(tmp_path, "--store", "sqlite:///s.db")
     assert line.startswith("sessile: cannot use the store s.db: ")
 
 
@@ -110,7 +110,7 @@ def test_a_folder_instead_of_a_file(tmp_path: Path) -> None:
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_settings_that_cannot_be_used(tmp_path: Path, arguments: list[str], says: str) -> None:
-    assert says in refused(tmp_path, *arguments)
+    assert says in start_error(tmp_path, *arguments)
     assert list(tmp_path.iterdir()) == [], "nothing is left behind"
 
 

@@ -1,4 +1,4 @@
-"""Commands at any node of a cluster, and what becomes of a node's sessions, in virtual time."""
+"""Commands at any node of a cluster, and the sessions of nodes that fail, in virtual time."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -27,21 +27,21 @@ from tests.simulation.world import Node, World
 
 
 async def patient(turn: Turn) -> AsyncGenerator[Output, None]:
-    """Says something, asks for permission, and says what it was told."""
+    """Says something, asks for approval, and says the decision."""
     yield "first "
     decision = await turn.ask(ToolCallPart("call", "tool", {}, "pending"))
     yield decision.state
 
 
 async def endless(turn: Turn) -> AsyncGenerator[Output, None]:
-    """Says a word each tenth of a second, for ever."""
+    """Says a word every tenth of a second, forever."""
     while True:
         yield "on "
         await asyncio.sleep(0.1)
 
 
 class Cluster(World):
-    """Nodes between which nothing is lost."""
+    """A cluster in which nothing is lost between nodes."""
 
     def __init__(self, reply: object) -> None:
         super().__init__(1, agent=FunctionAgent(reply))  # type: ignore[arg-type]
@@ -67,7 +67,7 @@ async def until(node: Node, after: int, kind: type[Event], status: str = "") -> 
 
 
 async def question(node: Node) -> str:
-    """The id of what the agent asks."""
+    """The id of the agent's question."""
     while True:
         for message in (await node.session("s").get_messages()).messages:
             for part in message.parts:
@@ -110,10 +110,10 @@ def test_every_command_runs_at_the_owner_while_the_session_is_busy() -> None:
         await until(two, waits.message.seq, StatusEvent, "running")
         assert await there.stop() is True
         assert world.statuses() == ["complete", "stopped"]
-        assert {one.number} == {world.owner()}, "the session was never elsewhere"
+        assert {one.number} == {world.owner()}, "the session has not moved to another node"
 
         assert (await there.regenerate()).message.id == "later"
-        assert world.owner() == two.number, "an idle session is written at any node"
+        assert world.owner() == two.number, "an idle session can be written at any node"
         await here.delete()
         assert world.database.row("s") is None
         with pytest.raises(SessionNotFound):
@@ -171,7 +171,7 @@ def test_the_sessions_of_a_dead_node_are_taken_over_by_the_others() -> None:
             await asyncio.sleep(0.1)
         assert world.loop.time() - began < nodes.GONE + 2 * nodes.BEAT + 1
         owners = {row.owner for row in world.database.rows.values()}
-        assert owners == {two.number, three.number}, "they share the work"
+        assert owners == {two.number, three.number}, "the nodes share the work"
 
     world.run(story())
 
@@ -190,7 +190,7 @@ def test_a_node_that_pauses_for_a_long_time_loses_its_turn_and_continues() -> No
         head = world.database.rows["s"].seq
         world.loop.paused.discard(one.number)
         await asyncio.sleep(3)
-        assert world.database.rows["s"].seq == head, "nothing of the old turn is stored"
+        assert world.database.rows["s"].seq == head, "no more text of the old turn is stored"
         assert one.registry.running == 0
         await world.inside(one.number, one.session("s").send("again"))
         assert world.owner() == one.number
@@ -215,7 +215,7 @@ def test_a_node_that_pauses_briefly_loses_nothing() -> None:
 
 
 def test_a_node_cut_off_from_the_store_drops_its_turns_and_refuses_commands() -> None:
-    """Its agent must not go on when another node may begin the next turn."""
+    """Its agent must stop before another node can start the next turn."""
     world = Cluster(patient)
 
     async def story() -> None:

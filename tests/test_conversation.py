@@ -1,4 +1,4 @@
-"""Whether an agent's own memory is still the session's, and what it is told where it is not."""
+"""Whether the memory of an agent matches the session, and the history it is sent if not."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -13,7 +13,7 @@ from tests.serving import Client, serving
 
 
 class Remembers:
-    """An agent with a memory of its own: what it was told and asked, by conversation."""
+    """An agent with its own memory: the history and the messages it was sent, by conversation."""
 
     name = "remembers"
 
@@ -30,9 +30,9 @@ class Remembers:
         context = await Context.of(turn, "remembers", self._folder, self._limits)
         if context.conversation is None:
             self.memory.append([])
-            told = await context.told()
-            if told:
-                self.memory[-1].append(told)
+            history = await context.told()
+            if history:
+                self.memory[-1].append(history)
             id = str(len(self.memory) - 1)
         else:
             id = context.conversation.id
@@ -51,8 +51,8 @@ def agent(tmp_path: Path) -> Remembers:
     return Remembers(tmp_path)
 
 
-async def said(chat: Client, content: str, session: str = "s", **fields: Any) -> str:
-    """The number of the conversation that answered."""
+async def ask(chat: Client, content: str, session: str = "s", **fields: Any) -> str:
+    """Send a message and return the number of the conversation that answered it."""
     events = await chat.send(session, content, **fields)
     content = events[-2].data["content"]
     return str(content.partition(":")[0])
@@ -62,10 +62,10 @@ async def test_a_conversation_continues_turn_by_turn_and_after_a_restart(
     tmp_path: Path, agent: Remembers
 ) -> None:
     async with serving(tmp_path, agent=agent) as chat:
-        assert [await said(chat, word) for word in ("a", "b", "c")] == ["0", "0", "0"]
-        assert await said(chat, "x", "other") == "1"
+        assert [await ask(chat, word) for word in ("a", "b", "c")] == ["0", "0", "0"]
+        assert await ask(chat, "x", "other") == "1"
     async with serving(tmp_path, agent=agent) as chat:
-        assert await said(chat, "d") == "0"
+        assert await ask(chat, "d") == "0"
     assert agent.memory == [["a", "b", "c", "d"], ["x"]]
 
 
@@ -76,7 +76,7 @@ async def test_a_conversation_continues_after_a_stop(tmp_path: Path, agent: Reme
             await asyncio.sleep(0.005)
         assert await chat.stop("s")
         await sending
-        assert await said(chat, "and on") == "0"
+        assert await ask(chat, "and on") == "0"
 
 
 @pytest.mark.parametrize(
@@ -88,10 +88,10 @@ async def test_a_changed_history_is_sent_to_a_new_conversation(
     (tmp_path / "inside").mkdir()
     async with serving(tmp_path, agent=agent) as chat:
         for word in ("one", "two", "three"):
-            await said(chat, word, id=word)
+            await ask(chat, word, id=word)
         page, session = await chat.messages("s"), "s"
         if change == "edit":
-            assert await said(chat, "3", replaces="three") == "1"
+            assert await ask(chat, "3", replaces="three") == "1"
         elif change == "regenerate":
             await chat.stream("POST", "/chat/s/regenerate")
             assert len(agent.memory) == 2
@@ -107,15 +107,15 @@ async def test_a_changed_history_is_sent_to_a_new_conversation(
         else:
             inside = {"directory": "inside"}
             await chat.http.patch("/sessions/s", json={"metadata": inside})
-        newest = await said(chat, "last", session)
+        newest = await ask(chat, "last", session)
     assert newest == ("1" if len(agent.memory) == 2 else "0")
     assert len(agent.memory) == 2
-    told = agent.memory[1][0]
-    assert "User: one" in told or (change == "earlier" and "User: 1" in told)
-    assert "Assistant: 0:TWO" in told
+    history = agent.memory[1][0]
+    assert "User: one" in history or (change == "earlier" and "User: 1" in history)
+    assert "Assistant: 0:TWO" in history
     assert agent.memory[1][-1] == "last"
-    assert ("aside" in told) == (change == "stored")
-    assert ("three" in told.lower()) == (change not in ("edit", "regenerate"))
+    assert ("aside" in history) == (change == "stored")
+    assert ("three" in history.lower()) == (change not in ("edit", "regenerate"))
 
 
 async def test_a_client_cannot_select_another_conversation(
@@ -123,9 +123,9 @@ async def test_a_client_cannot_select_another_conversation(
 ) -> None:
     async with serving(tmp_path, agent=agent) as chat:
         for word in ("one", "two"):
-            await said(chat, word)
+            await ask(chat, word)
         await chat.http.patch("/sessions/s", json={"metadata": {"remembers": {"id": "5"}}})
-        assert await said(chat, "three") == "0"
+        assert await ask(chat, "three") == "0"
         assert agent.memory == [["one", "two", "three"]]
 
 
@@ -133,34 +133,34 @@ async def test_the_history_that_is_sent_includes_tool_calls_and_files(
     tmp_path: Path, agent: Remembers
 ) -> None:
     async with serving(tmp_path, agent=agent) as chat:
-        await said(chat, "tool")
+        await ask(chat, "tool")
         parts = [
             {"type": "text", "content": "see"},
             {"type": "file", "mediaType": "text/plain", "url": "data:,x", "filename": "a.txt"},
         ]
         await chat.http.post("/sessions/s/messages", json={"parts": parts})
-        await said(chat, "next")
-    told = agent.memory[1][0]
-    assert '[used look {"at":"it"}: green]' in told
-    assert "[a file: a.txt]" in told
+        await ask(chat, "next")
+    history = agent.memory[1][0]
+    assert '[used look {"at":"it"}: green]' in history
+    assert "[a file: a.txt]" in history
 
 
 async def test_the_history_that_is_sent_has_limits(tmp_path: Path) -> None:
     agent = Remembers(tmp_path, Told(messages=3, characters=40))
     async with serving(tmp_path, agent=agent) as chat:
         for n in range(6):
-            assert await said(chat, f"number {n}") == "0"
+            assert await ask(chat, f"number {n}") == "0"
         await chat.http.post("/sessions/s/messages", json={"content": "x" * 20})
-        assert await said(chat, "last") == "1"
-    told = agent.memory[1][0]
-    assert "x" * 20 in told
-    assert "NUMBER 5" in told
-    assert "number 4" not in told
+        assert await ask(chat, "last") == "1"
+    history = agent.memory[1][0]
+    assert "x" * 20 in history
+    assert "NUMBER 5" in history
+    assert "number 4" not in history
 
 
 async def test_with_limits_of_zero_no_history_is_sent(tmp_path: Path) -> None:
     agent = Remembers(tmp_path, Told(messages=0, characters=0))
     async with serving(tmp_path, agent=agent) as chat:
-        assert [await said(chat, word) for word in ("a", "b")] == ["0", "0"]
+        assert [await ask(chat, word) for word in ("a", "b")] == ["0", "0"]
         await chat.stream("POST", "/chat/s/regenerate")
     assert agent.memory == [["a", "b"], ["b"]]

@@ -11,7 +11,7 @@ import pytest
 from tests.serving import LONG, Client, frames, serving
 
 
-def said(messages: list[dict[str, Any]]) -> list[tuple[str, str]]:
+def roles_and_contents(messages: list[dict[str, Any]]) -> list[tuple[str, str]]:
     return [(message["id"], message["content"]) for message in messages]
 
 
@@ -27,7 +27,7 @@ async def test_a_fork_copies_the_history_up_to_a_message_and_is_then_independent
     assert fork["title"] == "one"
     assert fork["messageCount"] == 4
     assert fork["metadata"]["forkedFrom"] == {"session": "s", "message": history[3]["id"]}
-    assert said(await chat.messages(fork["id"])) == said(history[:4])
+    assert roles_and_contents(await chat.messages(fork["id"])) == roles_and_contents(history[:4])
     await chat.send(fork["id"], "elsewhere")
     assert await chat.messages("s") == history
     assert len(await chat.messages(fork["id"])) == 6
@@ -72,7 +72,7 @@ async def test_invalid_forks_are_refused(chat: Client) -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 499, 500, 501, 1000])
 async def test_an_export_is_complete_for_any_number_of_messages(chat: Client, count: int) -> None:
-    """They are read in chunks; a session may end where a chunk does."""
+    """Messages are read in chunks; a session may end exactly where a chunk ends."""
     messages = [
         {
             "id": f"m{number}",

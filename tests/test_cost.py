@@ -1,7 +1,7 @@
-"""What a turn costs, counted and not timed: calls of Python, statements and pages of SQLite.
+"""The cost of a turn, counted and not timed: Python calls, SQLite statements and SQLite pages.
 
-A count does not depend on the machine. Each bound is half as much again as what was counted when it was
-set; a change that doubles the cost of a turn does not pass. Lower a bound with the cost.
+A count does not depend on the machine. Each bound is 1.5 times the count when it was set, so a
+change that doubles the cost of a turn fails. Lower the bound when the cost gets lower.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ async def app(tmp_path: Path) -> AsyncGenerator[Sessile, None]:
 
 
 async def ask(app: Sessile, method: str, path: str, body: bytes = b"") -> bytes:
-    """One request, without a server: its whole answer."""
+    """Make one request without a server and return the whole response."""
     scope = {
         "type": "http",
         "method": method,
@@ -71,7 +71,7 @@ async def turns(app: Sessile, content: str) -> None:
 
 
 class Calls:
-    """Counts every call that this thread makes, of Python's functions and of C's."""
+    """Counts every call of a Python or C function in this thread."""
 
     def __init__(self) -> None:
         self.count = 0

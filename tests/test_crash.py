@@ -1,8 +1,8 @@
 """A real server under load, killed at random moments; a checker over what every client saw.
 
-Senders retry with their own message ids until they have an answer; watchers come back with the
-last number they saw, over WebSocket and over event streams. Everything they are sent is kept, and
-at the end compared with itself and with what is stored.
+Senders retry with their own message ids until they have an answer; watchers reconnect with the last
+number they saw, over WebSocket and over event streams. Everything that they receive is kept, and at
+the end it is checked and compared with what is stored.
 """
 
 import asyncio
@@ -24,9 +24,9 @@ AWAY = (httpx2.HTTPError, OSError, WebSocketException, EOFError)
 
 
 class Transport(httpx2.AsyncHTTPTransport):
-    """Says that a connection failed also where the server died just after it was accepted.
+    """Raises ConnectError also when the server dies just after it accepted the connection.
 
-    anyio then asks a socket that is gone for its address, which is an AttributeError.
+    In this case anyio reads the address of a closed socket, which raises an AttributeError.
     """
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
@@ -39,7 +39,7 @@ class Transport(httpx2.AsyncHTTPTransport):
 
 
 class Witness:
-    """What all clients together saw of one session."""
+    """What all clients together have seen of one session."""
 
     def __init__(self) -> None:
         self.events: dict[int, dict[str, Any]] = {}  # by number
@@ -47,16 +47,16 @@ class Witness:
         self.ended: dict[str, str] = {}  # message id -> the content of its answer
 
     def saw(self, seq: int, event: dict[str, Any]) -> None:
-        """G3: a number stands for one event, for every client, and also after a crash."""
-        plain = without_names(event)
+        """G3: a number means the same event for every client, even after a crash."""
+        plain = normalize(event)
         known = self.events.setdefault(seq, plain)
         if "status" in plain.get("message", {}):
-            return  # a message that comes whole later may have changed; the end compares it
+            return  # a whole message that is sent later may have changed; it is compared at the end
         assert known == plain, f"two events have the number {seq}: {known} and {plain}"
 
 
-def without_names(event: dict[str, Any]) -> dict[str, Any]:
-    """The event as all protocols have it: ack and assistant are messages."""
+def normalize(event: dict[str, Any]) -> dict[str, Any]:
+    """The event in the same form for all protocols: ack and assistant become messages."""
     if event["type"] == "ack":
         return {"type": "message", "message": event["message"]}
     if event["type"] == "assistant":
@@ -67,7 +67,7 @@ def without_names(event: dict[str, Any]) -> dict[str, Any]:
 
 
 class Crowd:
-    """Clients that go on whatever happens to the server."""
+    """Clients that continue whatever happens to the server."""
 
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng
@@ -91,14 +91,14 @@ class Crowd:
             self.tasks += [asyncio.create_task(job) for job in jobs]
 
     async def end(self) -> None:
-        """Let the senders get their last answers, and everybody the last event."""
+        """Wait until the senders have their last answers and all clients the last event."""
         self.over = True
         async with asyncio.timeout(60):
             await asyncio.gather(*self.tasks)
 
     async def leave(self) -> None:
-        """Go, whatever was still to be said."""
-        self.gone = True  # a cancellation may be lost where a socket fails while it closes
+        """Disconnect all clients at once."""
+        self.gone = True  # a cancellation may be lost if a socket fails while it closes
         for task in self.tasks:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
@@ -179,12 +179,12 @@ class Crowd:
 
 
 def check(witness: Witness, history: list[dict[str, Any]]) -> None:
-    """The promises, over what was seen (``witness``) and what is stored."""
+    """Check the guarantees for what was seen (``witness``) and what is stored."""
     stored = {message["id"]: message for message in history}
     questions = [message for message in history if message["role"] == "user"]
     answers = {m["replyTo"]: m for m in history if m["role"] == "assistant"}
 
-    # G1: what was acknowledged is stored. G9: once, however often it was sent.
+    # G1: what was acknowledged is stored. G9: it is stored once, however often it was sent.
     assert len(stored) == len(history)
     for id, content in witness.acked.items():
         assert stored[id]["content"] == content
@@ -214,7 +214,7 @@ def check(witness: Witness, history: list[dict[str, Any]]) -> None:
     for id, text in shown.items():
         assert stored[id]["content"].startswith(text)
 
-    # G6: one turn at a time: the words of two answers never mix, and answers keep the order.
+    # G6: one turn at a time: the words of two answers never mix, and answers are in order.
     turns = [id for index, id in enumerate(order) if index == 0 or order[index - 1] != id]
     assert len(turns) == len(set(turns)), "words of two answers are mixed"
     asked = [m["id"] for m in questions]
@@ -234,8 +234,8 @@ async def test_kill_9_at_random_moments_under_load(tmp_path: Path, thorough: int
             await check_all(server, crowd)
     finally:
         await crowd.leave()
-    assert crowd.sent > rounds, "the crowd got to say something"
-    assert crowd.resets == 0, "single events are kept for a minute, also over a crash"
+    assert crowd.sent > rounds, "the clients were able to send messages"
+    assert crowd.resets == 0, "single events are kept for a minute, even after a crash"
     assert "Traceback" not in (tmp_path / "stderr.log").read_text()
 
 

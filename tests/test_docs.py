@@ -1,4 +1,4 @@
-"""What the documentation says is what happens."""
+"""The examples and the statements of the documentation are correct."""
 
 import asyncio
 import os
@@ -27,7 +27,7 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 def python_files(page: Path) -> dict[str, str]:
-    """The Python examples by the file that their first line names."""
+    """The Python examples, by the file name in their first line."""
     found = {}
     for block in blocks(page, "python"):
         name = re.match(r"# file: (\S+)\n", block)
@@ -42,7 +42,7 @@ async def test_the_console_of_the_readme(tmp_path: Path) -> None:
 
 
 async def console(page: Path, url: str, folder: Path, about: str = "") -> None:
-    """Every command of a page gives what stands under it; … stands for anything."""
+    """Every command of a page prints the output shown below it; … stands for any text."""
     ran_some = False
     for block in blocks(page, "console"):
         for command, expected in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block, re.MULTILINE):
@@ -119,8 +119,8 @@ async def test_the_application_of_the_readme(
         sys.modules.pop(name, None)
 
 
-def cloned(folder: Path) -> None:
-    """What somebody has who clones the project as it is."""
+def clone(folder: Path) -> None:
+    """Copy the files that a clone of the project would have."""
     tracked = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
@@ -138,8 +138,8 @@ def cloned(folder: Path) -> None:
 def test_the_first_command_of_the_readme_in_a_clean_clone(tmp_path: Path) -> None:
     command = blocks(ROOT / "README.md", "sh")[0].strip()
     assert command == "pip install uv && uv run sessile serve"
-    cloned(tmp_path / "clone")
-    # No node but the one of the PyPI package.
+    clone(tmp_path / "clone")
+    # There is no Node.js except the one of the PyPI package.
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "node").symlink_to("/bin/false")
     script = f"uv venv --quiet --seed bare && . bare/bin/activate && cd clone && {command}"
@@ -175,7 +175,7 @@ def test_the_first_command_of_the_readme_in_a_clean_clone(tmp_path: Path) -> Non
 
 
 def shows_the_page(url: str) -> bool:
-    """Whether a server has the page, with all that it loads."""
+    """Whether a server has the web interface, with all the files that it loads."""
     with httpx2.Client(base_url=url) as http:
         front = http.get("/").text
         loaded = re.findall(r'(?:src|href)="\./([^"]+)"', front)
@@ -256,4 +256,4 @@ async def test_the_openapi_document_is_valid_and_has_every_route(tmp_path: Path)
         page = await chat.http.get("/docs")
         for source in re.findall(r'(?:src|href)="([^"]+)"', page.text):
             assert (await chat.http.get(f"/{source}")).status_code == 200
-        assert "http" not in re.sub(r"<!doctype[^>]*>", "", page.text), "nothing from elsewhere"
+        assert "http" not in re.sub(r"<!doctype[^>]*>", "", page.text), "loaded from another server"

@@ -1,4 +1,4 @@
-"""What docs/agents.md shows is what happens, with real agents."""
+"""The examples of docs/agents.md work, with real agents."""
 
 import asyncio
 import subprocess
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests import real
-from tests.fake_models import FakeModels, Step, served
+from tests.fake_models import FakeModels, Step, serve_in_thread
 from tests.serving import Process, clean_environment, client_of
 from tests.test_approvals import question
 from tests.test_docs import ROOT, console, python_files
@@ -61,7 +61,7 @@ async def test_a_turn_of_real_opencode(tmp_path: Path) -> None:
     work.mkdir()
     for name in ("README.md", "poem.txt"):
         (work / name).touch()
-    with served(FakeModels({"What is in this folder?": answer})) as url:
+    with serve_in_thread(FakeModels({"What is in this folder?": answer})) as url:
         flags = ("--agent", "opencode", "--opencode-command", str(real.OPENCODE))
         environment = real.opencode_environment(tmp_path / "home", url)
         with Process(tmp_path, *flags, "--directory", str(work), **environment) as server:
@@ -70,7 +70,7 @@ async def test_a_turn_of_real_opencode(tmp_path: Path) -> None:
 
 async def test_a_pydantic_ai_agent(folder: Path) -> None:
     with Process(folder, "clerk:agent") as server:
-        message = await answered(server, "pay", {"approve": True})
+        message = await ask(server, "pay", {"approve": True})
     calls = {part["toolName"]: part for part in message["parts"] if part["type"] == "tool-call"}
     assert calls["session"]["toolOutput"] == "s"
     assert calls["pay"]["toolOutput"] == "paid 0"
@@ -78,12 +78,12 @@ async def test_a_pydantic_ai_agent(folder: Path) -> None:
 
 async def test_a_langgraph_graph(folder: Path) -> None:
     with Process(folder, "desk:graph") as server:
-        message = await answered(server, "interrupt", {"approve": True, "message": "red"})
+        message = await ask(server, "interrupt", {"approve": True, "message": "red"})
     assert message["content"] == "Then it is red."
 
 
-async def answered(server: Process, tool: str, decision: dict[str, Any]) -> dict[str, Any]:
-    """Ask, answer what is asked, and return the answer."""
+async def ask(server: Process, tool: str, decision: dict[str, Any]) -> dict[str, Any]:
+    """Send a message, answer its question, and return the answer."""
     async with client_of(server) as chat, chat.socket("s") as socket:
         sending = asyncio.create_task(chat.send("s", "go"))
         part = await question(socket)

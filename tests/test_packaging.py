@@ -1,4 +1,4 @@
-"""The wheel installs in an empty environment and serves, with the page and without it."""
+"""The wheel installs in an empty environment and serves, with and without the web interface."""
 
 import os
 import subprocess
@@ -10,11 +10,11 @@ import httpx2
 import pytest
 
 from tests.serving import Process, clean_environment
-from tests.test_docs import ROOT, cloned, shows_the_page
+from tests.test_docs import ROOT, clone, shows_the_page
 
 
 def nowhere(home: Path) -> dict[str, str]:
-    """An environment in which npm reaches no registry and has nothing in its cache, but uv has."""
+    """An environment without a registry or a cache for npm, but with the cache of uv."""
     cache = subprocess.run(["uv", "cache", "dir"], capture_output=True, text=True, check=True)
     return {
         "HOME": str(home),
@@ -37,7 +37,7 @@ def run(*command: str | Path, **environment: str) -> None:
 
 
 def empty_environment(folder: Path) -> Path:
-    """Its Python."""
+    """Create an empty environment and return its Python."""
     run("uv", "venv", "--quiet", "--python", sys.executable, folder / "empty")
     return folder / "empty" / "bin" / "python"
 
@@ -49,7 +49,7 @@ def test_a_wheel_installs_in_an_empty_environment_and_serves(tmp_path: Path) -> 
     names = ZipFile(wheel).namelist()
     assert "sessile/py.typed" in names
     assert "sessile/store/sqlite/queries.sql" in names
-    assert "sessile/web/licenses.md" in names  # of what the page is made of
+    assert "sessile/web/licenses.md" in names  # of the packages in the web interface
     assert "sessile/store/sqlite/migrations/0001.sql" in names
     assert not [name for name in names if name.startswith(("tests", "web", "hatch"))]
 
@@ -66,10 +66,10 @@ def test_a_wheel_installs_in_an_empty_environment_and_serves(tmp_path: Path) -> 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("why", ["unwanted", "failed"])
 def test_a_server_without_the_web_interface_says_so_and_works(tmp_path: Path, why: str) -> None:
-    """It was left out of a wheel; or a checkout could not build it, as without a network."""
+    """A wheel may omit the web interface, and a checkout without a network cannot build it."""
     python = empty_environment(tmp_path)
     into = ("uv", "pip", "install", "--quiet", "--python", python)
-    cloned(tmp_path / "clone")
+    clone(tmp_path / "clone")
     if why == "unwanted":
         run(*into, tmp_path / "clone", SESSILE_BUILD_WEB="0")
     else:
@@ -86,7 +86,7 @@ def test_a_server_without_the_web_interface_says_so_and_works(tmp_path: Path, wh
 
 @pytest.mark.timeout(300)
 def test_a_wheel_is_not_built_when_the_web_interface_cannot_be_built(tmp_path: Path) -> None:
-    cloned(tmp_path / "clone")
+    clone(tmp_path / "clone")
     built = subprocess.run(
         ["uv", "build", "--wheel", "--out-dir", tmp_path / "dist", tmp_path / "clone"],
         env=clean_environment() | nowhere(tmp_path),
