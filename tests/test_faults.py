@@ -1,4 +1,4 @@
-"""Faults, caused: a full disk, a disk that cannot be written, a process that is held."""
+"""Injected faults: a full disk, a disk that cannot be written, a paused process."""
 
 import asyncio
 import os
@@ -22,7 +22,7 @@ from tests.serving import (
     text,
 )
 
-# A file system of its own for the server alone, which goes with it: nothing is left behind.
+# A file system that only the server sees and that ends with it: nothing is left behind.
 ON_A_SMALL_DISK = 'mount -t tmpfs -o size=3m none "$1" && cd "$1" && shift && exec "$@"'
 READ_ONLY = (
     'mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" && cd "$1" && shift && exec "$@"'
@@ -30,14 +30,14 @@ READ_ONLY = (
 
 
 def in_a_mount_namespace(script: str, folder: Path) -> list[str | Path]:
-    """The command that runs another one with a mount that only it sees."""
+    """A command that runs another one with a mount that only that one sees."""
     user = [] if os.geteuid() == 0 else ["--map-root-user"]
     return ["unshare", *user, "--mount", "bash", "-c", script, "-", folder]
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Generator[Process, None, None]:
-    """A server whose disk has three megabytes."""
+    """A server with a disk of three megabytes."""
     disk = tmp_path / "disk"
     disk.mkdir()
     with Process(tmp_path, within=in_a_mount_namespace(ON_A_SMALL_DISK, disk)) as server:
@@ -61,7 +61,7 @@ async def test_a_failed_sync_acknowledges_nothing_and_the_server_recovers(tmp_pa
         server.kill()
     async with process(tmp_path) as (_, chat):
         assert [message["content"] for message in await chat.messages("s")] == known
-        # What was not acknowledged was answered by nobody: it is as after a crash.
+        # The message without an acknowledgement has no answer, as after a crash.
         assert [known.count(text) for text in ("before", "again", "lost")] == [2, 2, 1]
 
 
@@ -77,7 +77,7 @@ async def test_a_slow_disk_gives_the_same_results_as_a_fast_disk(tmp_path: Path)
 
 
 def put_ballast(server: Process, folder: Path, size: int) -> Path:
-    """A file of so many bytes on the server's disk, seen from outside."""
+    """Write a file of this size to the server's disk, from outside its mount namespace."""
     ballast = Path(f"/proc/{server.pid}/root{folder}/disk/ballast")
     ballast.write_bytes(b"x" * size)
     return ballast

@@ -1,4 +1,4 @@
-"""The pure parts: folding events, server-sent events, ids."""
+"""The pure functions: folding events, server-sent events, ids."""
 
 import uuid
 
@@ -37,8 +37,8 @@ outputs = st.lists(
 )
 
 
-def written(found: list[object]) -> tuple[Answer, list[DeltaEvent | PartEvent]]:
-    """An answer as its agent writes it, and the events that come of it."""
+def write_answer(found: list[object]) -> tuple[Answer, list[DeltaEvent | PartEvent]]:
+    """Write the output of an agent to an answer; returns the answer and its events."""
     answer = Answer("a", "q", 1)
     events: list[DeltaEvent | PartEvent] = []
     for seq, output in enumerate(found, 1):
@@ -54,7 +54,7 @@ def written(found: list[object]) -> tuple[Answer, list[DeltaEvent | PartEvent]]:
 
 @given(outputs)
 def test_folding_the_events_gives_what_was_written(found: list[object]) -> None:
-    answer, events = written(found)
+    answer, events = write_answer(found)
     folded = Answer("a", "q", 1)
     for event in events:
         folded.apply(event)
@@ -63,8 +63,8 @@ def test_folding_the_events_gives_what_was_written(found: list[object]) -> None:
 
 @given(outputs, st.data())
 def test_events_may_be_repeated_from_any_point(found: list[object], data: st.DataObject) -> None:
-    """Text that comes twice is there once. A part that is replaced is as the last one says."""
-    answer, events = written([output for output in found if isinstance(output, tuple)])
+    """Repeated text is there once. A replaced part is as the last event says."""
+    answer, events = write_answer([output for output in found if isinstance(output, tuple)])
     cut = data.draw(st.integers(0, len(events)))
     back = data.draw(st.integers(0, cut))
     folded = Answer("a", "q", 1)
@@ -77,7 +77,7 @@ def test_events_may_be_repeated_from_any_point(found: list[object], data: st.Dat
 def test_a_client_that_joins_in_the_middle_continues_from_the_answer_so_far(
     found: list[object], data: st.DataObject
 ) -> None:
-    _, events = written(found)
+    _, events = write_answer(found)
     cut = data.draw(st.integers(0, len(events)))
     until = Answer("a", "q", 1)
     for event in events[:cut]:

@@ -1,4 +1,4 @@
-"""Agents of frameworks, with the frameworks' own test models, given as `module:object`."""
+"""Agents of frameworks, with the test models of the frameworks, as `module:object`."""
 
 import asyncio
 import sys
@@ -40,13 +40,13 @@ from tests.test_approvals import answer, question
 
 @pytest.fixture
 def module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """A module that `module:object` finds objects in."""
+    """A module in which `module:object` finds objects."""
     found = ModuleType("their_module")
     monkeypatch.setitem(sys.modules, "their_module", found)
     return found
 
 
-async def last(chat: Client, content: str) -> dict[str, Any]:
+async def ask(chat: Client, content: str) -> dict[str, Any]:
     found: dict[str, Any] = (await chat.send("s", content))[-2].data
     return found
 
@@ -55,8 +55,8 @@ def states(found: list[Any]) -> list[str]:
     return [event.data["part"]["state"] for event in found if event.data["type"] == "part"]
 
 
-async def stopped(chat: Client, content: str) -> None:
-    """Stop an answer after its first words."""
+async def send_and_stop(chat: Client, content: str) -> None:
+    """Send a message and stop its answer after the first words."""
     async with chat.socket("s") as socket:
         sending = asyncio.create_task(chat.send("s", content))
         await frames(socket, until="delta")
@@ -88,7 +88,7 @@ async def test_pydantic_ai_with_its_test_model(tmp_path: Path, module: ModuleTyp
 
 
 class Model:
-    """What a PydanticAI model is shown, and what it answers by the last message."""
+    """A PydanticAI model that answers according to the last message and keeps its input."""
 
     def __init__(self) -> None:
         self.shown: list[list[ModelMessage]] = []
@@ -143,7 +143,7 @@ async def test_pydantic_ai_thoughts_tools_and_history(tmp_path: Path, model: Mod
         assert call["toolOutput"] == {"x": "1", "session": "s"}
         assert said["content"].startswith("\n\nit came to ")
         assert kinds(events)[1:4] == ["status", "delta", "delta"]
-        await last(chat, "hello")
+        await ask(chat, "hello")
         shown = model.shown[-1]
         kinds_shown = [[part.part_kind for part in message.parts] for message in shown]
         assert kinds_shown == [
@@ -158,7 +158,7 @@ async def test_pydantic_ai_thoughts_tools_and_history(tmp_path: Path, model: Mod
         failed = await chat.send("s", "tool 0")
         assert failed[-2].data["type"] == "error"
         assert failed[-3].data["parts"][-1]["state"] == "error"
-        assert (await last(chat, "again"))["content"] == "you said again"
+        assert (await ask(chat, "again"))["content"] == "you said again"
         parts = [part for message in model.shown[-1] for part in message.parts]
         assert [part.part_kind for part in parts[-2:]] == ["tool-return", "user-prompt"]
         assert "ended before" in str(parts[-2].content)  # type: ignore[union-attr]
@@ -168,7 +168,7 @@ async def test_pydantic_ai_errors_and_stop(tmp_path: Path, model: Model) -> None
     async with serving(tmp_path, agent=Agent(FunctionModel(stream_function=model))) as chat:
         events = await chat.send("s", "401")
         assert events[-2].data["error"] == "The model's server answered 401: the key is wrong"
-        await stopped(chat, "slow")
+        await send_and_stop(chat, "slow")
 
 
 @pytest.mark.parametrize("approve", [True, False])
@@ -205,7 +205,7 @@ async def test_pydantic_ai_output_that_is_not_text(tmp_path: Path) -> None:
 
     agent = Agent(TestModel(custom_output_args={"name": "Oslo"}), output_type=City)
     async with serving(tmp_path, agent=agent) as chat:
-        message = await last(chat, "where?")
+        message = await ask(chat, "where?")
         assert message["parts"] == [{"type": "data", "name": "output", "data": {"name": "Oslo"}}]
 
 
@@ -213,7 +213,7 @@ async def test_pydantic_ai_output_that_is_not_text(tmp_path: Path) -> None:
 
 
 class ChatModel(BaseChatModel):
-    """Streams what it was given, a script of messages; keeps what it was shown."""
+    """Streams the messages of a script and keeps its input."""
 
     script: list[AIMessage]
     shown: list[list[BaseMessage]] = []  # noqa: RUF012  (a field of a pydantic model)
@@ -311,7 +311,7 @@ async def test_langgraph_text_thoughts_tools_and_history(
         assert (words["content"], said["content"]) == ("let me see ", "\n\nit is 3 ")
         assert (call["toolInput"], call["toolOutput"]) == ({"a": 1, "b": 2}, "3")
         assert message["metadata"]["usage"] == {"inputTokens": 10, "outputTokens": 4}
-        failed = (await last(chat, "and now?"))["parts"][0]
+        failed = (await ask(chat, "and now?"))["parts"][0]
         assert (failed["state"], "no 1" in failed["error"]) == ("error", True)
         question, first, result, second, again = model.shown[2]
         assert isinstance(question, HumanMessage)
@@ -336,7 +336,7 @@ async def test_langgraph_a_node_without_a_model(tmp_path: Path) -> None:
     built.add_node("node", node)
     built.add_edge(START, "node")
     async with serving(tmp_path, agent=built.compile(), approve="deny") as chat:
-        assert (await last(chat, "hello"))["content"] == "denied: hello"
+        assert (await ask(chat, "hello"))["content"] == "denied: hello"
 
 
 @pytest.mark.parametrize(
@@ -364,9 +364,9 @@ async def test_langgraph_interrupts_ask_people(
     assert decided in by_name["asks"]["toolOutput"]
     assert by_name["interrupt"]["state"] == ("complete" if approve else "error")
     assert message["status"] == "complete"
-    assert not list(saver.list(None)), "its checkpoints end with the turn"
+    assert not list(saver.list(None)), "its checkpoints are removed at the end of the turn"
 
 
 async def test_langgraph_a_stop_ends_the_graph(tmp_path: Path) -> None:
     async with serving(tmp_path, agent=graph(ChatModel(script=[], endless=True))) as chat:
-        await stopped(chat, "go")
+        await send_and_stop(chat, "go")

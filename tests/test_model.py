@@ -1,8 +1,8 @@
-"""Any interleaving of what clients, agents and crashes do, against a model of what must come of it.
+"""Random interleavings of clients, agents and crashes, compared with a model of the result.
 
-The machine drives the real session objects over the real store; a crash drops everything in
-memory and opens the file again. The model knows what was said, by whom, and how each turn ended.
-Watchers fold what they are sent, as clients do, and come back from any number they have seen.
+The machine drives the real session objects with the real store; a crash drops everything in
+memory and opens the file again. The model knows every message and how each turn ended. Watchers
+fold the events they receive, as clients do, and resume from any number they have seen.
 """
 
 import asyncio
@@ -43,13 +43,13 @@ T = TypeVar("T")
 
 
 class Sessions(RuleBasedStateMachine):
-    """The machine. ``steps`` counts what all of them did."""
+    """The state machine. ``steps`` counts the steps of all runs."""
 
     steps = 0
 
     @initialize(slow_disk=st.booleans())
     def begin(self, slow_disk: bool) -> None:
-        # A disk is slow when its syncs are waited for beside the loop.
+        # With a slow disk, syncs run in a thread.
         self.disk = patch.object(sqlite_log, "QUICK", -1 if slow_disk else 60)
         self.disk.start()
         self.folder = tempfile.TemporaryDirectory()
@@ -91,7 +91,7 @@ class Sessions(RuleBasedStateMachine):
         return await self.feeds.watch(SESSION, cursor)
 
     async def settle(self) -> None:
-        """Let everything that can happen happen."""
+        """Wait until everything that can happen has happened."""
         for _ in range(12):
             await asyncio.sleep(0)
             await self.store.writer.all_synced()
@@ -181,28 +181,28 @@ class Sessions(RuleBasedStateMachine):
     @rule(text=st.text(min_size=1, max_size=8))
     def says(self, text: str) -> None:
         assert self.running
-        self.tell(text)
+        self.script(text)
         self.answers[self.running].text += text
 
     @precondition(lambda self: self.running)
     @rule(state=st.sampled_from(["pending", "running", "complete"]))
     def uses_a_tool(self, state: str) -> None:
-        self.tell(ToolCallPart("1", "tool", {}, state))  # type: ignore[arg-type]
+        self.script(ToolCallPart("1", "tool", {}, state))  # type: ignore[arg-type]
 
     @precondition(lambda self: self.running)
     @rule()
-    def comes_to_its_end(self) -> None:
-        self.tell(None)
+    def completes(self) -> None:
+        self.script(None)
         self.ends("complete")
 
     @precondition(lambda self: self.running)
     @rule()
     def fails(self) -> None:
-        self.tell(AgentError("as told"))
+        self.script(AgentError("as told"))
         self.ends("error")
 
-    def tell(self, line: object) -> None:
-        assert self.agent.question == self.running, "the turn that runs is the first in the queue"
+    def script(self, line: object) -> None:
+        assert self.agent.question == self.running, "the turn that runs was the first in the queue"
         self.agent.lines.put_nowait(line)
         self.do(self.settle())
 
@@ -220,7 +220,7 @@ class Sessions(RuleBasedStateMachine):
         async def crashing() -> None:
             for task in asyncio.all_tasks() - {asyncio.current_task()}:
                 task.cancel()
-            # The process is gone: nothing it still wanted to write is written.
+            # The process is gone: whatever is not yet written is lost.
             self.store.writer.drop_waiting()
             self.store.write = lambda commit: None
             await self.settle()
@@ -245,7 +245,7 @@ class Sessions(RuleBasedStateMachine):
 
     @rule()
     def another_session_is_used(self) -> None:
-        """So that this one may be put to sleep: only one idle session stays awake."""
+        """Only one idle session stays awake, so this one may be put to sleep."""
 
         async def using() -> None:
             for other in ("t", "u"):
@@ -254,21 +254,21 @@ class Sessions(RuleBasedStateMachine):
 
         self.do(using())
 
-    # Who watches --------------------------------------------------------------------------------
+    # What watchers do ---------------------------------------------------------------------------
 
     @rule()
-    def somebody_begins_to_watch(self) -> None:
+    def watcher_joins(self) -> None:
         if len(self.clients) < 4:
             self.clients.append(Client(self.do(self.watch(0))))
 
     @precondition(lambda self: self.clients)
     @rule(data=st.data())
-    def somebody_reads(self, data: st.DataObject) -> None:
+    def watcher_reads(self, data: st.DataObject) -> None:
         self.do(self.reading(data.draw(st.sampled_from(self.clients)), 1))
 
     @precondition(lambda self: self.clients)
     @rule(data=st.data())
-    def somebody_leaves_and_comes_back(self, data: st.DataObject) -> None:
+    def watcher_leaves_and_resumes(self, data: st.DataObject) -> None:
         client = data.draw(st.sampled_from(self.clients))
         self.feeds.leave(client.watcher)
         client.watcher = self.do(self.watch(client.cursor))
@@ -284,12 +284,12 @@ class Sessions(RuleBasedStateMachine):
                     client.until = frame.event.seq
                     continue
                 if frame.seq == 0:
-                    client.history.apply(frame.event)  # it changes again further on
+                    client.history.apply(frame.event)  # a later event changes it again
                     continue
-                assert frame.seq > client.cursor, "nothing comes twice"
+                assert frame.seq > client.cursor, "no event is repeated"
                 if frame.seq > client.until:
                     seen = max(client.cursor, client.until)
-                    assert frame.seq == seen + 1, "nothing is left out"
+                    assert frame.seq == seen + 1, "no event is left out"
                 client.history.apply(frame.event)
                 client.cursor = frame.seq
 
@@ -300,7 +300,7 @@ class Sessions(RuleBasedStateMachine):
         return [*self.questions.values(), *answers]
 
     def same(self, messages: list[Message]) -> None:
-        """Messages are what the model has; a running answer without a word may be missing."""
+        """Messages are as the model expects; a running answer without text may be missing."""
         got = sorted(
             (m.role, m.content, m.status, m.reply_to or "")
             if isinstance(m.reply_to, str)
@@ -310,10 +310,10 @@ class Sessions(RuleBasedStateMachine):
         )
         assert got == sorted((e.role, e.text, e.status, e.answers or "") for e in self.expected())
         asked = [m.id for m in messages if m.role == "user"]
-        assert asked == list(self.questions), "questions stand in the order they were stored"
+        assert asked == list(self.questions), "questions are in the order in which they were stored"
 
     @invariant()
-    def history_is_as_the_model_has_it(self) -> None:
+    def history_is_as_the_model_expects(self) -> None:
         if not hasattr(self, "registry"):
             return
         Sessions.steps += 1
@@ -335,7 +335,7 @@ class Sessions(RuleBasedStateMachine):
             return
         try:
             while self.running is not None:
-                self.comes_to_its_end()
+                self.completes()
             for client in self.clients:
                 self.do(self.reading(client, 1_000))
                 self.same(client.history.messages())

@@ -1,12 +1,12 @@
-"""Which nodes live, judged from their beats."""
+"""Which nodes are alive, judged from their beats."""
 
 import pytest
 
 from sessile.node.nodes import DEAD, GONE, Nodes, Verdict
 
 
-def watched(nodes: Nodes, seconds: range, **beats: int) -> None:
-    """One look each second, at nodes ``n1``, ``n2``, … of which the beats are given."""
+def watch(nodes: Nodes, seconds: range, **beats: int) -> None:
+    """Look once a second at nodes ``n1``, ``n2``, …, with these beats."""
     for second in seconds:
         nodes.saw({int(name[1:]): beat for name, beat in beats.items()}, float(second))
 
@@ -26,7 +26,7 @@ def test_a_node_without_a_new_beat_for_eight_seconds_is_dead() -> None:
 
 def test_a_node_that_beats_again_is_alive() -> None:
     nodes = Nodes()
-    watched(nodes, range(10), n1=1)
+    watch(nodes, range(10), n1=1)
     assert nodes.judge(1) is Verdict.DEAD
     nodes.saw({1: 2}, 10.0)
     assert nodes.judge(1) is Verdict.ALIVE
@@ -35,15 +35,15 @@ def test_a_node_that_beats_again_is_alive() -> None:
 @pytest.mark.parametrize("away", [4.0, 60.0])
 def test_time_in_which_no_beats_could_be_seen_does_not_count(away: float) -> None:
     nodes = Nodes()
-    watched(nodes, range(6), n1=1)
+    watch(nodes, range(6), n1=1)
     assert nodes.judge(1) is Verdict.SILENT
-    nodes.saw({1: 1}, 5 + away)  # the store was away, or this node stood still
+    nodes.saw({1: 1}, 5 + away)  # the store was not reachable, or this node was paused
     assert nodes.judge(1) is Verdict.ALIVE
 
 
 def test_a_node_that_is_not_listed_is_unknown() -> None:
     nodes = Nodes()
-    watched(nodes, range(3), n1=1, n2=1)
+    watch(nodes, range(3), n1=1, n2=1)
     assert set(nodes) == {1, 2}
     nodes.saw({2: 1}, 3.0)
     assert nodes.judge(1) is Verdict.UNKNOWN

@@ -1,4 +1,4 @@
-"""A conversation with a model behind a real server that speaks the OpenAI protocol."""
+"""A conversation with a fake model on a real server for the OpenAI protocol."""
 
 import asyncio
 from collections.abc import AsyncGenerator

@@ -1,4 +1,4 @@
-"""What only OpenCode over HTTP has: plans, questions, subagents, retries, and a server elsewhere."""
+"""What only OpenCode over HTTP has: plans, questions, subagents, retries, a separate server."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ PASSWORD = "correct horse"
 
 @pytest.fixture(scope="module")
 def opencode(models: FakeModels, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """An OpenCode server that somebody else started: its address."""
+    """An OpenCode server that Sessile did not start; yields its address."""
     folder = tmp_path_factory.mktemp("opencode")
     environment = real.opencode_environment(folder, models.state.url)
     environment["OPENCODE_SERVER_PASSWORD"] = PASSWORD
@@ -89,7 +89,7 @@ async def test_its_questions_are_answered_by_people(
 async def test_a_question_of_a_subagent_is_asked_in_the_session(chat: Client) -> None:
     asks = tool("bash", command="echo ask", description="d")
     task = tool("task", description="Sub", prompt=asks, subagent_type="general")
-    task = task.replace("]]", "\\u005d\\u005d", 1)  # JSON's: the end of what is inside
+    task = task.replace("]]", "\\u005d\\u005d", 1)  # escaped in JSON, because ]] ends the directive
     async with chat.socket("s") as socket:
         sending = asyncio.create_task(chat.send("s", task))
         part = await question(socket)
@@ -110,8 +110,8 @@ async def test_the_turn_fails_when_its_provider_stays_down(chat: Client) -> None
     assert (await chat.send("s", "and on"))[-2].data["content"] == "Echo: and on"
 
 
-async def believed(chat: Client) -> dict[str, Any]:
-    """What the server remembers of OpenCode's own conversation."""
+async def stored_conversation(chat: Client) -> dict[str, Any]:
+    """What the server has stored about OpenCode's own conversation."""
     assert chat.app is not None
     row = await chat.app.store.row("s")
     assert row is not None
@@ -122,12 +122,12 @@ async def believed(chat: Client) -> dict[str, Any]:
 async def test_a_question_answered_in_opencode_is_answered_here(
     chat: Client, opencode: str
 ) -> None:
-    """As somebody does who has the same OpenCode open in a terminal."""
+    """As a user does who has the same OpenCode open in a terminal."""
     asks = tool("bash", command="echo ask", description="d")
-    async with chat.socket("s") as socket, elsewhere(opencode) as other:
+    async with chat.socket("s") as socket, opencode_client(opencode) as other:
         sending = asyncio.create_task(chat.send("s", asks))
         await question(socket)
-        directory = (await believed(chat))["directory"]
+        directory = (await stored_conversation(chat))["directory"]
         asked = (await other.get("/permission", params={"directory": directory})).json()
         path = f"/permission/{asked[0]['id']}/reply"
         await other.post(path, params={"directory": directory}, json={"reply": "once"})
@@ -138,10 +138,10 @@ async def test_a_question_answered_in_opencode_is_answered_here(
 
 
 async def test_a_stop_in_opencode_ends_the_turn(chat: Client, opencode: str) -> None:
-    async with chat.socket("s") as socket, elsewhere(opencode) as other:
+    async with chat.socket("s") as socket, opencode_client(opencode) as other:
         sending = asyncio.create_task(chat.send("s", "[[endless]]"))
         await frames(socket, until="delta")
-        kept = await believed(chat)
+        kept = await stored_conversation(chat)
         directory = {"directory": kept["directory"]}
         await other.post(f"/session/{kept['id']}/abort", params=directory)
         events = await sending
@@ -150,11 +150,11 @@ async def test_a_stop_in_opencode_ends_the_turn(chat: Client, opencode: str) -> 
     assert (await chat.send("s", "and on"))[-2].data["content"] == "Echo: and on"
 
 
-# The way to it ------------------------------------------------------------------------------------
+# Connections --------------------------------------------------------------------------------------
 
 
 class Cable:
-    """A TCP connection to somewhere that can be cut, and mended."""
+    """A proxy for TCP connections that can be cut and repaired."""
 
     def __init__(self, url: str) -> None:
         self._port = int(url.rpartition(":")[2])
@@ -162,7 +162,7 @@ class Cable:
         self._cut = False
 
     @asynccontextmanager
-    async def laid(self) -> AsyncGenerator[str, None]:
+    async def open(self) -> AsyncGenerator[str, None]:
         server = await asyncio.start_server(self._join, "127.0.0.1", 0)
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         server.close()
@@ -173,7 +173,7 @@ class Cable:
         for line in self._lines:
             line.cancel()
 
-    def mend(self) -> None:
+    def repair(self) -> None:
         self._cut = False
 
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -198,9 +198,11 @@ class Cable:
 
 
 @asynccontextmanager
-async def cabled(opencode: str, folder: Path) -> AsyncGenerator[tuple[Cable, Client], None]:
+async def serve_over_cable(
+    opencode: str, folder: Path
+) -> AsyncGenerator[tuple[Cable, Client], None]:
     cable = Cable(opencode)
-    async with cable.laid() as url:
+    async with cable.open() as url:
         agent = OpenCodeAgent(url, password=PASSWORD, directory=folder)
         async with serving(folder, agent=agent) as chat:
             yield cable, chat
@@ -209,14 +211,14 @@ async def cabled(opencode: str, folder: Path) -> AsyncGenerator[tuple[Cable, Cli
 async def test_a_cut_connection_loses_nothing_and_repeats_nothing(
     opencode: str, tmp_path: Path
 ) -> None:
-    """The tool ends, and the answer is said, while OpenCode cannot be heard."""
+    """The tool ends and the answer is written while the connection is cut."""
     go, done = tmp_path / "go", tmp_path / "done"
     waits = tool(
         "bash",
         command=f"echo begun; until [ -e {go} ]; do sleep 0.05; done; touch {done}",
         description="d",
     )
-    async with cabled(opencode, tmp_path) as (cable, chat), chat.socket("s") as socket:
+    async with serve_over_cable(opencode, tmp_path) as (cable, chat), chat.socket("s") as socket:
         sending = asyncio.create_task(chat.send("s", waits))
         while (await frames(socket, until="part"))[-1]["part"].get("toolOutput") != "begun\n":
             pass
@@ -224,7 +226,7 @@ async def test_a_cut_connection_loses_nothing_and_repeats_nothing(
         go.touch()
         while not done.exists():
             await asyncio.sleep(0.02)
-        cable.mend()
+        cable.repair()
         message = (await sending)[-2].data
         call, said = message["parts"]
         assert (call["state"], call["toolOutput"]) == ("complete", "begun\n")
@@ -237,12 +239,12 @@ async def test_a_question_asked_while_disconnected_is_shown(opencode: str, tmp_p
     go = tmp_path / "go"
     first = tool("bash", command=f"until [ -e {go} ]; do sleep 0.05; done", description="d")
     second = tool("bash", command="echo ask", description="d")
-    async with cabled(opencode, tmp_path) as (cable, chat), chat.socket("s") as socket:
+    async with serve_over_cable(opencode, tmp_path) as (cable, chat), chat.socket("s") as socket:
         sending = asyncio.create_task(chat.send("s", first + second))
         part = await question(socket)
         cable.cut()
         await asyncio.sleep(0)
-        cable.mend()
+        cable.repair()
         go.touch()
         assert (await answer(chat, part["approval"]["id"], True))[0] == 200
         message = (await sending)[-2].data
@@ -253,14 +255,14 @@ async def test_a_connection_that_stays_cut_ends_the_turn(
     opencode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(opencode_server, "REACH", 1.5)
-    async with cabled(opencode, tmp_path) as (cable, chat), chat.socket("s") as socket:
+    async with serve_over_cable(opencode, tmp_path) as (cable, chat), chat.socket("s") as socket:
         sending = asyncio.create_task(chat.send("s", "[[endless]]"))
         await frames(socket, until="delta")
         cable.cut()
         events = await sending
         assert events[-3].data["status"] == "error"
         assert "cannot be reached" in events[-2].data["error"]
-        cable.mend()
+        cable.repair()
         assert (await chat.send("s", "and on"))[-2].data["content"] == "Echo: and on"
 
 
@@ -296,6 +298,6 @@ def test_an_agent_that_cannot_start_is_reported_in_one_line(
 
 
 @asynccontextmanager
-async def elsewhere(url: str) -> AsyncGenerator[httpx2.AsyncClient, None]:
+async def opencode_client(url: str) -> AsyncGenerator[httpx2.AsyncClient, None]:
     async with httpx2.AsyncClient(base_url=url, auth=("opencode", PASSWORD)) as client:
         yield client

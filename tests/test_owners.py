@@ -23,7 +23,7 @@ from sessile.wire.messages import Message
 
 
 class Late:
-    """A commit that was taken at once and is stored later, as over a network."""
+    """A commit that is taken at once and stored later, as over a network."""
 
     def __init__(self, source: OpenCommit, commit: Commit) -> None:
         self.session = commit.session
@@ -36,7 +36,7 @@ class Late:
 
 
 class LateStore(SQLiteStore):
-    """Commits 5 ms after it took what there was, one commit of a session after the other."""
+    """Stores each commit 5 ms after it took it."""
 
     async def open(self) -> None:
         await super().open()
@@ -45,15 +45,15 @@ class LateStore(SQLiteStore):
         self.write = self._take
 
     def _take(self, commit: OpenCommit) -> None:
-        asyncio.get_running_loop().call_soon(self._taken, commit)
+        asyncio.get_running_loop().call_soon(self._store_late, commit)
 
-    def _taken(self, source: OpenCommit) -> None:
+    def _store_late(self, source: OpenCommit) -> None:
         late = Late(source, source.take())
         asyncio.get_running_loop().call_later(0.005, self._in_time, late)
 
 
 class Node:
-    """Registry and feeds of one node over a store and a bus."""
+    """The registry and the feeds of one node with a store and a bus."""
 
     def __init__(self, store: SQLiteStore, bus: MemoryBus, agent: Any, number: int = 0) -> None:
         self.registry = Registry(store, bus, FunctionAgent(agent), node=number)
@@ -81,15 +81,15 @@ async def store(tmp_path: Path) -> AsyncGenerator[SQLiteStore, None]:
 
 
 class Story:
-    """An agent that says words, and stops in the middle until it may go on."""
+    """An agent that says two words and waits between them until ``middle`` is set."""
 
     def __init__(self) -> None:
-        self.begun = asyncio.Event()
+        self.started = asyncio.Event()
         self.middle = asyncio.Event()
 
     async def __call__(self, turn: Turn) -> AsyncGenerator[str, None]:
         yield "first "
-        self.begun.set()
+        self.started.set()
         await self.middle.wait()
         yield "last"
 
@@ -118,11 +118,13 @@ async def test_a_store_that_commits_late_loses_nothing(tmp_path: Path) -> None:
             assert message.status == "complete"
             assert message.content == "".join(f"{number:03} " for number in range(100))
         head = (await session.read()).seq
-        assert [event.seq async for event in upto(session, head)] == list(range(1, head + 1))
+        assert [event.seq async for event in events_up_to(session, head)] == list(
+            range(1, head + 1)
+        )
     await store.close()
 
 
-async def upto(session: Handle, head: int) -> AsyncGenerator[Any, None]:
+async def events_up_to(session: Handle, head: int) -> AsyncGenerator[Any, None]:
     count = 0
     async for event in session.events(0):
         yield event
@@ -135,7 +137,7 @@ async def test_another_node_reads_a_session_without_becoming_its_owner(store: SQ
     story, bus = Story(), MemoryBus()
     async with Node(store, bus, story, 1) as owner:
         sent = await owner.session().send("Hello")
-        await story.begun.wait()
+        await story.started.wait()
         async with Node(store, bus, story, 2) as other:
             reader = other.session()
             while len((await reader.get_messages()).messages) < 2:

@@ -1,4 +1,4 @@
-"""Paging visits every message exactly once, whatever their times."""
+"""Paging visits every message exactly once, whatever the times of the messages."""
 
 import asyncio
 import re
@@ -12,7 +12,7 @@ from tests.serving import LONG, Client, frames, serving
 
 
 async def test_two_hundred_messages_of_one_second_are_each_visited_once(chat: Client) -> None:
-    for _ in range(20):  # until all fall into one second of the clock
+    for _ in range(20):  # until all of them are stored in the same second
         await chat.http.delete("/sessions/s")
         await asyncio.sleep(1 - time.time() % 1)
         await asyncio.gather(

@@ -131,7 +131,7 @@ class TestSQLiteStore(StoreSuite):
         assert path.read_bytes().startswith(b"my diary")
 
     async def test_no_query_of_a_turn_or_a_page_scans_all_rows(self, tmp_path: Path) -> None:
-        """G10: the cost does not grow with the session, nor with their number."""
+        """G10: the cost does not grow with a session or with the number of sessions."""
         store = SQLiteStore(tmp_path / "sessile.db")
         await store.open()
         over_all = {"sessions", "search", "unindexed", "tails", "exported", "exported_messages"}
@@ -189,7 +189,7 @@ class TestSQLiteStore(StoreSuite):
             for _ in range(20):
                 await asyncio.sleep(0)
             assert not all(task.done() for task in writing)
-            # What is written beside them starts the log again, so that it is no longer full.
+            # This write restarts the log, so it is no longer full.
             await store.tend()
             may_end.set()
             await asyncio.gather(*writing)
@@ -198,7 +198,7 @@ class TestSQLiteStore(StoreSuite):
 
 
 class TestSQLiteStoreOnASlowDisk(StoreSuite):
-    """What is durable is synced beside the loop."""
+    """Durable commits are synced in a thread."""
 
     @pytest.fixture
     def make_store(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Store]:

@@ -1,7 +1,7 @@
 """Real OpenCode, over HTTP and as an ACP agent, and real Gemini CLI, each behind `sessile serve`.
 
-Only the model behind them is a fake. One server for each of them serves most tests, each of which
-has a session of its own; tests that end something have a server of their own.
+Only the model is a fake. One server for each agent is shared by most tests, each with its own
+session. Tests that end a process have their own server.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ class Kind(NamedTuple):
     path: str = "filePath"
 
     def run(self, command: str) -> str:
-        """The directive that has a command run."""
+        """The directive for a tool call that runs a command."""
         given = {"command": command, "description": "d"}
         return f"[[tool:{self.shell}:{json.dumps(given)}]]"
 
@@ -65,7 +65,7 @@ def kind(request: pytest.FixtureRequest) -> Kind:
 
 
 @contextmanager
-def started(kind: Kind, folder: Path, models: FakeModels, *flags: str) -> Iterator[Process]:
+def start_server(kind: Kind, folder: Path, models: FakeModels, *flags: str) -> Iterator[Process]:
     home, work = folder / "home", folder / "work"
     home.mkdir(exist_ok=True)
     work.mkdir(exist_ok=True)
@@ -80,7 +80,7 @@ def server(
     kind: Kind, models: FakeModels, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Process]:
     """The server that most tests share."""
-    with started(kind, tmp_path_factory.mktemp("shared"), models) as process:
+    with start_server(kind, tmp_path_factory.mktemp("shared"), models) as process:
         yield process
 
 
@@ -101,7 +101,7 @@ def tool_calls(message: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def tool_states(events: list[Event]) -> list[str]:
-    """The states that the tool calls went through, without repeats."""
+    """The successive states of the tool calls, without repeats."""
     found: list[str] = []
     for event in events:
         part = event.data.get("part")
@@ -110,8 +110,8 @@ def tool_states(events: list[Event]) -> list[str]:
     return found
 
 
-async def answered(chat: Client, s: str, content: str, approve: bool, **more: Any) -> list[Event]:
-    """Send, answer what is asked, and return the stream."""
+async def ask(chat: Client, s: str, content: str, approve: bool, **more: Any) -> list[Event]:
+    """Send a message, answer its questions, and return the stream."""
     async with chat.socket(s) as socket:
         sending = asyncio.create_task(chat.send(s, content))
         part = await question(socket)
@@ -121,20 +121,20 @@ async def answered(chat: Client, s: str, content: str, approve: bool, **more: An
         return await sending
 
 
-def running(pattern: str) -> list[int]:
-    """The processes with this in their command line."""
+def find_processes(pattern: str) -> list[int]:
+    """The processes with this pattern in their command line."""
     found = subprocess.run(["pgrep", "-f", pattern], capture_output=True, text=True, check=False)
     return [int(pid) for pid in found.stdout.split()]
 
 
-def seconds_of_its_own() -> int:
-    """How long a command sleeps that no other test on this machine must be taken for."""
+def unique_seconds() -> int:
+    """A time for ``sleep`` that identifies the command among the processes of this machine."""
     return random.randrange(100_000, 10**9)
 
 
-async def gone(pattern: str) -> bool:
+async def is_gone(pattern: str) -> bool:
     async with asyncio.timeout(10):
-        while running(pattern):
+        while find_processes(pattern):
             await asyncio.sleep(0.02)
     return True
 
@@ -148,13 +148,13 @@ async def test_text_is_streamed_and_the_conversation_continues(
     assert text(events) == message["content"]
     assert kinds(events).count("delta") >= 2
     assert (await chat.send(s, "three"))[-2].data["content"] == "Echo: three"
-    shown = json.dumps(shown_last(models, "three"))
+    shown = json.dumps(last_request(models, "three"))
     assert shown.index("one two") < shown.index("Echo: one two") < shown.index("three")
-    assert shown.count("one two") == 2, "told once, answered once"
+    assert shown.count("one two") == 2, "sent once, answered once"
 
 
-def shown_last(models: FakeModels, said: str) -> dict[str, Any]:
-    """The newest request whose last message has this."""
+def last_request(models: FakeModels, said: str) -> dict[str, Any]:
+    """The newest request whose last message contains this text."""
     body: dict[str, Any]
     for body in reversed(models.requests):
         last = (body.get("messages") or body.get("contents") or [{}])[-1]
@@ -166,7 +166,7 @@ def shown_last(models: FakeModels, said: str) -> dict[str, Any]:
 async def test_thoughts_are_reasoning(chat: Client, s: str) -> None:
     message = (await chat.send(s, "[[think:let me see]] so"))[-2].data
     assert [part["type"] for part in message["parts"]] == ["reasoning", "text"]
-    # Gemini CLI makes a headline of a thought's beginning.
+    # Gemini CLI turns the start of a thought into a headline.
     assert message["parts"][0]["content"].replace("*", "").split() == ["let", "me", "see"]
 
 
@@ -174,7 +174,7 @@ async def test_a_tool_shows_its_states_its_input_and_its_output(
     chat: Client, kind: Kind, s: str
 ) -> None:
     command = "echo ask; for i in 1 2 3; do echo line$i; sleep 0.4; done"
-    events = await answered(chat, s, kind.run(command), True)
+    events = await ask(chat, s, kind.run(command), True)
     message = events[-2].data
     (call,) = tool_calls(message)
     assert call["state"] == "complete"
@@ -219,7 +219,7 @@ async def test_approval_is_asked_and_given_or_denied(
     chat: Client, kind: Kind, s: str, approve: bool, server: Process
 ) -> None:
     mark = server.folder / "work" / f"{s}.ask"
-    events = await answered(chat, s, kind.run(f"touch {mark}"), approve)
+    events = await ask(chat, s, kind.run(f"touch {mark}"), approve)
     (call,) = tool_calls(events[-2].data)
     assert call["approval"]["state"] == ("approved" if approve else "denied")
     assert call["state"] == ("complete" if approve else "error")
@@ -236,12 +236,12 @@ async def test_a_stop_during_text(chat: Client, models: FakeModels, s: str) -> N
         assert await chat.stop(s)
         message = (await sending)[-2].data
     assert message["status"] == "stopped"
-    assert await asyncio.to_thread(models.left.wait, 10), "the model is asked no longer"
+    assert await asyncio.to_thread(models.left.wait, 10), "the request to the model has ended"
     assert (await chat.send(s, "and on"))[-2].data["content"] == "Echo: and on"
 
 
 async def test_a_stop_during_a_tool_call(chat: Client, kind: Kind, s: str) -> None:
-    seconds = seconds_of_its_own()
+    seconds = unique_seconds()
     async with chat.socket(s) as socket:
         sending = asyncio.create_task(chat.send(s, kind.run(f"echo ask; sleep {seconds}")))
         part = await question(socket)
@@ -249,13 +249,13 @@ async def test_a_stop_during_a_tool_call(chat: Client, kind: Kind, s: str) -> No
             f"/chat/{s}/approvals/{part['approval']['id']}", json={"approve": True}
         )
         async with asyncio.timeout(20):
-            while not running(f"^sleep {seconds}$"):
+            while not find_processes(f"^sleep {seconds}$"):
                 await asyncio.sleep(0.02)
         assert await chat.stop(s)
         message = (await sending)[-2].data
     assert message["status"] == "stopped"
     assert [call["state"] for call in tool_calls(message)] == ["error"]
-    assert await gone(f"^sleep {seconds}$")
+    assert await is_gone(f"^sleep {seconds}$")
     assert (await chat.send(s, "and on"))[-2].data["content"] == "Echo: and on"
 
 
@@ -269,7 +269,7 @@ async def test_a_stop_while_a_question_is_open(
         assert await chat.stop(s)
         (call,) = tool_calls((await sending)[-2].data)
     assert (call["state"], call["approval"]["state"]) == ("error", "expired")
-    events = await answered(chat, s, kind.run(f"touch {mark}.2"), True)
+    events = await ask(chat, s, kind.run(f"touch {mark}.2"), True)
     assert [call["state"] for call in tool_calls(events[-2].data)] == ["complete"]
     assert [path.name for path in mark.parent.glob(f"{s}*")] == [f"{s}.ask.2"]
 
@@ -291,7 +291,7 @@ async def test_long_output_is_shown_at_intervals_and_whole_at_the_end(
     chat: Client, kind: Kind, s: str
 ) -> None:
     command = "echo ask; seq 1 600 | while read i; do echo line $i; sleep 0.002; done"
-    events = await answered(chat, s, kind.run(command), True)
+    events = await ask(chat, s, kind.run(command), True)
     (call,) = tool_calls(events[-2].data)
     assert "line 600" in call["toolOutput"]
     assert [event.data["type"] for event in events].count("part") < 40
@@ -314,7 +314,7 @@ async def test_two_sessions_at_once_do_not_mix(chat: Client, kind: Kind, s: str)
             assert f"{name}{n}" in call["toolOutput"]
             assert f"{name}{n}" in text(events)
             answer = events[-2].data["id"]
-            said = [event.data for event in events[2:-1]]  # after the ack and the turn's beginning
+            said = [event.data for event in events[2:-1]]  # after the ack and the start of the turn
             assert {event.get("messageId", answer) for event in said} == {answer}
 
     await asyncio.gather(one("left"), one("right"))
@@ -324,14 +324,14 @@ async def test_an_edited_history_is_sent_again(chat: Client, models: FakeModels,
     await chat.send(s, "the first thing", id=f"{s}.1")
     await chat.send(s, "a mistake", id=f"{s}.2")
     await chat.send(s, "a correction", replaces=f"{s}.2")
-    shown = json.dumps(shown_last(models, "a correction"))
+    shown = json.dumps(last_request(models, "a correction"))
     assert "the first thing" in shown
     assert "a mistake" not in shown
     fork = (await chat.http.post(f"/sessions/{s}/fork", json={"id": f"{s}.fork"})).json()
     await chat.send(fork["id"], "in the fork")
-    assert "a correction" in json.dumps(shown_last(models, "in the fork"))
+    assert "a correction" in json.dumps(last_request(models, "in the fork"))
     await chat.send(s, "in the original")
-    assert "in the fork" not in json.dumps(shown_last(models, "in the original"))
+    assert "in the fork" not in json.dumps(last_request(models, "in the original"))
 
 
 async def test_a_session_has_a_folder_of_its_own(
@@ -355,7 +355,7 @@ async def test_an_image_reaches_the_model(chat: Client, models: FakeModels, s: s
         {"type": "file", "mediaType": "image/png", "url": f"data:image/png;base64,{PIXEL}"},
     ]
     await chat.stream("POST", f"/chat/{s}", json={"parts": parts})
-    assert PIXEL[:60] in json.dumps(shown_last(models, "what is this picture"))
+    assert PIXEL[:60] in json.dumps(last_request(models, "what is this picture"))
 
 
 async def test_a_client_cannot_attach_a_file_of_the_servers_machine(
@@ -375,7 +375,7 @@ async def test_a_client_cannot_attach_a_file_of_the_servers_machine(
 
 
 def agents_of(server: Process) -> list[int]:
-    """The agent's own process, not the keeper that stands before it."""
+    """The process of the agent, not of the keeper that runs it."""
     keepers = [pid for pid in children(server.pid) if "keeper.py" in command_line(pid)]
     return [pid for keeper in keepers for pid in children(keeper)]
 
@@ -395,7 +395,7 @@ def alive(pid: int) -> bool:
 async def test_an_agent_that_is_killed_during_a_turn_is_started_again(
     kind: Kind, models: FakeModels, tmp_path: Path
 ) -> None:
-    with started(kind, tmp_path, models) as server:
+    with start_server(kind, tmp_path, models) as server:
         async with client_of(server) as chat:
             await chat.send("s", "before all that")
             async with chat.socket("s") as socket:
@@ -408,41 +408,41 @@ async def test_an_agent_that_is_killed_during_a_turn_is_started_again(
             assert events[-3].data["content"].startswith("Echo: ")
             assert "ended" in events[-2].data["error"]
             assert (await chat.send("s", "after it"))[-2].data["content"] == "Echo: after it"
-            assert "before all that" in json.dumps(shown_last(models, "after it"))
+            assert "before all that" in json.dumps(last_request(models, "after it"))
         assert server.terminate() == 0
-    assert not running(str(tmp_path))
+    assert not find_processes(str(tmp_path))
 
 
 async def test_a_server_killed_during_a_turn_leaves_no_agent_and_continues_later(
     kind: Kind, models: FakeModels, tmp_path: Path
 ) -> None:
-    seconds = seconds_of_its_own()
-    with started(kind, tmp_path, models, "--approve", "allow") as server:
+    seconds = unique_seconds()
+    with start_server(kind, tmp_path, models, "--approve", "allow") as server:
         async with client_of(server) as chat, chat.socket("s") as socket:
             await chat.send("s", "before all that")
             await socket.send(
                 json.dumps({"type": "send", "content": kind.run(f"echo ask; sleep {seconds}")})
             )
             async with asyncio.timeout(20):
-                while not running(f"^sleep {seconds}$"):
+                while not find_processes(f"^sleep {seconds}$"):
                     await asyncio.sleep(0.02)
             (agent,) = agents_of(server)
             server.kill()
-        assert await gone(f"^sleep {seconds}$")
+        assert await is_gone(f"^sleep {seconds}$")
         async with asyncio.timeout(10):
             while alive(agent):
                 await asyncio.sleep(0.02)
-    with started(kind, tmp_path, models, "--approve", "allow") as server:
+    with start_server(kind, tmp_path, models, "--approve", "allow") as server:
         async with client_of(server) as chat:
             message = (await chat.messages("s"))[-1]
             assert message["status"] == "interrupted"
             assert [call["state"] for call in tool_calls(message)] == ["error"]
             assert (await chat.send("s", "after it"))[-2].data["content"] == "Echo: after it"
-            assert "before all that" in json.dumps(shown_last(models, "after it"))
+            assert "before all that" in json.dumps(last_request(models, "after it"))
 
 
-def believed(path: Path) -> dict[str, Any]:
-    """What the server itself believes of the only session of a store."""
+def stored_conversations(path: Path) -> dict[str, Any]:
+    """What the server has stored about the agent's own conversation in the only session."""
     database = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
     found: dict[str, Any] = json.loads(database.execute("SELECT private FROM sessions").get)
     database.close()
@@ -454,19 +454,19 @@ async def test_the_agents_own_conversation_continues_after_a_restart(
 ) -> None:
     kept: list[str] = []
     for word in ("before the restart", "after the restart"):
-        with started(kind, tmp_path, models) as server:
+        with start_server(kind, tmp_path, models) as server:
             async with client_of(server) as chat:
                 assert (await chat.send("s", word))[-2].data["content"] == f"Echo: {word}"
-                assert (await chat.value("s"))["metadata"] == {}, "that is not for clients"
+                assert (await chat.value("s"))["metadata"] == {}, "clients do not see it"
             assert server.terminate() == 0
-        (own,) = believed(tmp_path / "sessile.db").values()
+        (own,) = stored_conversations(tmp_path / "sessile.db").values()
         kept.append(own["id"])
-    shown = json.dumps(shown_last(models, "after the restart"))
+    shown = json.dumps(last_request(models, "after the restart"))
     assert "before the restart" in shown
     if "gemini" not in kind.flags[1]:
-        # Gemini CLI finds its sessions again only a minute later; until then it is told.
+        # Gemini CLI can load its sessions only after a minute; until then it is sent the history.
         assert kept[0] == kept[1]
-        assert "<conversation>" not in shown, "it knew"
+        assert "<conversation>" not in shown, "the agent has the history itself"
 
 
 @pytest.mark.parametrize(
@@ -478,7 +478,7 @@ async def test_a_timeout_or_a_policy_answers_when_no_person_does(
     kind: Kind, models: FakeModels, tmp_path: Path, flags: tuple[str, str], state: str
 ) -> None:
     mark = tmp_path / "work" / "mark.ask"
-    with started(kind, tmp_path, models, *flags) as server:
+    with start_server(kind, tmp_path, models, *flags) as server:
         async with client_of(server) as chat:
             (call,) = tool_calls((await chat.send("s", kind.run(f"touch {mark}")))[-2].data)
             assert (call["state"], call["approval"]["state"]) == ("error", state)

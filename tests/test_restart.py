@@ -1,4 +1,4 @@
-"""A process that ends, gently or not, leaves nothing stuck and takes nothing back."""
+"""A process that ends, cleanly or not, leaves nothing stuck and loses nothing that was shown."""
 
 import asyncio
 from pathlib import Path
@@ -15,8 +15,10 @@ from tests.serving import Client, Event, Process, events, frames, kinds, process
 WORDS = " ".join(f"word{index}" for index in range(200))
 
 
-async def some(chat: Client, count: int, content: str = WORDS, **fields: object) -> list[Event]:
-    """Send a message and read so many deltas of its answer."""
+async def read_deltas(
+    chat: Client, count: int, content: str = WORDS, **fields: object
+) -> list[Event]:
+    """Send a message and read the first ``count`` deltas of its answer."""
     seen: list[Event] = []
     body = {"content": content, **fields}
     async with chat.http.stream("POST", "/chat/s", json=body) as response:
@@ -30,8 +32,8 @@ async def some(chat: Client, count: int, content: str = WORDS, **fields: object)
 async def test_kill_9_during_an_answer_keeps_everything_that_was_shown(tmp_path: Path) -> None:
     flags = ["--echo-delay", "0.01"]
     async with process(tmp_path, *flags) as (server, chat):
-        shown = await some(chat, 10)
-        queued = asyncio.create_task(some(chat, 1, "and then", id="queued"))
+        shown = await read_deltas(chat, 10)
+        queued = asyncio.create_task(read_deltas(chat, 1, "and then", id="queued"))
         async with chat.socket("s", "?after=0") as socket:
             await frames(socket, until="status")
         server.kill()
@@ -62,11 +64,11 @@ async def test_kill_9_after_a_stop_does_not_revive_the_turn(tmp_path: Path) -> N
         "        await asyncio.sleep(60)\n"
     )
     async with process(tmp_path, "stubborn:reply") as (server, chat):
-        await some(chat, 1)
+        await read_deltas(chat, 1)
         stop = asyncio.create_task(chat.http.post("/chat/s/stop"))
         while (await chat.http.get("/sessions/s")).json()["seq"] < 2:
             await asyncio.sleep(0.01)
-        await asyncio.sleep(0.3)  # the intent is stored long before the two seconds are over
+        await asyncio.sleep(0.3)  # the stop is stored long before the two seconds are over
         server.kill()
         await asyncio.gather(stop, return_exceptions=True)
     async with process(tmp_path) as (_, chat):
@@ -142,7 +144,7 @@ async def test_a_turn_is_started_again_with_on_crash_retry(tmp_path: Path) -> No
     flags = ["--echo-delay", "0.01", "--on-crash", "retry"]
     said = " ".join(f"word{index}" for index in range(60))
     async with process(tmp_path, *flags) as (server, chat):
-        shown = await some(chat, 5, said)
+        shown = await read_deltas(chat, 5, said)
         server.kill()
     async with process(tmp_path, *flags) as (server, chat):
         async with chat.socket("s", f"?after={shown[-1].id}") as socket:

@@ -1,4 +1,4 @@
-"""A client that comes back, from anywhere, has what one has that never left."""
+"""A client that reconnects with any number has the same history as one that stayed connected."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ decode_event = msgspec.json.Decoder(SessionEvent).decode
 
 
 class Story:
-    """An agent that says text, thoughts and tool calls, and waits in the middle to be let go."""
+    """An agent that yields text, thoughts and tool calls, and waits for ``middle`` in between."""
 
     def __init__(self) -> None:
         self.middle = asyncio.Event()
@@ -41,14 +41,14 @@ class Story:
         yield "I say."
 
 
-def folded(events: list[dict[str, Any]], base: History | None = None) -> History:
+def fold(events: list[dict[str, Any]], base: History | None = None) -> History:
     history = base or History()
     for event in events:
         history.apply(decode_event(json.dumps(event).encode()))
     return history
 
 
-async def stored(chat: Client) -> list[Message]:
+async def stored_messages(chat: Client) -> list[Message]:
     return [msgspec.convert(message, Message) for message in await chat.messages("s")]
 
 
@@ -79,14 +79,14 @@ async def test_a_client_resumes_from_every_number_of_an_answer(tmp_path: Path) -
         await chat.send("s", "tell me")
         head = (await chat.value("s"))["seq"]
         whole = await from_socket(chat, 0, head)
-        final = await stored(chat)
+        final = await stored_messages(chat)
         for cut in range(head + 1):
             by_socket = await from_socket(chat, cut, head - cut)
             by_feed = (
                 as_frames(await chat.follow("s", after=cut, count=head - cut)) if cut < head else []
             )
             assert by_socket == by_feed == whole[cut:]
-            assert folded(by_socket, folded(whole[:cut])).messages() == final
+            assert fold(by_socket, fold(whole[:cut])).messages() == final
 
 
 async def test_a_client_resumes_from_every_number_while_the_answer_is_written(
@@ -106,10 +106,10 @@ async def test_a_client_resumes_from_every_number_while_the_answer_is_written(
         story.middle.set()
         await sending
         whole += await frames(socket)
-        final = await stored(chat)
+        final = await stored_messages(chat)
         for cut, resumed in enumerate(await asyncio.gather(*coming)):
             assert resumed == whole[cut:]
-            assert folded(resumed, folded(whole[:cut])).messages() == final
+            assert fold(resumed, fold(whole[:cut])).messages() == final
 
 
 @pytest.mark.parametrize("running", [False, True])
@@ -135,18 +135,18 @@ async def test_whole_messages_are_sent_when_single_events_are_gone(
                     await frames(socket, until="part")
         await chat.app.store.trim(0)
         head = (await chat.value("s"))["seq"]
-        now = await stored(chat)
+        now = await stored_messages(chat)
         for cut in range(trimmed):
             async with asyncio.timeout(20), chat.socket("s", f"?after={cut}") as socket:
                 hello, reset = json.loads(await socket.recv()), json.loads(await socket.recv())
                 assert (hello["seq"], reset) == (head, {"type": "reset", "seq": head})
-                history = folded(whole[:cut])
+                history = fold(whole[:cut])
                 last = cut
                 while history.messages() != now:
                     frame = json.loads(await socket.recv())
                     assert last < frame["seq"] <= head
                     last = frame["seq"]
-                    folded([frame], history)
+                    fold([frame], history)
         feed = await chat.follow("s", after=0, count=2)
         assert (feed[0].event, feed[0].id) == ("reset", None)
         assert feed[1].event == "message"
@@ -155,10 +155,10 @@ async def test_whole_messages_are_sent_when_single_events_are_gone(
                 story.middle.set()
                 await sending
                 history = History()
-                while history.messages()[-1:] != (await stored(chat))[-1:]:
+                while history.messages()[-1:] != (await stored_messages(chat))[-1:]:
                     frame = json.loads(await asyncio.wait_for(socket.recv(), 10))
                     if frame["type"] not in ("hello", "reset"):
-                        folded([frame], history)
+                        fold([frame], history)
 
 
 async def test_a_message_that_changes_while_whole_messages_are_sent_is_not_missed(
@@ -178,12 +178,12 @@ async def test_a_message_that_changes_while_whole_messages_are_sent_is_not_misse
         history = History()
         (reset,) = await watcher.read()
         assert isinstance(reset.event, ResetEvent)
-        story.middle.set()  # the second message changes: its turn begins
+        story.middle.set()  # the second message changes: its turn starts
         await asyncio.gather(running, waiting)
         while found := await watcher.read():
             for frame in found:
                 history.apply(frame.event)
-        assert history.messages() == await stored(chat)
+        assert history.messages() == await stored_messages(chat)
 
 
 async def test_a_head_request_for_a_stream_ends(chat: Client) -> None:
@@ -200,7 +200,7 @@ async def test_a_number_from_a_deleted_session_is_answered_from_the_beginning(ch
     async with chat.socket("s", f"?after={old}") as socket:
         await socket.recv()
         assert json.loads(await socket.recv()) == {"type": "reset", "seq": 4}
-        assert folded(await frames_until(socket, 2)).messages() == await stored(chat)
+        assert fold(await frames_until(socket, 2)).messages() == await stored_messages(chat)
 
 
 async def frames_until(socket: Any, count: int) -> list[dict[str, Any]]:
@@ -218,7 +218,7 @@ async def test_a_deleted_session_that_is_created_again_starts_at_one(chat: Clien
 async def test_a_client_that_does_not_read_is_disconnected_and_affects_no_other_client(
     chat: Client,
 ) -> None:
-    """The slow one gets 1013 behind what it had not read, and comes back by its last number."""
+    """The slow client gets 1013 after the frames it has not read, and resumes from its last number."""
     content = "x" * 500_000
     async with chat.socket("s", max_queue=1) as slow, chat.socket("s") as quick:
         await quick.recv()
@@ -239,7 +239,7 @@ async def test_a_client_that_does_not_read_is_disconnected_and_affects_no_other_
 
 
 async def slow_frames(socket: ClientConnection) -> AsyncGenerator[str | bytes, None]:
-    """What a socket still gives until it is closed, however that is."""
+    """The frames that a socket still receives until it is closed."""
     try:
         while True:
             yield await socket.recv()

@@ -1,4 +1,4 @@
-"""Safe by default: who may ask at all."""
+"""Safe by default: which hosts and origins are allowed."""
 
 import json
 from pathlib import Path

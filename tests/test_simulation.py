@@ -1,7 +1,7 @@
-"""Three nodes of the real code, of which each may fail at any moment: ``tests/simulation``.
+"""Three nodes of the real code, each of which can fail at any moment: ``tests/simulation``.
 
-Each run plays other stories. One that goes wrong says its seed, with which it goes wrong again:
-``python -m tests.simulation SEED``; it is then kept in ``FOUND``.
+Each run plays new stories. A story that goes wrong prints its seed. To play it again, run
+``python -m tests.simulation SEED``; then add the seed to ``FOUND``.
 """
 
 import subprocess
@@ -12,13 +12,13 @@ import pytest
 
 from tests.simulation.mutations import MUTATIONS
 
-CHUNKS = 12  # tests, so that they are played in parallel
-STORIES = 5  # in each of them
-FOUND = (2022,)  # a sender was told that the store was away, where another node had the session
-LONGEST = 400  # stories in which a mutation must be found
+CHUNKS = 12  # number of tests, so that they run in parallel
+STORIES = 5  # stories in each of them
+FOUND = (2022,)  # a sender got "the store is unavailable" when another node had the session
+LONGEST = 400  # number of stories in which a mutation must be found
 
 
-def played(seed: int, count: int, *flags: str) -> "subprocess.CompletedProcess[str]":
+def run_stories(seed: int, count: int, *flags: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "tests.simulation", str(seed), str(count), *flags]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
@@ -27,25 +27,25 @@ def played(seed: int, count: int, *flags: str) -> "subprocess.CompletedProcess[s
 def test_stories_with_new_seeds(chunk: int, testrun_uid: str, thorough: int) -> None:
     count = STORIES * thorough
     first = zlib.crc32(testrun_uid.encode()) * 1_000_000 + chunk * count
-    ended = played(first, count)
+    ended = run_stories(first, count)
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
 @pytest.mark.parametrize("seed", FOUND)
 def test_a_story_that_went_wrong(seed: int) -> None:
-    ended = played(seed, 1)
+    ended = run_stories(seed, 1)
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
 def test_an_injected_fault_is_found(thorough: int) -> None:
-    """In CI the two that every story finds; the others take up to hundreds of stories."""
+    """CI tests the two that every story finds; the others need up to hundreds of stories."""
     for mutation in MUTATIONS if thorough > 1 else ("no-compare", "no-sweep"):
-        ended = played(1, LONGEST, "--mutation", mutation)
+        ended = run_stories(1, LONGEST, "--mutation", mutation)
         assert ended.returncode == 1, f"{mutation} is not found: {ended.stdout}"
         assert "AssertionError" in ended.stderr
 
 
 def test_a_seed_plays_the_same_story_again() -> None:
-    first, second = (played(7, 1).stdout for _ in range(2))
+    first, second = (run_stories(7, 1).stdout for _ in range(2))
     assert "digest" in first
     assert first.partition("digest")[2] == second.partition("digest")[2]

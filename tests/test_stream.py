@@ -1,4 +1,4 @@
-"""How a stream of events is sent: heartbeats, and what a full client holds up."""
+"""How a stream of events is sent: heartbeats, and clients whose buffer is full."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -20,7 +20,7 @@ from sessile.wire.sse import HEARTBEAT
 
 
 class Client:
-    """The other end of a response: what was sent to it; it takes nothing while it is full."""
+    """The receiver of a response, with its body. ``send`` waits while ``room`` is not set."""
 
     def __init__(self) -> None:
         self.body: list[bytes] = []

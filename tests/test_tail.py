@@ -1,4 +1,4 @@
-"""Events are kept packed, and come back as they were."""
+"""Events are stored packed and unpacked without changes."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""`sessile chat` as somebody uses it, in a real terminal (tmux), and as programs do."""
+"""`sessile chat` as people use it, in a real terminal (tmux), and as programs use it."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ SESSILE = [sys.executable, "-m", "sessile"]
 
 
 class Terminal:
-    """A terminal of 100 by 40 that runs a command, and what stands on it."""
+    """A terminal of 100 by 40 that runs a command."""
 
     def __init__(self, folder: Path) -> None:
         self._tmux = ["tmux", "-S", str(folder / "tmux"), "-f", "/dev/null"]
@@ -38,7 +38,7 @@ class Terminal:
         self._call("send-keys", name)
 
     async def shows(self, pattern: str) -> str:
-        """Wait until it stands there; the whole screen."""
+        """Wait until the screen matches the pattern, and return the screen."""
         screen = ""
         try:
             async with asyncio.timeout(20):
@@ -51,7 +51,7 @@ class Terminal:
         return screen
 
     def picture(self) -> str:
-        """What stands on it, with its colours as a terminal has them."""
+        """The screen with its colours, as ANSI escape sequences."""
         return self._call("capture-pane", "-p", "-e")
 
     def end(self) -> None:
@@ -85,7 +85,7 @@ def chat(server: Process, session: str, *flags: str) -> list[str]:
     return [*SESSILE, "chat", session, "--server", server.url, *flags]
 
 
-def piped(arguments: list[str], text: str = "", **environment: str) -> tuple[int, str, str]:
+def run_piped(arguments: list[str], text: str = "", **environment: str) -> tuple[int, str, str]:
     run = subprocess.run(
         arguments,
         input=text,
@@ -194,27 +194,27 @@ async def test_hostile_text_has_no_effect_on_the_terminal(
     terminal.run(*chat(server, "s"))
     screen = await terminal.shows("before .*after.*end.*\n›$")
     assert "\x1b" not in screen
-    status, out, _ = piped([*SESSILE, "sessions", "show", "s", "--server", server.url])
+    status, out, _ = run_piped([*SESSILE, "sessions", "show", "s", "--server", server.url])
     assert (status, re.findall(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", out)) == (0, [])
 
 
 async def test_a_program_gets_plain_text_or_json_and_a_status(server: Process) -> None:
-    assert piped(chat(server, "s"), "Hello **you**") == (0, "Hello **you**\n", "")
-    status, out, _ = piped(chat(server, "s", "--json"), "again", NO_COLOR="1")
+    assert run_piped(chat(server, "s"), "Hello **you**") == (0, "Hello **you**\n", "")
+    status, out, _ = run_piped(chat(server, "s", "--json"), "again", NO_COLOR="1")
     events = [json.loads(line) for line in out.splitlines()]
     assert (status, events[0]["type"], events[-1]["type"]) == (0, "ack", "assistant")
-    status, out, _ = piped(chat(server, "s"), "[[fail]] a b")
+    status, out, _ = run_piped(chat(server, "s"), "[[fail]] a b")
     assert (status, "[error: The agent failed" in out) == (1, True)
-    assert piped(chat(server, "s"), " ")[0] == 1
-    status, out, err = piped([*SESSILE, "chat", "--server", "http://127.0.0.1:1"], "x")
+    assert run_piped(chat(server, "s"), " ")[0] == 1
+    status, out, err = run_piped([*SESSILE, "chat", "--server", "http://127.0.0.1:1"], "x")
     assert (status, out) == (1, "")
     assert "is `sessile serve` running?" in err
-    assert piped([*SESSILE, "chat", "not/an id", "--server", server.url], "x")[0] == 1
+    assert run_piped([*SESSILE, "chat", "not/an id", "--server", server.url], "x")[0] == 1
 
 
 async def test_sessions_are_listed_shown_archived_and_deleted(server: Process) -> None:
     def sessions(*arguments: str) -> tuple[int, str, str]:
-        return piped([*SESSILE, "sessions", *arguments], SESSILE_SERVER=server.url)
+        return run_piped([*SESSILE, "sessions", *arguments], SESSILE_SERVER=server.url)
 
     async with client_of(server) as client:
         for id in ("one", "two"):
@@ -243,7 +243,7 @@ async def test_an_export_can_be_imported_again(
     server: Process, tmp_path: Path, format: str
 ) -> None:
     def sessile(*arguments: str) -> tuple[int, str, str]:
-        return piped([*SESSILE, *arguments, "--server", server.url])
+        return run_piped([*SESSILE, *arguments, "--server", server.url])
 
     async with client_of(server) as client:
         await client.send("one", "hello")

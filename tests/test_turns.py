@@ -1,4 +1,4 @@
-"""One turn at a time: queue, interrupt, stop, regenerate, edit, and what a turn leaves."""
+"""One turn at a time: queue, interrupt, stop, regenerate, edit, and the result of a turn."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -12,7 +12,7 @@ from tests.serving import Client, Event, frames, kinds, serving, text
 
 
 class Gate:
-    """An agent that says a word, waits until it is let go, and says another."""
+    """An agent that says a word, waits until ``open`` is set, and says another word."""
 
     def __init__(self) -> None:
         self.open = asyncio.Event()
@@ -35,7 +35,7 @@ class Gate:
 async def begin(
     chat: Client, socket: Any, content: str, **fields: Any
 ) -> asyncio.Task[list[Event]]:
-    """Send a message and wait until its answer is under way."""
+    """Send a message and wait until its answer has started."""
     task = asyncio.create_task(chat.send("s", content, **fields))
     await frames(socket, until="delta")
     return task

@@ -1,4 +1,4 @@
-"""Those who watch get everything once, whatever the bus loses, and wake for what concerns them."""
+"""Watchers get every event once, whatever the bus loses, and wake only for their own events."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ from tests.serving import Client, events, frames, kinds, running, serving
 
 
 class LossyBus(MemoryBus):
-    """Loses what it is told to lose, and does not know it."""
+    """Loses every publication while ``loses`` is set, without noticing it."""
 
     may_lose = True
 
@@ -178,8 +178,8 @@ async def test_a_watcher_that_follows_a_turn_wakes_only_for_that_turn(watched: W
 
 
 @pytest.fixture
-def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Makes so many reads of events fail."""
+def fail_reads(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """A function that makes the next reads of events fail."""
     left = [0]
     read = SQLiteStore.events
 
@@ -198,23 +198,23 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
 
 async def test_a_read_that_fails_once_is_tried_again(
-    chat: Client, failing: Callable[[int], None]
+    chat: Client, fail_reads: Callable[[int], None]
 ) -> None:
     await chat.send("s", "before")
-    failing(1)
+    fail_reads(1)
     async with asyncio.timeout(20):
         assert [event.id for event in await chat.follow("s", after=0, count=4)] == [1, 2, 3, 4]
-        failing(1)
+        fail_reads(1)
         async with chat.socket("s", "?after=0") as socket:
             assert [frame["seq"] for frame in await frames(socket)] == [4, 1, 2, 3, 4]
 
 
 async def test_a_stream_that_cannot_be_read_is_closed(
-    chat: Client, failing: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+    chat: Client, fail_reads: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pump, "PATIENCE", 0.3)
     await chat.send("s", "before")
-    failing(1_000)
+    fail_reads(1_000)
     async with asyncio.timeout(20):
         async with chat.socket("s", "?after=0") as socket:
             assert json.loads(await socket.recv())["type"] == "hello"
@@ -222,7 +222,7 @@ async def test_a_stream_that_cannot_be_read_is_closed(
             assert socket.close_code == 1011
         with pytest.raises(Exception, match=r"incomplete|closed|peer"):
             await chat.follow("s", after=0, count=4)
-    failing(0)
+    fail_reads(0)
     assert len(await chat.follow("s", after=0, count=4)) == 4
     while chat.watchers():
         await asyncio.sleep(0.01)

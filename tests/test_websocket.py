@@ -1,4 +1,4 @@
-"""The WebSocket: hello, what was missed, what happens; commands; and what it refuses."""
+"""The WebSocket: hello, missed events, new events, commands, and refused requests."""
 
 import asyncio
 import json
@@ -163,10 +163,10 @@ async def test_a_client_that_disconnects_is_no_longer_a_watcher(chat: Client) ->
 async def test_the_socket_works_the_same_with_another_websocket_implementation(
     tmp_path: Path,
 ) -> None:
-    """Frames made once are an extension of ours; without it every message goes the common way."""
-    told: list[object] = []
+    """Frames that are made once are our extension; without it each message is sent as usual."""
+    received: list[object] = []
     for server in (FramesProtocol, "websockets-sansio"):
-        folder = tmp_path / str(len(told))
+        folder = tmp_path / str(len(received))
         folder.mkdir()
         app = create_app(store=f"sqlite:///{folder}/sessile.db")
         async with running(app, server) as url:
@@ -175,8 +175,8 @@ async def test_the_socket_works_the_same_with_another_websocket_implementation(
                 await client.send("s", "Grüße " + "x" * 70_000, id="mine")
                 seen = await frames(socket)
         assert seen[-1]["message"]["content"] == "Grüße " + "x" * 70_000
-        told.append([(frame["type"], frame["seq"], frame.get("text")) for frame in seen])
-    assert told[0] == told[1]
+        received.append([(frame["type"], frame["seq"], frame.get("text")) for frame in seen])
+    assert received[0] == received[1]
 
 
 async def test_a_socket_that_is_closing_gets_nothing_more(chat: Client) -> None:

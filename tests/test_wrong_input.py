@@ -1,4 +1,4 @@
-"""Bad input gets a clear sentence and a code, and loses nothing: the contract's table and more."""
+"""Invalid input gets a clear error and a code, and loses nothing: the contract's table and more."""
 
 import asyncio
 import json
@@ -10,16 +10,16 @@ import pytest
 from tests.serving import LONG, Client, frames, kinds, serving
 
 
-async def refused(
+async def refusal(
     chat: Client, body: bytes | dict[str, Any], session: str = "s"
 ) -> tuple[int, str, str]:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     response = await chat.http.post(f"/chat/{session}", content=data)
-    told = response.json()
-    assert set(told) == {"error", "code"}, told
-    assert told["error"].strip()
+    error = response.json()
+    assert set(error) == {"error", "code"}, error
+    assert error["error"].strip()
     assert await chat.messages("s") == [], "nothing is stored"
-    return response.status_code, told["code"], told["error"]
+    return response.status_code, error["code"], error["error"]
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ async def refused(
     ids=str,
 )  # fmt: skip
 async def test_missing_or_blank_content_is_refused(chat: Client, body: dict[str, Any]) -> None:
-    assert await refused(chat, body) == (400, "content_required", "Message content required")
+    assert await refusal(chat, body) == (400, "content_required", "Message content required")
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ async def test_missing_or_blank_content_is_refused(chat: Client, body: dict[str,
     ids=lambda value: value[:40] if isinstance(value, bytes) else None,
 )
 async def test_errors_say_what_is_wrong_and_where(chat: Client, body: bytes, what: str) -> None:
-    status, _, sentence = await refused(chat, body)
+    status, _, sentence = await refusal(chat, body)
     assert status == 400
     assert what in sentence
 
@@ -102,7 +102,7 @@ async def test_valid_session_ids_are_accepted(chat: Client, session: str) -> Non
 
 async def test_a_body_over_the_limit_is_refused(tmp_path: Path) -> None:
     async with serving(tmp_path, max_body=2000) as chat:
-        assert (await refused(chat, {"content": "x" * 2000}))[:2] == (413, "body_too_large")
+        assert (await refusal(chat, {"content": "x" * 2000}))[:2] == (413, "body_too_large")
 
         async def chunks() -> Any:
             for _ in range(30):

@@ -1,4 +1,4 @@
-"""Play stories from a seed on; ends with status 1 and the seed at the first that goes wrong."""
+"""Play stories from a seed on; at the first that goes wrong, print its seed and exit with 1."""
 
 import argparse
 import logging
@@ -20,7 +20,7 @@ def main() -> int:
     parser.add_argument("--mutation", choices=MUTATIONS, default="")
     parser.add_argument("--log", action="store_true", help="show what the nodes log")
     arguments = parser.parse_args()
-    # What a dead node never awaits, and what ends only with this process.
+    # Dead nodes leave coroutines that are never awaited and tasks that never end.
     warnings.simplefilter("ignore", RuntimeWarning)
     sys.unraisablehook = lambda _: None
     if not arguments.log:

@@ -1,4 +1,4 @@
-"""What nodes share: rows, messages and events, changed by statements that are atomic."""
+"""The data that nodes share: rows, messages and events, changed by atomic statements."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -11,9 +11,9 @@ from sessile.wire.messages import Message, decode_message
 
 
 class Database:
-    """The statements of a shared store, each done at once.
+    """The statements of a shared store, each executed at once.
 
-    ``log`` keeps every event that was ever stored, to hold what clients see against it.
+    ``log`` keeps every event that was ever stored, to compare with what clients see.
     """
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class Database:
         self.mutation = ""
 
     def commit(self, node: int, commit: Commit) -> bool:
-        """Store a commit; False where its writer has not seen the newest one."""
+        """Store a commit; False if its writer has not seen the newest one."""
         row = self.rows.get(commit.session)
         if not self._may(node, commit, row):
             return False
@@ -99,9 +99,9 @@ class Database:
         return [Head(row.id, row.epoch, row.seq) for row in rows]
 
     def bodies(self, session: str) -> list[Body]:
-        """The messages that do not wait, oldest first."""
+        """The messages that are not queued, oldest first."""
         return sorted(
-            body for body in self.messages[session].values() if _of(body).status != "queued"
+            body for body in self.messages[session].values() if _decode(body).status != "queued"
         )
 
     def changed(self, session: str, after: int) -> list[Body]:
@@ -109,16 +109,16 @@ class Database:
         return sorted(found, key=lambda body: body.changed)
 
     def queue(self, session: str) -> list[Message]:
-        messages = [_of(body) for body in sorted(self.messages[session].values())]
+        messages = [_decode(body) for body in sorted(self.messages[session].values())]
         return [message for message in messages if message.status == "queued"]
 
     def message(self, session: str, id: str) -> Message | None:
         body = self.messages[session].get(id)
-        return None if body is None else _of(body)
+        return None if body is None else _decode(body)
 
     def answers(self, session: str) -> list[Message]:
         """The settled answers, oldest first."""
-        return [m for m in map(_of, self.bodies(session)) if m.role == "assistant"]
+        return [m for m in map(_decode, self.bodies(session)) if m.role == "assistant"]
 
     def events(self, session: str, after: int) -> list[Frame] | None:
         row = self.rows.get(session)
@@ -128,5 +128,5 @@ class Database:
         return [Frame(seq + 1, log[seq]) for seq in range(after, len(log))]
 
 
-def _of(body: Body) -> Message:
+def _decode(body: Body) -> Message:
     return decode_message(body.body)

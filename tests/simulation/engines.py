@@ -1,4 +1,4 @@
-"""A store and a bus over simulated networks: late, cut off, and with answers that are lost."""
+"""A store and a bus over simulated networks, with delays, cuts and lost answers."""
 
 import asyncio
 import contextvars
@@ -16,15 +16,15 @@ from tests.simulation.network import Network
 
 T = TypeVar("T")
 
-STATEMENT = 1.0  # seconds that a statement may take
+STATEMENT = 1.0  # seconds, the timeout of a statement
 ATTEMPTS = 3  # of a read
 
 
 class SimulatedStore:
     """The shared store as one node has it.
 
-    A commit is tried again, unchanged, until it is known what became of it, for at most the time
-    that this node keeps its sessions without a beat.
+    A commit is retried, unchanged, until its outcome is known, for at most the time that this node
+    keeps its sessions without a beat.
     """
 
     name = "simulated"
@@ -61,11 +61,11 @@ class SimulatedStore:
                 for commit in self._waiting:
                     batch.setdefault(commit.session, commit)
                 self._waiting = [c for c in self._waiting if batch[c.session] is not c]
-                outcomes = await self._stored([commit.take() for commit in batch.values()])
+                outcomes = await self._store([commit.take() for commit in batch.values()])
                 for commit, error in zip(batch.values(), outcomes, strict=True):
                     commit.done(error)
 
-    async def _stored(self, commits: list[Commit]) -> list[Exception | None]:
+    async def _store(self, commits: list[Commit]) -> list[Exception | None]:
         end = asyncio.get_running_loop().time() + nodes.HOLD
         again = False
         while True:
@@ -189,14 +189,14 @@ class SimulatedBus:
     def publish(self, session: str, publication: Publication) -> None:
         log = self._network.database.log[session]
         for frame in publication.frames:
-            # A session that was dropped has no log any more.
+            # A session that was dropped no longer has a log.
             if frame.seq and log and log[frame.seq - 1 : frame.seq] != [frame.data]:
                 self._network.wrong.append(f"G2: shown, but not stored: {frame.data!r}")
         self._local.publish(session, publication)
         for bus in self._network.others(self.node):
             if not self.cut and not bus.cut and not self._network.loses():
                 for _ in range(self._network.copies()):
-                    frames = [_copied(frame) for frame in publication.frames]
+                    frames = [_copy(frame) for frame in publication.frames]
                     self._network.later(
                         bus._local.publish,
                         session,
@@ -226,7 +226,7 @@ class SimulatedBus:
         async def there(answering: Awaitable[bytes]) -> None:
             answer = await answering
             if not other.cut and not self._network.loses():
-                self._network.later(_answered, reply, answer, context=here)
+                self._network.later(_set_answer, reply, answer, context=here)
 
         def arrives() -> None:
             assert other._answer is not None
@@ -239,10 +239,10 @@ class SimulatedBus:
         return await asyncio.wait_for(reply, patience)
 
 
-def _copied(frame: Frame) -> Frame:
+def _copy(frame: Frame) -> Frame:
     return Frame(frame.seq, frame.data, broadcast=frame.broadcast)
 
 
-def _answered(reply: asyncio.Future[bytes], answer: bytes) -> None:
+def _set_answer(reply: asyncio.Future[bytes], answer: bytes) -> None:
     if not reply.done():
         reply.set_result(answer)

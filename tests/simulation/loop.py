@@ -13,7 +13,7 @@ NODE: ContextVar[int | None] = ContextVar("node", default=None)
 
 
 class _Clock(selectors.SelectSelector):
-    """Nothing is read or written: to wait is to advance the time."""
+    """Nothing is read or written; waiting advances the time."""
 
     now = 0.0
 
@@ -27,7 +27,7 @@ class _Clock(selectors.SelectSelector):
 class SimulatedLoop(asyncio.SelectorEventLoop):
     """The callbacks of one node keep their order; those of different nodes run in any order.
 
-    Callbacks of a ``paused`` node wait, those of a ``dead`` one never run.
+    Callbacks of a ``paused`` node wait; those of a ``dead`` node never run.
     """
 
     def __init__(self, rng: random.Random) -> None:
@@ -46,7 +46,7 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
         ready: deque[asyncio.Handle] = self._ready  # type: ignore[attr-defined]
         rest: list[asyncio.Handle] = []
         if ready or self._held:
-            mixed = self._mixed([*self._held, *ready])
+            mixed = self._mix([*self._held, *ready])
             some = self._rng.choice((1, 3, 100))
             ready.clear()
             ready.extend(mixed[:some])
@@ -55,7 +55,7 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
         super()._run_once()  # type: ignore[misc]
         ready.extendleft(reversed(rest))
 
-    def _mixed(self, handles: list[asyncio.Handle]) -> list[asyncio.Handle]:
+    def _mix(self, handles: list[asyncio.Handle]) -> list[asyncio.Handle]:
         lanes: dict[int | None, deque[asyncio.Handle]] = defaultdict(deque)
         self._held = []
         for handle in handles:
@@ -73,7 +73,7 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
         return mixed
 
     def end(self) -> None:
-        """Cancel everything that would still happen, on nodes that are dead too, and close."""
+        """Cancel all tasks, on dead nodes too, and close the loop."""
         self.paused.clear()
         self.dead.clear()
         tasks = asyncio.all_tasks(self)
@@ -81,7 +81,7 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
             task.cancel()
         if tasks:
             self.run_until_complete(asyncio.wait(tasks, timeout=60))
-        for task in asyncio.all_tasks(self):  # those whose next step was dropped with their node
+        for task in asyncio.all_tasks(self):  # tasks whose next step was dropped with their node
             task._log_destroy_pending = False  # type: ignore[attr-defined]
             with contextlib.suppress(BaseException):
                 task.get_coro().close()

@@ -1,4 +1,4 @@
-"""Faults put into the code, each of which the stories must find."""
+"""Faults that are injected into the code; the stories must find each of them."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""What lies between the nodes, and between them and the database: delay and loss."""
+"""The network between the nodes and to the database, with delays and losses."""
 
 import asyncio
 import contextvars
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-LOST = 0.02  # of what goes over the bus
+LOST = 0.02  # of the publications, requests and replies on the bus
 REPEATED = 0.02
-ANSWER_LOST = 0.002  # of the statements: done, but nobody hears of it
-LATE = 0.01  # of the statements: done when its node may be dead, or has asked again
+ANSWER_LOST = 0.002  # of the statements: executed, but the answer is lost
+LATE = 0.01  # of the statements: executed when its node may be dead or has retried
 LATEST = 12.0  # seconds
 
 
 class Network:
-    """``calm`` ends all faults that come by chance; ``wrong`` is what must not have happened."""
+    """``calm`` stops all random faults; ``wrong`` lists what must not have happened."""
 
     def __init__(self, loop: SimulatedLoop, rng: random.Random, database: Database) -> None:
         self.database = database
@@ -40,7 +40,7 @@ class Network:
         return self._happens(LOST)
 
     def copies(self) -> int:
-        """How often something that is published arrives."""
+        """How many times a publication arrives."""
         return 2 if self._happens(REPEATED) else 1
 
     def later(self, call: Callable[..., Any], *given: Any, context: contextvars.Context) -> None:
@@ -55,9 +55,9 @@ class Network:
         return node in self._loop.dead
 
     async def ask(self, statement: Callable[[], T], is_cut: Callable[[], bool], wait: float) -> T:
-        """Have the database do a statement; it may be done though nobody hears of it.
+        """Execute a statement in the database; its answer may be lost.
 
-        Raises ``OSError`` or ``TimeoutError``, where nobody knows whether it was or will be done.
+        Raises ``OSError`` or ``TimeoutError`` if it is unknown whether it was or will be executed.
         """
         if is_cut() or not self.database.up:
             await asyncio.sleep(self._rng.uniform(0, 0.5))
@@ -66,18 +66,18 @@ class Network:
         answer: asyncio.Future[T] = self._loop.create_future()
         is_lost = self._happens(ANSWER_LOST)
 
-        def heard(value: T) -> None:
+        def receive_answer(value: T) -> None:
             if not answer.done():
                 answer.set_result(value)
 
-        def done() -> None:
+        def execute() -> None:
             if self.database.up:
                 value = statement()
                 if not is_lost and not is_cut():
-                    self.later(heard, value, context=here)
+                    self.later(receive_answer, value, context=here)
 
         late = self._rng.uniform(0.1, LATEST) if self._happens(LATE) else self.delay()
-        self._loop.call_later(late, done, context=self._outside)
+        self._loop.call_later(late, execute, context=self._outside)
         return await asyncio.wait_for(answer, wait)
 
     def _happens(self, chance: float) -> bool:

@@ -1,4 +1,4 @@
-"""What clients do in a story, and what must hold all the while and at its end."""
+"""What clients do in a story, and what must hold during it and at its end."""
 
 import asyncio
 from collections import defaultdict
@@ -14,7 +14,7 @@ from sessile.wire.parts import TextPart
 from tests.simulation.world import NODES, Node, World
 
 SESSIONS = ("s0", "s1")
-PEACE = 5.0  # seconds without any fault, at first
+CALM = 5.0  # seconds without any fault, at first
 LENGTH = 60.0  # seconds in which faults happen
 HANGS = 25.0  # seconds without a fault after which a stream must have ended
 READERS = ("s0", "s0", "s1")
@@ -41,7 +41,7 @@ class Story:
             self._stop_some(),
         ]
         tasks = [world.loop.create_task(client) for client in clients]
-        await self._live_in_peace(tasks)
+        await self._run_without_faults(tasks)
         end = world.loop.time() + LENGTH
         while world.loop.time() < end:
             await asyncio.sleep(world.rng.expovariate(0.4))
@@ -52,14 +52,14 @@ class Story:
         _, late = await asyncio.wait(tasks, timeout=120)
         _raise_first(tasks)
         assert not late, f"clients hang: {late}"
-        await self._die_in_silence()
+        await self._die_with_work_left()
         self._check()
 
-    async def _live_in_peace(self, tasks: list[asyncio.Task[None]]) -> None:
-        """Where nothing fails nobody notices that there are several nodes."""
+    async def _run_without_faults(self, tasks: list[asyncio.Task[None]]) -> None:
+        """Without faults, no client notices that there are several nodes."""
         world = self.world
         world.network.calm = True
-        await asyncio.sleep(PEACE)
+        await asyncio.sleep(CALM)
         _raise_first(tasks)
         world.network.calm = False
         assert not {*world.counts} - {"stopped"}, f"errors without a fault: {world.counts}"
@@ -81,7 +81,7 @@ class Story:
                     await asyncio.sleep(rng.uniform(0, 0.3))
 
     async def _attempt(self, id: str, session: str, text: str) -> None:
-        """Send a message to any node and read its stream, as far as the node lives."""
+        """Send a message to any node and read its stream while the node is alive."""
         loop, node = self.world.loop, self.world.any_node()
         attempt = self.world.inside(node.number, self._post(node, id, session, text))
         began = loop.time()
@@ -104,7 +104,7 @@ class Story:
             if sent.answer is not None:
                 self.ended[id] = sent.answer.content
                 return
-            assert sent.answer_id is not None, f"nobody was asked to answer {id}"
+            assert sent.answer_id is not None, f"{id} has no answer id"
             watcher.cursor = sent.after
             watcher.follow(id, sent.answer_id)
             self.ended[id] = await _answer(watcher, sent.answer_id)
@@ -115,7 +115,7 @@ class Story:
                 node.feeds.leave(watcher)
 
     async def _note_all(self, name: str, session: str) -> None:
-        """Store messages and metadata at any node, each until it is acknowledged."""
+        """Store messages and metadata at any node."""
         rng, count = self.world.rng, 0
         while not self.over:
             await asyncio.sleep(rng.expovariate(1))
@@ -148,7 +148,7 @@ class Story:
             self.world.counts["stops failed"] += 1
 
     async def _read(self, session: str) -> None:
-        """Every event in order and once, at one node after the other."""
+        """Read every event once and in order, at one node after the other."""
         cursor, loop = 0, self.world.loop
         while not self.over or cursor < len(self.world.database.log[session]):
             node = self.world.any_node()
@@ -164,8 +164,8 @@ class Story:
 
     # The end ------------------------------------------------------------------------------------
 
-    async def _die_in_silence(self) -> None:
-        """Turns run and messages wait, their node dies, and nobody asks for them."""
+    async def _die_with_work_left(self) -> None:
+        """A node dies with running turns and queued messages, and no client asks for them."""
         node = self.world.living()[0]
 
         async def leave_work() -> None:
@@ -212,7 +212,7 @@ class _Reader:
         self._session = session
 
     async def follow(self, node: Node) -> None:
-        """Read for a while; ends where the node fails."""
+        """Read for a while; ends when the node fails."""
         try:
             watcher = await node.feeds.watch(self._session, self.cursor)
         except SessileError:
@@ -240,7 +240,7 @@ class _Reader:
 
 
 async def _answer(watcher: Watcher, answer_id: str) -> str:
-    """Follow a turn to its end; what it answered."""
+    """Follow a turn to its end and return its answer."""
     happened = asyncio.Event()
     watcher.listener = happened.set
     while True:
@@ -262,20 +262,20 @@ def _check_answers(messages: list[Message]) -> None:
 
 
 def _check_shown(messages: list[Message], log: list[bytes]) -> None:
-    """What was shown of an answer is what is kept, and no two answers are mixed."""
+    """The text that was shown is the text that is stored, and answers are not mixed."""
     shown: dict[str, str] = defaultdict(str)
     turns: list[str] = []
     for data in log:
         event = Frame(1, data).event
         if isinstance(event, DeltaEvent):
             id = event.message_id
-            assert event.offset == len(shown[id]), "G4: a delta that does not continue"
+            assert event.offset == len(shown[id]), "G4: a delta does not continue the text"
             shown[id] += event.text
             if not turns or turns[-1] != id:
                 turns.append(id)
     contents = {message.id: message.content for message in messages}
     for id, text in shown.items():
-        assert contents[id] == text, "G2, G8: what was shown is not what is kept"
+        assert contents[id] == text, "G2, G8: the text shown is not the text stored"
     assert len(turns) == len(set(turns)), "G6: the words of two answers are mixed"
 
 
@@ -286,7 +286,7 @@ def _raise_first(tasks: list[asyncio.Task[None]]) -> None:
 
 
 def play(seed: int, mutation: str = "") -> World:
-    """Play one story to its end; raises what is wrong."""
+    """Play one story to its end; raises if anything is wrong."""
     world = World(seed, mutation)
     world.run(Story(world).play())
     return world

@@ -1,4 +1,4 @@
-"""Three nodes, what happens to them, and the agent behind them."""
+"""Three nodes, the faults that happen to them, and their agent."""
 
 import asyncio
 import contextvars
@@ -23,11 +23,11 @@ NODES = 3
 
 
 class Chatty:
-    """An agent that says the words of the message, with pauses; ``remembered`` is what it was
-    told that its session remembers.
+    """An agent that says the words of the message, with pauses. ``remembered`` has the names that
+    it stored in its session and that were acknowledged.
 
-    ``registry`` must find the session of every turn that runs: else a second object of the
-    session would be made beside the one that runs it.
+    ``registry`` must find the session of every running turn; otherwise a second object of the same
+    session could be made.
     """
 
     name = "chatty"
@@ -49,8 +49,8 @@ class Chatty:
         for word in turn.content.split():
             await asyncio.sleep(self._rng.expovariate(20))
             session = self.registry.live(turn.session_id)
-            assert session is not None, "a turn runs and nobody finds it"
-            assert session.running, "a turn runs beside the session that is found"
+            assert session is not None, "the session of a running turn is not found"
+            assert session.running, "the turn runs in another object of the session"
             yield f"{word} "
 
 
@@ -67,9 +67,9 @@ class Node(NamedTuple):
 
 
 class World:
-    """Everything of one story. ``calm_since`` is when the last fault ended.
+    """The state of one story. ``calm_since`` is the time when the last fault ended.
 
-    Each node has the ``agent``, or one that is chatty.
+    Each node has the given ``agent``, or a ``Chatty`` one.
     """
 
     def __init__(self, seed: int, mutation: str = "", agent: Agent | None = None) -> None:
@@ -83,7 +83,7 @@ class World:
         self._started = 0
         self.counts: Counter[str] = Counter()
         self._agent = agent
-        self.remembered: set[tuple[str, str]] = set()  # session, name in what is private
+        self.remembered: set[tuple[str, str]] = set()  # session, name in its private data
         ids._random.seed(seed)
         ids.time = _Time(self.loop)  # type: ignore[attr-defined, assignment]
 
@@ -112,7 +112,7 @@ class World:
         self.nodes[number] = node
 
     def inside(self, node: int, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """A task that lives, waits and dies with a node, as the request of a client does."""
+        """A task that runs, pauses and dies with a node, like the request of a client."""
         context = contextvars.copy_context()
         context.run(NODE.set, node)
         return self.loop.create_task(work, context=context)
@@ -124,7 +124,7 @@ class World:
         return self.rng.choice(self.living())
 
     def run(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do work outside of all nodes to its end, and forget what would come after it."""
+        """Run work outside of all nodes to its end, and cancel everything else."""
         asyncio.set_event_loop(self.loop)
         try:
             self.loop.run_until_complete(work)
@@ -135,7 +135,7 @@ class World:
     # Faults -------------------------------------------------------------------------------------
 
     async def happen(self) -> None:
-        """One fault, from its begin to its end."""
+        """One fault, from its start to its end."""
         node = self.any_node()
         kind = self.rng.choice(("kill", "pause", "cut store", "cut bus", "database down", "drain"))
         self.counts[kind] += 1
@@ -169,7 +169,7 @@ class World:
         await asyncio.sleep(self.rng.choice((0.5, 5, 15)))
 
     async def _replace(self, node: Node) -> None:
-        """A deploy: another node comes, and this one ends as it should."""
+        """A deployment: another node starts, and this one shuts down cleanly."""
         await self.start_node()
         ending = self.inside(node.number, node.cluster.close(self.rng.choice((0.1, 10))))
         await asyncio.wait([ending], timeout=30)
@@ -177,7 +177,7 @@ class World:
 
 
 class _Time:
-    """What ``sessile.wire.ids`` needs of the module ``time``."""
+    """The part of the module ``time`` that ``sessile.wire.ids`` needs."""
 
     def __init__(self, loop: SimulatedLoop) -> None:
         self._loop = loop

@@ -25,7 +25,7 @@ from sessile.wire.events import (
 from sessile.wire.fold import GapError, History
 from sessile.wire.messages import Message, MessageStatus
 from sessile.wire.parts import Part, TextPart
-from tests.test_fold import outputs, written
+from tests.test_fold import outputs, write_answer
 
 Fold = Callable[..., Any]
 
@@ -86,7 +86,7 @@ def sessions(draw: st.DrawFn) -> list[Event]:
     if draw(st.booleans()):
         ask("queued-before", queued=True)
     begin("q")
-    answer, said = written(list(draw(outputs)))
+    answer, said = write_answer(list(draw(outputs)))
     answer.seq = number()
     meanwhile = draw(st.integers(0, 2 * len(said) + 1))
     for at, event in enumerate(said):
