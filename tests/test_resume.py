@@ -218,7 +218,7 @@ async def test_a_deleted_session_that_is_created_again_starts_at_one(chat: Clien
 async def test_a_client_that_does_not_read_is_disconnected_and_affects_no_other_client(
     chat: Client,
 ) -> None:
-    """The slow client gets 1013 after the frames it has not read, and resumes from its last number."""
+    """The slow client gets 1013 after its unread frames, and resumes from its last number."""
     content = "x" * 500_000
     async with chat.socket("s", max_queue=1) as slow, chat.socket("s") as quick:
         await quick.recv()

@@ -1,4 +1,4 @@
-"""Real Chromium on a real server's page, as somebody uses it."""
+"""Real Chromium with the web interface of a real server, as a user sees it."""
 
 import os
 import re
@@ -10,7 +10,7 @@ from typing import Any
 import httpx2
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
 
-# Chromium looks for things of its own on the network, which the tests do without.
+# Chromium makes network requests of its own, which the tests do not need.
 _FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
@@ -40,12 +40,12 @@ def chromium() -> Iterator[Browser]:
 
 
 class Tab:
-    """A tab with the page, and what is seen and done in it."""
+    """A tab with the web interface, and what a user sees and does in it."""
 
     def __init__(self, page: Page, url: str) -> None:
         self.page = page
         self.url = url
-        self.faults: list[str] = []  # what the page should never do
+        self.faults: list[str] = []  # errors, dialogs and windows, none of which may happen
         self.elsewhere: list[str] = []  # requests to other servers
         page.on("pageerror", lambda error: self.faults.append(str(error)))
         page.on("console", self._heard)
@@ -101,21 +101,21 @@ class Tab:
         return self.page.get_by_role("button", name=name, exact=True)
 
     def choose(self, session: str | Locator, what: str) -> None:
-        """From the menu of a session in the list."""
+        """Choose an entry of the menu of a session in the list."""
         item = self.session(session) if isinstance(session, str) else session
         item.hover()
         item.get_by_role("button").click()
         item.get_by_role("menuitem", name=what, exact=True).click()
 
     def is_answered(self, text: str | re.Pattern[str]) -> None:
-        """The newest answer is whole, and this."""
+        """Wait until the newest answer is complete and contains this text."""
         expect(self.answers.last).to_contain_text(text)
         expect(self.answers.last.get_by_role("button", name="Answer again")).to_be_visible()
 
     def _heard(self, message: Any) -> None:
-        # That a server is away, or that something is not there, Chromium itself tells.
-        told = re.match(r"Failed to load resource|WebSocket connection|.*net::", message.text)
-        if message.type == "error" and not told:
+        # Chromium itself reports that a server is away or that a resource does not exist.
+        expected = re.match(r"Failed to load resource|WebSocket connection|.*net::", message.text)
+        if message.type == "error" and not expected:
             self.faults.append(message.text)
 
     def _asked(self, request: Any) -> None:
@@ -124,7 +124,7 @@ class Tab:
 
 
 class Visitor:
-    """Somebody with a browser: tabs that share what the browser keeps."""
+    """A user with a browser: tabs that share the storage of the browser."""
 
     def __init__(self, browser: Browser, url: str, **options: Any) -> None:
         width, height = options.pop("size", DESKTOP)
@@ -151,7 +151,7 @@ Release = Callable[[], None]
 
 
 class Api:
-    """The server as any program speaks to it, to prepare and to compare."""
+    """The HTTP API of the server, to prepare sessions and to compare with what is stored."""
 
     def __init__(self, url: str) -> None:
         self.http = httpx2.Client(base_url=url, timeout=30)
@@ -167,7 +167,7 @@ class Api:
         assert response.status_code == 201, response.text
 
     def fill(self, session: str, count: int) -> None:
-        """A session with so many messages, `message 1` being the oldest."""
+        """Create a session with ``count`` messages; `message 1` is the oldest."""
         messages = [
             {
                 "id": f"m{number}",
@@ -189,7 +189,7 @@ class Api:
 
 
 def filling(number: int) -> str:
-    """Markdown of changing length."""
+    """Markdown of varying length."""
     lines = [f"message {number}"] + [f"- point {point} of it" for point in range(number % 7)]
     if number % 10 == 0:
         lines += ["```python", f"def f{number}(x):", "    return x + 1", "```"]

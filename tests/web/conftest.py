@@ -1,4 +1,4 @@
-"""A browser for each module, and for each test a server, somebody who visits it, and a program."""
+"""A browser for each module, and for each test a server, a visitor and a client of the API."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +28,7 @@ def server(tmp_path: Path) -> Iterator[Process]:
 
 @pytest.fixture
 def release(tmp_path: Path) -> Release:
-    """Let the answers to texts with ``[[hold]]`` end."""
+    """A function that lets the answers to texts with ``[[hold]]`` end."""
     return (tmp_path / held.RELEASED).touch
 
 

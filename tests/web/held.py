@@ -1,4 +1,4 @@
-"""Echo at a pace, whose answers end only when a test allows it."""
+"""Slow echo whose answers end only when a test allows it."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -8,11 +8,11 @@ from sessile import Output, Turn
 from sessile.agents.echo import EchoAgent
 
 PACE = 0.03  # seconds between words
-RELEASED = Path("released")  # where the server runs
+RELEASED = Path("released")  # in the working directory of the server
 
 
 class HeldAgent(EchoAgent):
-    """Like echo; after the words of a text with ``[[hold]]`` it waits until the file is there."""
+    """Like echo, but after the words of a text with ``[[hold]]`` it waits for the file."""
 
     async def reply(self, turn: Turn) -> AsyncGenerator[Output, None]:
         async for output in super().reply(turn):

@@ -1,4 +1,4 @@
-"""The page for everybody: on a phone, in the dark, and for who does not see it (axe)."""
+"""Accessibility: on a phone, with dark colours, and with a screen reader (axe)."""
 
 import re
 from pathlib import Path
@@ -14,8 +14,8 @@ AXE = Path(__file__).parents[2] / "web" / "node_modules" / "axe-core" / "axe.min
 
 
 def faults(tab: Tab) -> list[Any]:
-    """What axe finds that is serious."""
-    # The policy lets no script of a test in; the debugger's are not asked.
+    """The serious problems that axe finds."""
+    # The content security policy blocks scripts of a test, but not those of the debugger.
     tab.page.evaluate(AXE.read_text() + "; null")
     found = tab.page.evaluate("() => axe.run(document, {resultTypes: ['violations']})")
     return [
@@ -65,7 +65,7 @@ def test_axe_finds_nothing_serious(
     for block in tab.answers.first.locator("details").all():
         block.locator("summary").click()
     assert faults(tab) == []
-    # While somebody is asked, others wait, and one edits.
+    # While a question is open, a message is queued.
     tab.say("[[ask]]")
     expect(tab.page.get_by_role("region", name="echo asks")).to_be_visible()
     tab.say("later")
@@ -95,7 +95,7 @@ def test_a_phone_has_the_sessions_behind_a_button(visit: Visit, api: Api) -> Non
     api.send("other", "words")
     tab = visit(size=PHONE, has_touch=True, is_mobile=True).tab().open("s")
     expect(tab.answers).to_have_count(1)
-    # A phone makes the window as wide as what is in it.
+    # A phone makes the window as wide as its content.
     assert tab.page.evaluate("[innerWidth, innerHeight]") == list(PHONE)
     expect(tab.sidebar).not_to_be_in_viewport()
     tab.button("Sessions").tap()
@@ -103,7 +103,7 @@ def test_a_phone_has_the_sessions_behind_a_button(visit: Visit, api: Api) -> Non
     tab.session("words").get_by_role("link").tap()
     expect(tab.sidebar).not_to_be_in_viewport()
     tab.is_answered("words")
-    # Its keyboard has Enter for lines; there is a button to send.
+    # On a phone, Enter starts a new line; a button sends the message.
     tab.composer.fill("one")
     tab.composer.press("Enter")
     tab.composer.press("x")

@@ -1,4 +1,4 @@
-"""Two browsers on one session while everything goes wrong: in the end both show what is stored."""
+"""Two browsers on one session with many faults: in the end both show what is stored."""
 
 import random
 import time
@@ -16,7 +16,7 @@ PACE = ("--echo-delay", "0.02")
 
 
 class Chaos:
-    """A server that is killed and begun anew, and people who go on regardless."""
+    """A server that is killed and started again, and users who continue all the same."""
 
     def __init__(self, folder: Path, browser: Browser, rng: random.Random) -> None:
         self.folder = folder
@@ -55,7 +55,7 @@ class Chaos:
         tab.page.context.set_offline(False)
 
     def stop(self, tab: Tab) -> None:
-        with suppress(Error):  # the answer may end by itself meanwhile
+        with suppress(Error):  # the answer may already have ended
             tab.stop.click(timeout=500)
 
     def settle(self, api: Api) -> None:
@@ -85,7 +85,7 @@ def test_after_any_faults_both_browsers_show_what_is_stored(
             chaos.settle(api)
             stored = api.messages("s") if chaos.sent else []
         said = [message["content"] for message in stored if message["role"] == "user"]
-        assert sorted(said) == sorted(chaos.sent), "each message is there, once"
+        assert sorted(said) == sorted(chaos.sent), "each message is there exactly once"
         wanted = {message["id"]: message["content"].strip() for message in stored}
         for tab in chaos.tabs:
             tab.page.set_viewport_size({"width": 1200, "height": 8000})

@@ -1,4 +1,4 @@
-"""The page in real Chromium: chatting, and what happens to connections and servers meanwhile."""
+"""Chatting in real Chromium, also with connections and servers that fail."""
 
 import os
 import re
@@ -16,14 +16,14 @@ from tests.web.browser import Api, Release, Tab, Visit, Visitor
 
 
 def words(answer: str) -> int:
-    """How far a long answer has come."""
+    """The number of words of a long answer so far."""
     found = re.findall(r"word(\d+)", answer)
     assert [int(number) for number in found] == list(range(len(found))), answer
     return len(found)
 
 
-def grows(tab: Tab, beyond: int = 0) -> int:
-    """Wait until the newest answer has more words than that."""
+def wait_for_words(tab: Tab, beyond: int = 0) -> int:
+    """Wait until the newest answer has more than ``beyond`` words, and return their number."""
     expect(tab.answers.last).to_contain_text(f"word{beyond + 1} ")
     return words(tab.answers.last.inner_text())
 
@@ -50,10 +50,10 @@ def test_tabs_stay_in_step_and_one_joins_in_the_middle(
 ) -> None:
     one, two = visit().tab().open("s"), visit().tab().open("s")
     one.say(f"[[hold]] {LONG[:600]}")
-    grows(one)
-    grows(two)
+    wait_for_words(one)
+    wait_for_words(two)
     three = visit().tab().open("s")
-    grows(three)
+    wait_for_words(three)
     whole = api.http.get("/sessions/s").json()
     assert whole["status"] == "running"
     release()
@@ -67,9 +67,9 @@ def test_tabs_stay_in_step_and_one_joins_in_the_middle(
 
 def test_a_reload_during_an_answer_shows_all_of_it(tab: Tab, release: Release) -> None:
     tab.open("s").say(f"[[hold]] {LONG[:600]}")
-    before = grows(tab, 3)
+    before = wait_for_words(tab, 3)
     tab.page.reload()
-    assert grows(tab, before) > before
+    assert wait_for_words(tab, before) > before
     expect(tab.stop).to_be_visible()
     release()
     tab.is_answered(LONG[:600].split()[-1])
@@ -81,7 +81,7 @@ def test_the_page_waits_for_a_server_that_is_killed_and_comes_back(
     tab: Tab, server: Process, tmp_path: Path
 ) -> None:
     tab.open("s").say(LONG)
-    shown = grows(tab, 5)
+    shown = wait_for_words(tab, 5)
     server.kill()
     expect(tab.connection).to_have_text("Reconnecting…")
     shown = max(shown, words(tab.answers.last.inner_text()))
@@ -92,7 +92,7 @@ def test_the_page_waits_for_a_server_that_is_killed_and_comes_back(
         assert again.url == server.url
         expect(tab.connection).to_have_text("Connected")
         expect(tab.answers.first).to_contain_text("The server was interrupted")
-        # What was shown is kept, and what was said while it was away is answered, once.
+        # What was shown is kept, and what was sent while the server was away is answered once.
         assert words(tab.answers.first.locator(".markdown").inner_text()) >= shown
         tab.is_answered("and then?")
         expect(tab.articles).to_have_count(4)
@@ -102,7 +102,7 @@ def test_the_page_waits_for_a_server_that_is_killed_and_comes_back(
 
 def test_five_seconds_offline_lose_and_repeat_nothing(tab: Tab) -> None:
     tab.open("s").say(LONG[:2400])
-    shown = grows(tab, 3)
+    shown = wait_for_words(tab, 3)
     context = tab.page.context
     context.set_offline(True)
     expect(tab.connection).to_have_text("Offline")
@@ -111,7 +111,7 @@ def test_five_seconds_offline_lose_and_repeat_nothing(tab: Tab) -> None:
     expect(tab.page.get_by_label("You said, not sent yet")).to_contain_text("Sending…")
     context.set_offline(False)
     expect(tab.connection).to_have_text("Connected")
-    assert grows(tab, shown + 60) > shown
+    assert wait_for_words(tab, shown + 60) > shown
     expect(tab.page.get_by_label("Queued messages")).to_contain_text("said offline")
     tab.stop.click()
     expect(tab.answers.first).to_contain_text("Stopped")
@@ -153,7 +153,7 @@ def test_a_message_is_sent_even_if_the_user_leaves_its_session_first(tab: Tab, a
 @pytest.mark.parametrize("by", ["button", "key"])
 def test_stop_keeps_what_was_written(tab: Tab, api: Api, by: str) -> None:
     tab.open("s").say(LONG)
-    grows(tab)
+    wait_for_words(tab)
     if by == "button":
         tab.stop.click()
     else:
@@ -169,7 +169,7 @@ def test_one_of_three_queued_messages_is_withdrawn(visit: Visit, api: Api) -> No
     visitor = visit()
     tab, other = visitor.tab().open("s"), visitor.tab().open("s")
     tab.say(LONG)
-    grows(tab)
+    wait_for_words(tab)
     for text in ("one", "two", "three"):
         tab.say(text)
     for watcher in (tab, other):
@@ -192,7 +192,7 @@ def test_more_messages_can_be_queued_than_fit_on_a_page(tab: Tab, api: Api) -> N
         with api.http.stream("POST", "/chat/s", json={"content": text}):
             pass  # the message is stored, and its turn needs no client
     tab.open("s")
-    grows(tab, 3)
+    wait_for_words(tab, 3)
     expect(tab.sent).to_have_count(1)
     queue = tab.page.get_by_label("Queued messages")
     expect(queue.get_by_role("listitem")).to_have_text([f"later {n}" for n in range(60)])
@@ -200,7 +200,7 @@ def test_more_messages_can_be_queued_than_fit_on_a_page(tab: Tab, api: Api) -> N
 
 
 def test_a_tool_block_that_is_opened_while_it_runs(browser: Browser, tmp_path: Path) -> None:
-    """The agent is a function whose tool goes on when it is told to."""
+    """The agent is a function whose tool continues when the test allows it."""
     (tmp_path / "slow.py").write_text(
         "import asyncio, pathlib\n"
         "from sessile import ReasoningPart, ToolCallPart\n"
@@ -229,7 +229,7 @@ def test_a_tool_block_that_is_opened_while_it_runs(browser: Browser, tmp_path: P
         output = block.get_by_label("Output")
         expect(output).to_contain_text("line 5\n")
         expect(output).to_contain_text("line 25\n")
-        # What comes stays in sight.
+        # New output stays in sight.
         assert output.evaluate("box => box.scrollHeight - box.scrollTop - box.clientHeight") < 8
         thoughts = tab.answers.last.locator("details.reasoning")
         expect(thoughts).not_to_have_attribute("open", "")
@@ -282,7 +282,7 @@ def test_a_refused_message_is_reported_and_not_lost(browser: Browser, tmp_path: 
 def test_the_page_of_a_server_that_is_mounted_in_an_application(
     browser: Browser, tmp_path: Path
 ) -> None:
-    """Under a path of its own, in a process that is not `sessile serve`."""
+    """Under its own path, in a process that is not `sessile serve`."""
     (tmp_path / "app.py").write_text(
         "from starlette.applications import Starlette\n"
         "from starlette.routing import Mount\n"
@@ -309,7 +309,7 @@ def test_the_page_of_a_server_that_is_mounted_in_an_application(
 def test_the_page_is_served_from_its_sources(
     browser: Browser, server: Process, tmp_path: Path
 ) -> None:
-    """`just web-dev`, beside a server."""
+    """`just web-dev`, with a separate server."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = str(listener.getsockname()[1])
     command = [

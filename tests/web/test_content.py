@@ -1,4 +1,4 @@
-"""What messages have inside: Markdown, files, edits, and what strangers put there to do harm."""
+"""The content of messages: Markdown, files, edits, and hostile text."""
 
 import base64
 import struct
@@ -63,7 +63,7 @@ def test_hostile_text_has_no_effect(tab: Tab, api: Api, kind: str) -> None:
     expect(tab.answers.get_by_label("Input")).to_be_visible()
     for link in tab.answers.get_by_text("click", exact=True).all():
         link.click(timeout=2_000)
-    # The page lives, and is as wide as it was.
+    # The page still works and is as wide as before.
     tab.say("still there?")
     tab.is_answered("still there?")
     does_nothing(tab)
@@ -95,7 +95,7 @@ def test_hostile_parts_have_no_effect(tab: Tab, api: Api) -> None:
 
 
 def does_nothing(tab: Tab) -> None:
-    """Nothing ran, nothing was made of it that could, and the page is as wide as its window."""
+    """No script ran or was created, and the page is as wide as its window."""
     page = tab.page
     assert page.evaluate("() => window.pwned") is None
     assert page.locator("#page").locator("script, iframe, object, form[action], style").count() == 0
@@ -125,7 +125,7 @@ def test_the_content_security_policy_blocks_everything_else(tab: Tab, api: Api) 
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
     assert "*" not in policy
-    # It is the browser that keeps to it.
+    # The browser enforces the policy.
     ran = tab.page.evaluate(
         """async () => {
             const refused = new Promise((done) =>
@@ -136,7 +136,7 @@ def test_the_content_security_policy_blocks_everything_else(tab: Tab, api: Api) 
         }"""
     )
     assert ran == "img-src"
-    # That it was asked for, and what the browser said of that.
+    # The blocked request and the error that the browser reported for it.
     tab.elsewhere.clear()
     tab.faults.clear()
 
@@ -249,7 +249,7 @@ def test_an_answer_is_regenerated(visit: Visit, api: Api) -> None:
     expect(other.page.locator(f'[data-id="{before[3]}"]')).to_have_count(0)
     tab.is_answered("two")
     other.is_answered("two")
-    # Whatever stands behind an earlier one would be lost: that is asked first.
+    # The messages after an earlier answer would be lost, so the user must confirm.
     tab.answers.first.hover()
     tab.answers.first.get_by_role("button", name="Answer again").click()
     tab.page.get_by_role("dialog").get_by_role("button", name="Answer again").click()
@@ -288,7 +288,7 @@ def test_right_to_left_text_is_aligned_to_the_right(tab: Tab, api: Api) -> None:
 
 
 def png(width: int, height: int, noise: bool = False) -> str:
-    """An image as a data: address; noise cannot be packed."""
+    """An image as a data: URL; noise cannot be compressed."""
     seed = 1
     rows = bytearray()
     for _ in range(height):

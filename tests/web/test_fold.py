@@ -1,4 +1,4 @@
-"""The web client folds events into messages as the server does, whatever comes twice or is lost."""
+"""The web client folds events into messages as the server does, even repeated or lost ones."""
 
 import json
 import subprocess
@@ -32,7 +32,7 @@ Fold = Callable[..., Any]
 
 @pytest.fixture(scope="module")
 def fold() -> Iterator[Fold]:
-    """The web client's reducer in a node of its own."""
+    """The web client's reducer, in its own Node.js process."""
     node = Path(executable.ROOT_DIR) / "bin" / "node"
     process = subprocess.Popen(
         [node, "--no-warnings", Path(__file__).parent / "fold.ts"],
@@ -48,12 +48,12 @@ def fold() -> Iterator[Fold]:
     def fold(events: list[Event], *pages: tuple[list[Message], bool]) -> Any:
         read_before = [{"messages": messages, "hasMore": more} for messages, more in pages]
         line = json.loads(encode({"pages": read_before, "events": events}))
-        # In ASCII, because node ends a line at some other characters too.
+        # In ASCII, because Node.js also ends a line at some other characters.
         ask.write(json.dumps(line) + "\n")
         ask.flush()
         return read(answers.readline())
 
-    fold([])  # starting node takes longer than one example may
+    fold([])  # starting Node.js takes longer than the deadline of an example
     yield fold
     ask.close()
     assert process.wait(10) == 0
@@ -62,7 +62,7 @@ def fold() -> Iterator[Fold]:
 
 @st.composite
 def sessions(draw: st.DrawFn) -> list[Event]:
-    """A question, its answer up to some point, questions queued meanwhile, and changes afterwards."""
+    """A question, its answer up to some point, questions queued during it, and later changes."""
     events: list[Event] = []
     queue: list[str] = []
 
@@ -111,8 +111,8 @@ def sessions(draw: st.DrawFn) -> list[Event]:
     return events
 
 
-def folded(events: list[Event]) -> Any:
-    """What the server's reducer makes of them."""
+def fold_on_server(events: list[Event]) -> Any:
+    """The result of the server's reducer."""
     history = History()
     try:
         for event in events:
@@ -128,21 +128,21 @@ def read(text: str | bytes) -> Any:
 
 
 def comparable(messages: Any) -> Any:
-    """Without what no event of an answer tells before its end."""
+    """Only the fields that events have before the end of an answer."""
     if messages == "gap":
         return messages
-    told = ("id", "role", "content", "parts", "seq", "status")
-    return [{name: message[name] for name in told} for message in messages]
+    known = ("id", "role", "content", "parts", "seq", "status")
+    return [{name: message[name] for name in known} for message in messages]
 
 
 @given(sessions())
 def test_the_web_client_folds_as_the_server_does(fold: Fold, events: list[Event]) -> None:
-    assert comparable(fold(events)) == comparable(folded(events))
+    assert comparable(fold(events)) == comparable(fold_on_server(events))
 
 
 @given(sessions())
 def test_a_queued_question_is_last_until_its_turn_starts(fold: Fold, events: list[Event]) -> None:
-    begun = {
+    later = {
         event.message_id: event.seq
         for event in events
         if isinstance(event, StatusEvent) and event.status == "running"
@@ -157,9 +157,9 @@ def test_a_queued_question_is_last_until_its_turn_starts(fold: Fold, events: lis
     assert places == sorted(places)
     for message in messages:
         if message["id"] in queued:
-            assert (message["status"] == "complete") == (message["id"] in begun)
-            if message["id"] in begun:
-                assert message["seq"] == begun[message["id"]]
+            assert (message["status"] == "complete") == (message["id"] in later)
+            if message["id"] in later:
+                assert message["seq"] == later[message["id"]]
         elif message["role"] == "user":
             assert message["seq"] == 1
 
@@ -171,48 +171,53 @@ def test_repeated_events_change_nothing(
     cut = data.draw(st.integers(0, len(events)))
     back = data.draw(st.integers(0, cut))
     twice = fold([*events[:cut], *events[back:]])
-    # Of an answer that was deleted meanwhile the web client may notice that it lost the beginning.
+    # If the answer was deleted, the web client may notice that it has lost its beginning.
     if twice != "gap" or not isinstance(events[-1], DeletedEvent):
-        assert comparable(twice) == comparable(fold(events))  # a second may begin in between
+        assert comparable(twice) == comparable(fold(events))  # createdAt may differ
 
 
 @given(sessions(), st.data())
 def test_a_lost_event_is_detected_when_the_server_detects_it(
     fold: Fold, events: list[Event], data: st.DataObject
 ) -> None:
-    told = [at for at, event in enumerate(events) if isinstance(event, DeltaEvent | PartEvent)]
-    assume(told)
-    lost = data.draw(st.sampled_from(told))
+    deltas = [at for at, event in enumerate(events) if isinstance(event, DeltaEvent | PartEvent)]
+    assume(deltas)
+    lost = data.draw(st.sampled_from(deltas))
     rest = events[:lost] + events[lost + 1 :]
-    assert comparable(fold(rest)) == comparable(folded(rest))
+    assert comparable(fold(rest)) == comparable(fold_on_server(rest))
 
 
 def test_a_queued_message_is_kept_however_low_its_number_is(fold: Fold) -> None:
-    page = [said("m8", 8), said("m9", 9), said("q3", 3, "queued"), said("q4", 4, "queued")]
+    page = [
+        question("m8", 8),
+        question("m9", 9),
+        question("q3", 3, "queued"),
+        question("q4", 4, "queued"),
+    ]
     known = (page, True)
-    assert placed(fold([], known)) == [("m8", 8), ("m9", 9), ("q3", 3), ("q4", 4)]
-    again: list[Event] = [MessageEvent(10, said("q4", 4, "queued"))]
-    again.append(MessageEvent(11, said("m7", 7)))
-    assert placed(fold(again, known)) == placed(fold([], known))
-    begun = [*again, StatusEvent(12, "q3", "running"), MessageEvent(13, said("m13", 13))]
-    earlier = ([said("m6", 6), said("m7", 7)], False)
-    assert placed(fold(begun, known, earlier)) == [
+    assert places(fold([], known)) == [("m8", 8), ("m9", 9), ("q3", 3), ("q4", 4)]
+    again: list[Event] = [MessageEvent(10, question("q4", 4, "queued"))]
+    again.append(MessageEvent(11, question("m7", 7)))
+    assert places(fold(again, known)) == places(fold([], known))
+    later = [*again, StatusEvent(12, "q3", "running"), MessageEvent(13, question("m13", 13))]
+    earlier = ([question("m6", 6), question("m7", 7)], False)
+    assert places(fold(later, known, earlier)) == [
         *[("m6", 6), ("m7", 7), ("m8", 8), ("m9", 9), ("q3", 12), ("m13", 13)],
         ("q4", 4),
     ]
 
 
 def test_a_page_of_only_queued_messages_leaves_all_others_to_earlier_pages(fold: Fold) -> None:
-    queued = ([said("q5", 5, "queued"), said("q6", 6, "queued")], True)
-    later: list[Event] = [MessageEvent(9, said("m8", 8))]
-    assert placed(fold(later, queued)) == [("q5", 5), ("q6", 6)]
-    earlier = ([said("m7", 7), said("m8", 8)], True)
-    assert placed(fold(later, queued, earlier)) == [("m7", 7), ("m8", 8), ("q5", 5), ("q6", 6)]
+    queued = ([question("q5", 5, "queued"), question("q6", 6, "queued")], True)
+    later: list[Event] = [MessageEvent(9, question("m8", 8))]
+    assert places(fold(later, queued)) == [("q5", 5), ("q6", 6)]
+    earlier = ([question("m7", 7), question("m8", 8)], True)
+    assert places(fold(later, queued, earlier)) == [("m7", 7), ("m8", 8), ("q5", 5), ("q6", 6)]
 
 
-def said(id: str, seq: int, status: MessageStatus = "complete") -> Message:
+def question(id: str, seq: int, status: MessageStatus = "complete") -> Message:
     return Message(id, "user", id, [TextPart(id)], 1, seq, status)
 
 
-def placed(messages: Any) -> list[tuple[str, int]]:
+def places(messages: Any) -> list[tuple[str, int]]:
     return [(message["id"], message["seq"]) for message in messages]

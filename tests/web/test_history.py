@@ -1,4 +1,4 @@
-"""A long session: read back to its start, and kept where the reader is."""
+"""A long session: scrolling back to its start, and keeping the reader's position."""
 
 import re
 from typing import Any
@@ -10,9 +10,9 @@ from tests.web.browser import Api, Release, Tab, Visit, filling
 
 COUNT = 5_000
 
-# What a frame shows: the messages in sight with their pixels from the top, whether the end is in
-# sight, and how many messages the page has. The browser itself counts it as it paints: between
-# frames, rows that were just drawn stand where their heights were guessed, which nobody sees.
+# What a frame shows: the messages in sight with their distance from the top in pixels, whether the
+# end is in sight, and how many messages the page has. The browser measures this when it paints:
+# between frames, new rows are placed by their estimated heights, which no user sees.
 LOOK = """() => new Promise((done) => {
     const scroller = document.querySelector('.scroller');
     const seen = new Map();
@@ -36,7 +36,7 @@ LOOK = """() => new Promise((done) => {
         for (const article of scroller.querySelectorAll('article')) watcher.observe(article);
     };
     const changes = new MutationObserver(watch);
-    // Whatever a wheel begins is drawn after two frames.
+    // The effect of a wheel event is drawn after two frames.
     requestAnimationFrame(() => requestAnimationFrame(() => {
         changes.observe(scroller, { childList: true, subtree: true });
         watch();
@@ -60,7 +60,7 @@ def test_five_thousand_messages_can_be_scrolled_to_the_start(visit: Visit, api: 
     while before["seen"][0] > 1:
         tab.page.mouse.wheel(0, -1800)
         now = look(tab)
-        # What is in sight is without a gap, and goes on where it was: nothing jumps or is missed.
+        # The messages in sight have no gaps and continue the previous ones: nothing jumps.
         first, last = now["seen"][0], now["seen"][-1]
         assert now["seen"] == list(range(first, last + 1))
         assert first <= before["seen"][0]
@@ -69,7 +69,7 @@ def test_five_thousand_messages_can_be_scrolled_to_the_start(visit: Visit, api: 
         before = now
         read += 1
         assert read < 10_000
-    assert drawn < 120, "what is not in sight is on the page"
+    assert drawn < 120, "messages out of sight are on the page"
     expect(tab.button("Load earlier messages")).to_have_count(0)
     expect(tab.page.locator('[data-id="m1"]')).to_be_in_viewport()
     expect(tab.page.get_by_role("log")).to_have_attribute("data-count", str(COUNT))
@@ -92,7 +92,7 @@ def test_a_reader_further_up_is_not_scrolled_down(tab: Tab, api: Api, release: R
     api.fill("s", 60)
     tab.open("s").say(f"[[hold]] {LONG[:900]}")
     expect(tab.answers.last).to_contain_text("word1 ")
-    # At the end what comes stays in sight.
+    # At the end, new text stays in sight.
     expect(tab.answers.last).to_contain_text(re.compile("word4[0-9]"))
     assert look(tab)["end"]
     tab.page.mouse.move(700, 400)
@@ -127,7 +127,7 @@ def test_an_open_tool_block_stays_open_while_it_is_out_of_sight(tab: Tab, api: A
 
 
 def test_a_tab_catches_up_after_a_long_absence(visit: Visit, api: Api) -> None:
-    """More happens than is kept event by event, and a message that is in sight is changed."""
+    """More happens than is kept as single events, and a message in sight changes."""
     tab = visit().tab()
     api.fill("s", 40)
     tab.open("s")

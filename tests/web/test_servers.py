@@ -1,4 +1,4 @@
-"""Several servers at one address: what the browser keeps belongs to one of them."""
+"""Several servers at one address: what the browser stores belongs to only one of them."""
 
 import socket
 import subprocess
@@ -20,7 +20,7 @@ UNSENT = "You said, not sent yet"
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Serve]:
-    """Begins a server whose store has a name, always on the same port."""
+    """Starts a server with a store of its own, always on the same port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = str(listener.getsockname()[1])
     with ExitStack() as stack:
@@ -57,7 +57,7 @@ def test_a_message_for_one_server_is_not_sent_to_another(browser: Browser, serve
     expect(tab.connection).to_have_text("Connected")
     expect(tab.page.get_by_role("heading", level=1)).to_have_text("New chat")
     expect(tab.composer).to_have_value("")
-    # The same session there has neither the message nor the draft.
+    # The same session on the other server has neither the message nor the draft.
     tab.open("s")
     expect(tab.composer).to_have_value("")
     expect(tab.articles).to_have_count(0)
@@ -111,7 +111,7 @@ def test_an_action_for_a_server_that_is_gone_is_not_done_on_another_server(
     tab.choose("hello", "Delete")
     first.kill()
     expect(tab.connection).to_have_text("Reconnecting…")
-    # The tab does not notice that there is another server before it is asked to do something.
+    # The tab does not notice the other server until the user does something.
     tab.page.evaluate("() => { window.setTimeout = () => 0; }")
     tab.page.wait_for_timeout(8_000)
     second = serve("second")
@@ -142,7 +142,7 @@ def test_nothing_is_sent_before_the_server_has_identified_itself(tab: Tab, api: 
 
 
 def test_nothing_is_sent_to_a_server_that_is_not_sessile(tab: Tab, api: Api) -> None:
-    """A proxy that answers for the server while it is away, for example."""
+    """For example, a proxy that answers while the server is away."""
     tab.open("s").say("hello")
     tab.is_answered("hello")
     tab.page.route("**/info", lambda route: route.fulfill(body="<h1>Welcome to the hotel</h1>"))

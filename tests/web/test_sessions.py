@@ -1,4 +1,4 @@
-"""The list of sessions: what it shows of what happens elsewhere, and what is done from it."""
+"""The list of sessions: what it shows of other sessions, and the actions in it."""
 
 import re
 
@@ -14,14 +14,14 @@ def test_the_list_shows_titles_running_turns_and_new_answers(
     api.send("old", "an old question")
     tab.open("here")
     expect(tab.session("an old question")).not_to_have_class(re.compile("unread"))
-    # Somebody else asks something, elsewhere.
+    # Another client sends a message to another session.
     with api.http.stream("POST", "/chat/other", json={"content": f"word0 [[hold]] {LONG[:200]}"}):
         expect(tab.session("word0")).to_contain_text("running")
         assert tab.page.title() == "Sessile"
         release()
     expect(tab.session("word0")).to_contain_text("new")
     expect(tab.page).to_have_title("(1) Sessile")
-    # Reading it takes the mark away, in the other tabs of this browser too.
+    # Reading it removes the mark, also in the other tabs of this browser.
     tab.session("word0").get_by_role("link").click()
     tab.is_answered("word1")
     expect(tab.session("word0")).not_to_contain_text("new")
@@ -74,7 +74,7 @@ def test_a_link_to_a_message_far_back_scrolls_to_it(tab: Tab, api: Api) -> None:
     marked = tab.page.locator(".message.marked")
     expect(marked).to_contain_text("message 17")
     expect(marked).to_be_in_viewport()
-    # From there the reader goes where they like.
+    # From there, the user can scroll anywhere.
     log = tab.page.get_by_role("log")
     log.press("Home")
     expect(log).to_have_attribute("data-count", "1000")
@@ -97,7 +97,7 @@ def test_a_session_is_renamed_forked_archived_and_deleted(visit: Visit, api: Api
         expect(watcher.session("Fruit & veg")).to_have_count(1)
         expect(watcher.session("Fruit & veg")).not_to_contain_text("new")
 
-    # A fork from a message has what came before it.
+    # A fork from a message has the messages before it.
     tab.answers.first.hover()
     tab.answers.first.get_by_role("button", name="Fork from here").click()
     expect(tab.page).not_to_have_url(re.compile("/#/s$"))
@@ -117,7 +117,7 @@ def test_a_session_is_renamed_forked_archived_and_deleted(visit: Visit, api: Api
     expect(tab.sidebar).to_contain_text("No archived sessions.")
     tab.button("Archive").click()
 
-    # Nothing is deleted without a question; who watches it sees that it is gone.
+    # Deleting asks for confirmation; other tabs with the session see that it is gone.
     tab.choose(current, "Delete")
     tab.page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
     assert api.http.get("/sessions/s").status_code == 200
@@ -149,7 +149,7 @@ def test_more_sessions_than_fit_on_a_page(tab: Tab, api: Api) -> None:
     tab.button("Show more").click()
     expect(items).to_have_count(120)
     expect(tab.button("Show more")).to_have_count(0)
-    # They stay when the list is asked again.
+    # They stay when the list is refreshed.
     with tab.page.expect_response(re.compile(r"/sessions\?")):
         pass
     expect(items).to_have_count(120)
@@ -173,7 +173,7 @@ def test_everything_can_be_reached_with_the_keyboard(tab: Tab, api: Api) -> None
     expect(dialog).to_be_visible()
     tab.page.keyboard.press("Escape")
     expect(dialog).to_have_count(0)
-    # A line more is written with Shift, and a menu goes up and down.
+    # Shift+Enter starts a new line, and the arrow keys move in a menu.
     tab.composer.press("a")
     tab.composer.press("Shift+Enter")
     tab.composer.press("b")
