@@ -64,11 +64,11 @@ async def test_todo_lists_are_the_plan(chat: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("approve", "said", "told"),
+    ("approve", "said", "expected"),
     [(True, "blue\n", "blue"), (True, "", "red"), (False, "", "dismissed")],
 )
 async def test_its_questions_are_answered_by_people(
-    chat: Client, approve: bool, said: str, told: str
+    chat: Client, approve: bool, said: str, expected: str
 ) -> None:
     options = [{"label": "red", "description": "r"}, {"label": "green", "description": "g"}]
     asks = tool(
@@ -83,7 +83,7 @@ async def test_its_questions_are_answered_by_people(
         message = (await sending)[-2].data
     (call,) = [part for part in message["parts"] if part["type"] == "tool-call"]
     assert call["state"] == ("complete" if approve else "error")
-    assert told in json.dumps(call)
+    assert expected in json.dumps(call)
 
 
 async def test_a_question_of_a_subagent_is_asked_in_the_session(chat: Client) -> None:

@@ -472,7 +472,7 @@ async def test_the_agents_own_conversation_continues_after_a_restart(
 @pytest.mark.parametrize(
     ("flags", "state"),
     [(("--approve-timeout", "0.3"), "expired"), (("--approve", "deny"), "denied")],
-    ids=["nobody in time", "a policy"],
+    ids=["timeout", "policy"],
 )
 async def test_a_timeout_or_a_policy_answers_when_no_person_does(
     kind: Kind, models: FakeModels, tmp_path: Path, flags: tuple[str, str], state: str

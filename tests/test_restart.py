@@ -207,12 +207,12 @@ async def test_a_store_of_the_first_version_is_brought_up_to_date(tmp_path: Path
         assert len((await chat.http.get("/search?q=words")).json()) == 2
         assert (await chat.send("s", "more"))[-2].data["content"] == "more"
     steps = len(sql.migrations("sessile.store.sqlite"))
-    told = (tmp_path / "stderr.log").read_text()
-    assert [f"step {n} of {steps}" in told for n in range(1, steps + 1)] == [
+    log = (tmp_path / "stderr.log").read_text()
+    assert [f"step {n} of {steps}" in log for n in range(1, steps + 1)] == [
         False,
         True,
         True,
         True,
     ]
     async with process(tmp_path):
-        assert (tmp_path / "stderr.log").read_text() == told
+        assert (tmp_path / "stderr.log").read_text() == log

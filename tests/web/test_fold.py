@@ -88,15 +88,15 @@ def sessions(draw: st.DrawFn) -> list[Event]:
     begin("q")
     answer, said = write_answer(list(draw(outputs)))
     answer.seq = number()
-    meanwhile = draw(st.integers(0, 2 * len(said) + 1))
+    queued_at = draw(st.integers(0, 2 * len(said) + 1))
     for at, event in enumerate(said):
-        if at == meanwhile:
-            ask("queued-meanwhile", queued=True)
+        if at == queued_at:
+            ask("queued-later", queued=True)
         event.seq = number()
         events.append(event)
     ends: list[MessageStatus | None] = [None, "complete", "stopped"]
     over = draw(st.sampled_from(ends))
-    names = st.sampled_from(["q", "a", "queued-before", "queued-meanwhile", "nobody"])
+    names = st.sampled_from(["q", "a", "queued-before", "queued-later", "nobody"])
     if over is not None:
         events.append(MessageEvent(number(), answer.settled(over)))
         begins = draw(st.booleans())
