@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sessile import ToolCallPart, Turn
-from sessile.agents.kit.conversation import Context, Told
+from sessile.agents.kit.conversation import Context, HistoryLimits
 from tests.serving import Client, serving
 
 
@@ -17,7 +17,7 @@ class Remembers:
 
     name = "remembers"
 
-    def __init__(self, folder: Path, limits: Told = Told()) -> None:  # noqa: B008
+    def __init__(self, folder: Path, limits: HistoryLimits = HistoryLimits()) -> None:  # noqa: B008
         self._folder = folder
         self._limits = limits
         self.memory: list[list[str]] = []
@@ -30,7 +30,7 @@ class Remembers:
         context = await Context.of(turn, "remembers", self._folder, self._limits)
         if context.conversation is None:
             self.memory.append([])
-            history = await context.told()
+            history = await context.briefing()
             if history:
                 self.memory[-1].append(history)
             id = str(len(self.memory) - 1)
@@ -146,7 +146,7 @@ async def test_the_history_that_is_sent_includes_tool_calls_and_files(
 
 
 async def test_the_history_that_is_sent_has_limits(tmp_path: Path) -> None:
-    agent = Remembers(tmp_path, Told(messages=3, characters=40))
+    agent = Remembers(tmp_path, HistoryLimits(messages=3, characters=40))
     async with serving(tmp_path, agent=agent) as chat:
         for n in range(6):
             assert await ask(chat, f"number {n}") == "0"
@@ -159,7 +159,7 @@ async def test_the_history_that_is_sent_has_limits(tmp_path: Path) -> None:
 
 
 async def test_with_limits_of_zero_no_history_is_sent(tmp_path: Path) -> None:
-    agent = Remembers(tmp_path, Told(messages=0, characters=0))
+    agent = Remembers(tmp_path, HistoryLimits(messages=0, characters=0))
     async with serving(tmp_path, agent=agent) as chat:
         assert [await ask(chat, word) for word in ("a", "b")] == ["0", "0"]
         await chat.stream("POST", "/chat/s/regenerate")
