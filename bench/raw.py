@@ -2,7 +2,7 @@
 
     python -m bench.raw
 
-runs the application as ``sessile serve`` does, with the same server and the same settings. ``PUT /told``
+runs the application as ``sessile serve`` does, with the same server and the same settings. ``PUT /script``
 with ``{"stream": [...], "page": ..., "frames": [...]}`` sets the bytes: the response to a POST, with
 each text of ``stream`` in its own write; the response to a GET; and what every WebSocket receives for
 each POST.
@@ -20,7 +20,7 @@ EVENTS = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-contr
 JSON = [(b"content-type", b"application/json")]
 
 
-class Told(Struct):
+class Script(Struct):
     """What to send."""
 
     stream: list[str] = []
@@ -51,9 +51,9 @@ class Raw:
             return
         body = await _body(receive)
         if method == "PUT":
-            told = decode(body, type=Told)
-            self._stream = [text.encode() for text in told.stream]
-            self._page, self._frames = told.page.encode(), told.frames
+            script = decode(body, type=Script)
+            self._stream = [text.encode() for text in script.stream]
+            self._page, self._frames = script.page.encode(), script.frames
             await _whole(send, b"{}")
             return
         decode(body)

@@ -152,7 +152,7 @@ def scrolled(browser: Browser, url: str, slower: int, messages: int, suffix: str
     while tab.page.locator('[data-id="m1"]').count() == 0:
         for _ in range(10):
             tab.page.mouse.wheel(0, -600)
-    told(tab.page, f"{messages:,} messages, to their start{suffix}")
+    report(tab.page, f"{messages:,} messages, to their start{suffix}")
     visitor.leave()
 
 
@@ -166,11 +166,11 @@ def streamed(browser: Browser, url: str, slower: int, what: str) -> None:
     expect(tab.answers.last.get_by_role("button", name="Answer again")).to_be_visible(
         timeout=120_000
     )
-    told(tab.page, what)
+    report(tab.page, what)
     visitor.leave()
 
 
-def told(page: Page, what: str) -> None:
+def report(page: Page, what: str) -> None:
     frames = sorted(page.evaluate("frames_"))
     tasks = page.evaluate("long_")
     p99 = frames[int(len(frames) * 0.99)]

@@ -149,7 +149,7 @@ class Bench:
     ) -> None:
         def measure(server: Server) -> tuple[float, dict[str, float]]:
             asked = requests(f"warm{sessions}", sessions, content)
-            return told(closed_loop(server.port, asked, clients, self.sizes.seconds))
+            return report(closed_loop(server.port, asked, clients, self.sizes.seconds))
 
         where = "one session" if sessions == 1 else f"{sessions:,} sessions"
         self.compare(
@@ -164,7 +164,7 @@ class Bench:
 
             def measure(server: Server) -> tuple[float, dict[str, float]]:
                 asked = (post(f"/chat/new{number}", {"content": ONE_WORD}) for number in fresh)
-                return told(closed_loop(server.port, asked, 16, self.sizes.seconds))
+                return report(closed_loop(server.port, asked, 16, self.sizes.seconds))
 
             servers = [reference, sessile, raw]
             self.compare("first message of new sessions", "16 at once", servers, measure, "/s")
@@ -186,7 +186,7 @@ class Bench:
                         server: Server, request: bytes = request
                     ) -> tuple[float, dict[str, float]]:
                         asked = itertools.repeat(request)
-                        return told(closed_loop(server.port, asked, 16, self.sizes.seconds))
+                        return report(closed_loop(server.port, asked, 16, self.sizes.seconds))
 
                     servers = [reference, sessile, raw]
                     self.compare(f"{name} page", f"of {size:,} messages", servers, measure, "/s")
@@ -247,7 +247,7 @@ class Bench:
 
             def measure(server: Server) -> tuple[float, dict[str, float]]:
                 endless = itertools.cycle(asked[server])
-                return told(closed_loop(server.port, endless, 16, self.sizes.seconds, b""))
+                return report(closed_loop(server.port, endless, 16, self.sizes.seconds, b""))
 
             case = f"16 at once, {sessions} sessions"
             self.compare("turns, 20 tokens, beside peers", case, list(asked), measure, "/s")
@@ -305,7 +305,7 @@ def requests(prefix: str, sessions: int, content: str) -> Iterator[bytes]:
     return itertools.cycle(made)
 
 
-def told(load: Load) -> tuple[float, dict[str, float]]:
+def report(load: Load) -> tuple[float, dict[str, float]]:
     return load.rate, {
         "p50": load.quantile(0.5),
         "p99": load.quantile(0.99),
@@ -315,7 +315,7 @@ def told(load: Load) -> tuple[float, dict[str, float]]:
 
 def tell(raw: Raw, **what: Any) -> None:
     """Set the bytes that the ceiling sends."""
-    raw.ask(post("/told", what, b"PUT"))
+    raw.ask(post("/script", what, b"PUT"))
 
 
 def recorded(server: Server, content: str) -> list[str]:

@@ -58,7 +58,7 @@ class Agent:
             return acp.PromptResponse(stop_reason="cancelled")
         if said == "crash":
             raise acp.RequestError.internal_error({"details": "it broke"})
-        await self._say(session_id, f"{session_id} was told: {said}")
+        await self._say(session_id, f"{session_id} received: {said}")
         return acp.PromptResponse(stop_reason=reasons.get(said, "end_turn"))
 
     async def cancel(self, session_id: str, **_: Any) -> None:

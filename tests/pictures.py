@@ -30,7 +30,7 @@ ANSWER = [
         "say",
         "There are **two files**:\n\n1. `README.md`, which says what this is\n2. `poem.py`, which "
         "begins\n\n```python\ndef poem(lines: int = 12) -> str:\n    return verse(lines)\n```\n\n"
-        "Shall I write the rest of it?",
+        "Should I write the rest of it?",
     ),
 ]
 TESTS = "Run the tests, please"
@@ -78,7 +78,7 @@ def page(browser: Browser, server: Process) -> None:
         api.http.patch("/sessions/poems", json={"title": "The poem project"})
     desktop = Visitor(browser, server.url, size=DESKTOP, color_scheme="light")
     tab = desktop.tab().open("poems")
-    tab.is_answered("Shall I write the rest of it?")
+    tab.is_answered("Should I write the rest of it?")
     tab.answers.last.locator("details.tool summary").click()
     expect(tab.answers.last.get_by_label("Output")).to_contain_text("poem.py")
     tab.page.mouse.move(1190, 400)

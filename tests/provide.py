@@ -51,4 +51,5 @@ def install_packages() -> None:
         subprocess.run([*sudo, "apt-get", "-qq", *arguments], check=True, env=environment)
 
 
-main()
+if __name__ == "__main__":
+    main()

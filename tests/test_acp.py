@@ -31,9 +31,9 @@ async def ask(chat: Client, content: str) -> dict[str, Any]:
 
 async def test_a_history_replayed_after_the_load_is_not_part_of_the_answer(tmp_path: Path) -> None:
     async with serve_agent(tmp_path, "can-load") as chat:
-        assert (await ask(chat, "one"))["content"] == "session-1 was told: one"
+        assert (await ask(chat, "one"))["content"] == "session-1 received: one"
     async with serve_agent(tmp_path, "can-load") as chat:
-        assert (await ask(chat, "two"))["content"] == "session-1 was told: two"
+        assert (await ask(chat, "two"))["content"] == "session-1 received: two"
 
 
 async def test_an_agent_that_cannot_load_a_session_is_sent_the_history(tmp_path: Path) -> None:
@@ -41,7 +41,7 @@ async def test_an_agent_that_cannot_load_a_session_is_sent_the_history(tmp_path:
         await ask(chat, "one")
     async with serve_agent(tmp_path) as chat:
         content = (await ask(chat, "two"))["content"]
-        assert "User: one\n\nAssistant: session-1 was told: one" in content
+        assert "User: one\n\nAssistant: session-1 received: one" in content
         assert content.endswith(" / two")
 
 
@@ -71,7 +71,7 @@ async def test_when_an_agent_does_not_stop_the_next_turn_has_a_new_conversation(
         assert await chat.stop("s")
         assert (await sending)[-2].data["status"] == "stopped"
         content = (await ask(chat, "and on"))["content"]
-        assert content.startswith("session-2 was told: ")
+        assert content.startswith("session-2 received: ")
         assert "User: deaf" in content
 
 
@@ -81,7 +81,7 @@ async def test_a_permission_request_after_a_stop_is_answered(tmp_path: Path) -> 
         await frames(socket, until="delta")
         assert await chat.stop("s")
         assert (await sending)[-2].data["status"] == "stopped"
-        assert (await ask(chat, "and on"))["content"] == "session-1 was told: and on"
+        assert (await ask(chat, "and on"))["content"] == "session-1 received: and on"
 
 
 async def test_an_agent_that_needs_a_login(tmp_path: Path) -> None:

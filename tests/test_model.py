@@ -198,7 +198,7 @@ class Sessions(RuleBasedStateMachine):
     @precondition(lambda self: self.running)
     @rule()
     def fails(self) -> None:
-        self.script(AgentError("as told"))
+        self.script(AgentError("as scripted"))
         self.ends("error")
 
     def script(self, line: object) -> None:

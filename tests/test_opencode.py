@@ -215,12 +215,12 @@ async def test_a_cut_connection_loses_nothing_and_repeats_nothing(
     go, done = tmp_path / "go", tmp_path / "done"
     waits = tool(
         "bash",
-        command=f"echo begun; until [ -e {go} ]; do sleep 0.05; done; touch {done}",
+        command=f"echo started; until [ -e {go} ]; do sleep 0.05; done; touch {done}",
         description="d",
     )
     async with serve_over_cable(opencode, tmp_path) as (cable, chat), chat.socket("s") as socket:
         sending = asyncio.create_task(chat.send("s", waits))
-        while (await frames(socket, until="part"))[-1]["part"].get("toolOutput") != "begun\n":
+        while (await frames(socket, until="part"))[-1]["part"].get("toolOutput") != "started\n":
             pass
         cable.cut()
         go.touch()
@@ -229,8 +229,8 @@ async def test_a_cut_connection_loses_nothing_and_repeats_nothing(
         cable.repair()
         message = (await sending)[-2].data
         call, said = message["parts"]
-        assert (call["state"], call["toolOutput"]) == ("complete", "begun\n")
-        assert said["content"] == "Tool said: begun"
+        assert (call["state"], call["toolOutput"]) == ("complete", "started\n")
+        assert said["content"] == "Tool said: started"
         assert message["status"] == "complete"
         assert (await chat.send("s", "and on"))[-2].data["content"] == "Echo: and on"
 

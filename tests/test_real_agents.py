@@ -284,7 +284,7 @@ async def test_deleting_a_session_during_a_turn_stops_its_agent(
         assert (await chat.http.delete(f"/sessions/{s}")).status_code == 204
         await sending
     assert await asyncio.to_thread(models.left.wait, 10)
-    assert (await chat.send(s, "anew"))[-2].data["content"] == "Echo: anew"
+    assert (await chat.send(s, "again"))[-2].data["content"] == "Echo: again"
 
 
 async def test_long_output_is_shown_at_intervals_and_whole_at_the_end(

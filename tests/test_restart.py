@@ -57,7 +57,7 @@ async def test_kill_9_after_a_stop_does_not_revive_the_turn(tmp_path: Path) -> N
     (tmp_path / "stubborn.py").write_text(
         "import asyncio\n"
         "async def reply(turn):\n"
-        "    yield 'begun'\n"
+        "    yield 'started'\n"
         "    try:\n"
         "        await asyncio.sleep(60)\n"
         "    finally:\n"

@@ -25,7 +25,7 @@ class Gate:
         self.active += 1
         self.most = max(self.most, self.active)
         try:
-            yield f"begun {turn.content} "
+            yield f"started {turn.content} "
             await self.open.wait()
             yield "ended"
         finally:
@@ -74,7 +74,7 @@ async def test_messages_sent_during_a_turn_are_queued_and_answered_in_order(tmp_
     for content, events in zip("abcd", streams, strict=True):
         question, answer = events[0].data["message"], events[-2].data
         assert answer["replyTo"] == question["id"]
-        assert text(events) == answer["content"] == f"begun {content} ended"
+        assert text(events) == answer["content"] == f"started {content} ended"
     assert {m["status"] for m in history} == {"complete"}
     assert len(history) == 8
 
@@ -87,13 +87,13 @@ async def test_a_stop_from_another_connection_keeps_the_text_so_far(tmp_path: Pa
         assert response.json() == {"stopped": True}
         events = await running
         assert events[-2].data["status"] == "stopped"
-        assert events[-2].data["content"] == "begun a "
+        assert events[-2].data["content"] == "started a "
         assert kinds(events)[-1] == "done"
         assert (await chat.http.post("/chat/s/stop")).json() == {"stopped": False}
         assert (await chat.http.post("/chat/never/stop")).json() == {"stopped": False}
         assert gate.active == 0
         gate.open.set()
-        assert (await chat.send("s", "b"))[-2].data["content"] == "begun b ended"
+        assert (await chat.send("s", "b"))[-2].data["content"] == "started b ended"
 
 
 async def test_after_a_stop_over_the_socket_the_queue_continues(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ async def test_after_a_stop_over_the_socket_the_queue_continues(tmp_path: Path) 
         assert (await first)[-2].data["status"] == "stopped"
         await frames(socket, until="delta")
         gate.open.set()
-        assert (await second)[-2].data["content"] == "begun b ended"
+        assert (await second)[-2].data["content"] == "started b ended"
 
 
 async def test_an_interrupt_stops_the_running_turn_and_is_answered(tmp_path: Path) -> None:
@@ -116,12 +116,12 @@ async def test_an_interrupt_stops_the_running_turn_and_is_answered(tmp_path: Pat
         second = asyncio.create_task(chat.send("s", "b", whileBusy="interrupt"))
         assert (await first)[-2].data["status"] == "stopped"
         gate.open.set()
-        assert (await second)[-2].data["content"] == "begun b ended"
+        assert (await second)[-2].data["content"] == "started b ended"
         assert [m["content"] for m in await chat.messages("s")] == [
             "a",
-            "begun a ",
+            "started a ",
             "b",
-            "begun b ended",
+            "started b ended",
         ]
 
 
@@ -129,7 +129,7 @@ async def test_a_stop_does_not_wait_for_an_agent_that_does_not_end(tmp_path: Pat
     released = asyncio.Event()
 
     async def stubborn(turn: Turn) -> AsyncGenerator[str, None]:
-        yield "begun"
+        yield "started"
         try:
             await asyncio.sleep(60)
         finally:
@@ -182,7 +182,7 @@ async def test_the_running_turn_cannot_be_changed(tmp_path: Path) -> None:
             response = await request
             assert (response.status_code, response.json()["code"]) == (409, "turn_in_progress")
         gate.open.set()
-        assert (await running)[-2].data["content"] == "begun a ended"
+        assert (await running)[-2].data["content"] == "started a ended"
 
 
 async def test_regenerate_answers_the_question_again(chat: Client) -> None:
@@ -238,8 +238,8 @@ async def test_an_edit_that_interrupts(tmp_path: Path) -> None:
         assert kinds(await first)[-1] == "done"
         assert kinds(await second)[-2:] == ["deleted", "done"]
         gate.open.set()
-        assert (await edit)[-2].data["content"] == "begun c ended"
-        assert [m["content"] for m in await chat.messages("s")] == ["c", "begun c ended"]
+        assert (await edit)[-2].data["content"] == "started c ended"
+        assert [m["content"] for m in await chat.messages("s")] == ["c", "started c ended"]
         assert gate.turns == ["a", "c"]
 
 

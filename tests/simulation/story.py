@@ -115,14 +115,16 @@ class Story:
                 node.feeds.leave(watcher)
 
     async def _note_all(self, name: str, session: str) -> None:
-        """Store messages and metadata at any node."""
+        """Store messages and metadata at any node, each until it is acknowledged."""
         rng, count = self.world.rng, 0
         while not self.over:
             await asyncio.sleep(rng.expovariate(1))
-            node = self.world.any_node()
             count += 1
-            noting = self._note(node, session, f"{name}{count}", count)
-            await asyncio.wait([self.world.inside(node.number, noting)], timeout=20)
+            id = f"{name}{count}"
+            while id not in self.named:
+                node = self.world.any_node()
+                noting = self.world.inside(node.number, self._note(node, session, id, count))
+                await asyncio.wait([noting], timeout=5)
 
     async def _note(self, node: Node, session: str, id: str, value: int) -> None:
         draft = Draft([TextPart(id)], role="assistant", id=id)
@@ -133,6 +135,7 @@ class Story:
             self.named[id] = (session, value)
         except SessileError:
             self.world.counts["notes failed"] += 1
+            await asyncio.sleep(self.world.rng.uniform(0, 0.5))
 
     async def _stop_some(self) -> None:
         rng = self.world.rng
