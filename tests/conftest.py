@@ -7,6 +7,7 @@ import pytest
 
 from tests import real
 from tests.fake_models import FakeModels, serve_in_thread
+from tests.kinds import KINDS, Kind
 from tests.serving import Client, serving
 
 
@@ -46,3 +47,9 @@ async def chat(tmp_path: Path) -> AsyncGenerator[Client, None]:
     """A client of a server with the echo agent."""
     async with serving(tmp_path) as client:
         yield client
+
+
+@pytest.fixture(params=KINDS, scope="module")
+def kind(request: pytest.FixtureRequest) -> Kind:
+    """A kind of real agent."""
+    return KINDS[request.param]
