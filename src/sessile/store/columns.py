@@ -52,8 +52,22 @@ def values_of(row: Row) -> tuple[Any, ...]:
 
 def row_of(values: Sequence[Any]) -> Row:
     """The row that has these values."""
-    *plain, archived, metadata, running, private, epoch, owner, held = values
-    id, title, seq, message_count, queued, created_at, updated_at = plain
+    (
+        id,
+        title,
+        seq,
+        message_count,
+        queued,
+        created_at,
+        updated_at,
+        archived,
+        metadata,
+        running,
+        private,
+        epoch,
+        owner,
+        held,
+    ) = values
     return Row(
         id,
         title,
