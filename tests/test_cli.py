@@ -119,7 +119,7 @@ def test_a_flag_overrides_the_environment(tmp_path: Path) -> None:
     with Process(tmp_path, **environment) as server:
         assert server.banner[0] == "  store  SQLite env.db"
         for host, status in (("b.example", 200), ("c.example", 403)):
-            response = httpx2.get(server.url + "/healthz", headers={"Host": host})
+            response = httpx2.get(server.url + "/info", headers={"Host": host})
             assert response.status_code == status
         server.terminate()
     with Process(tmp_path, "--store", "sqlite:///flag.db", **environment) as server:

@@ -228,8 +228,9 @@ def test_the_protocol_page_has_every_code() -> None:
         assert code in drawn
 
 
-def test_every_test_named_on_the_design_page_exists() -> None:
-    page = (ROOT / "docs" / "design.md").read_text()
+@pytest.mark.parametrize("name", ["design.md", "security.md"])
+def test_every_test_named_on_a_page_exists(name: str) -> None:
+    page = (ROOT / "docs" / name).read_text()
     tests = "".join(file.read_text() for file in (ROOT / "tests").glob("test_*.py"))
     named = set(re.findall(r"`(test_\w+)`", page))
     assert len(named) > 10

@@ -54,7 +54,9 @@ async def test_a_failed_sync_acknowledges_nothing_and_the_server_recovers(tmp_pa
             response = await chat.http.post("/chat/s", json={"content": "lost", "id": "lost"})
             assert (response.status_code, response.json()["code"]) == (503, "store_unavailable")
         assert (await chat.http.get("/healthz")).status_code == 200
+        assert (await chat.http.get("/readyz")).status_code == 503
         broken.unlink()
+        assert (await chat.http.get("/readyz")).status_code == 200
         assert kinds(await chat.send("s", "again"))[0] == "ack"
         assert kinds(await chat.send("s", "lost", id="lost"))[0] == "ack"
         known = [message["content"] for message in await chat.messages("s")]
@@ -104,8 +106,10 @@ async def test_a_full_disk_loses_nothing_and_the_server_recovers(
 
         assert [m["id"] for m in await chat.messages("s", limit=200)] == stored
         assert await chat.messages("other") == []
+        assert (await chat.http.get("/readyz")).status_code == 503
 
         ballast.unlink()
+        assert (await chat.http.get("/readyz")).status_code == 200
         events = await chat.send("s", "again", id="again")
         assert events[-2].data["content"] == "again"
         response = await chat.http.post("/sessions/s/messages", json=body)

@@ -108,6 +108,8 @@ async def test_a_turn_that_outlasts_the_grace_period_is_interrupted(tmp_path: Pa
         assert kinds(ended)[-1] == "done"
         response = await chat.http.post("/chat/s", json={"content": "x"})
         assert (response.status_code, response.json()["code"]) == (503, "shutting_down")
+        ready = await chat.http.get("/readyz")
+        assert (ready.status_code, ready.json()["code"]) == (503, "shutting_down")
         assert len(await chat.messages("s")) == 2
 
 

@@ -15,7 +15,7 @@ ROUTES = [
     ("POST", "/chat/s"),
     ("GET", "/sessions"),
     ("DELETE", "/sessions/s"),
-    ("GET", "/healthz"),
+    ("GET", "/info"),
     ("GET", "/nowhere"),
 ]
 
@@ -43,10 +43,70 @@ async def test_the_names_of_loopback_are_allowed(chat: Client, host: str) -> Non
 async def test_an_allowed_host_is_answered(tmp_path: Path) -> None:
     async with serving(tmp_path, allow_host=("chat.example.org",)) as chat:
         for host in ("chat.example.org", "chat.example.org:443"):
-            response = await chat.http.get("/healthz", headers={"Host": host})
+            response = await chat.http.get("/info", headers={"Host": host})
             assert response.status_code == 200
-        response = await chat.http.get("/healthz", headers={"Host": "other.example.org"})
+        response = await chat.http.get("/info", headers={"Host": "other.example.org"})
         assert response.status_code == 403
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
+async def test_probes_are_answered_under_any_host(chat: Client, path: str) -> None:
+    for host in ("10.1.2.3", "10.1.2.3:8787", "pod.example", ""):
+        response = await chat.http.get(path, headers={"Host": host})
+        assert response.status_code == 200
+
+
+CROSS_SITE = {"Sec-Fetch-Site": "cross-site"}
+LINK = CROSS_SITE | {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/sessions/s", "/chat/s/messages", "/sessions/s/export", "/search?q=x", "/docs", "/healthz"],
+)
+async def test_another_site_learns_nothing(chat: Client, path: str) -> None:
+    """Not even whether a session exists: what it loads as an image or a script is refused."""
+    await chat.send("s", "x")
+    for headers in (CROSS_SITE, LINK, CROSS_SITE | {"Origin": "https://evil.example"}):
+        response = await chat.http.get(path, headers=headers)
+        assert (response.status_code, response.json()["code"]) == (403, "origin_not_allowed")
+    for site in ("same-origin", "same-site", "none"):
+        response = await chat.http.get(path, headers={"Sec-Fetch-Site": site})
+        assert response.status_code == 200
+
+
+async def test_a_link_on_another_site_opens_the_web_client_only(chat: Client) -> None:
+    assert (await chat.http.get("/", headers=LINK)).status_code == 200
+    for headers in (CROSS_SITE, LINK | {"Sec-Fetch-Dest": "iframe"}):
+        assert (await chat.http.get("/", headers=headers)).status_code == 403
+    assert (await chat.http.post("/chat/s", json={"content": "x"}, headers=LINK)).status_code == 403
+
+
+async def test_an_allowed_site_reads(tmp_path: Path) -> None:
+    async with serving(tmp_path, allow_origin=("https://app.example.org",)) as chat:
+        headers = CROSS_SITE | {"Origin": "https://app.example.org"}
+        assert (await chat.http.get("/sessions", headers=headers)).status_code == 200
+        headers["Origin"] = "https://evil.example"
+        assert (await chat.http.get("/sessions", headers=headers)).status_code == 403
+
+
+async def test_a_request_with_two_origins_is_refused(chat: Client) -> None:
+    headers = [("Origin", chat.url), ("Origin", "https://evil.example")]
+    response = await chat.http.post("/chat/s", json={"content": "x"}, headers=headers)
+    assert (response.status_code, response.json()["code"]) == (403, "origin_not_allowed")
+
+
+async def test_every_answer_says_that_it_is_for_its_own_site(chat: Client) -> None:
+    await chat.send("s", "x")
+    paths = ["/", "/info", "/docs", "/docs/start.js", "/docs/swagger_style.css", "/openapi.json"]
+    paths += ["/sessions", "/sessions/s", "/chat/s/messages", "/search?q=x", "/metrics", "/nowhere"]
+    paths += [f"/sessions/s/export?format={format}" for format in ("json", "markdown", "sqlite")]
+    for path in paths:
+        found = (await chat.http.get(path)).headers
+        assert found["x-content-type-options"] == "nosniff", path
+        assert found["cross-origin-resource-policy"] == "same-origin", path
+    async with chat.http.stream("POST", "/chat/s", json={"content": "x"}) as response:
+        assert response.headers["cross-origin-resource-policy"] == "same-origin"
 
 
 WRITES = [

@@ -65,7 +65,8 @@ class Sessile:
     def _figures(self) -> Figures:
         if self._registry is None or self._feeds is None:
             return Figures(0, 0, 0)
-        return Figures(self._registry.awake, self._registry.running, self._feeds.watchers)
+        registry = self._registry
+        return Figures(registry.awake, registry.running, self._feeds.watchers, registry.draining)
 
     @asynccontextmanager
     async def lifespan(self, app: object = None) -> AsyncGenerator[None, None]:

@@ -15,6 +15,7 @@ from sessile.session.journal import value_of
 from sessile.store.base import Hit, Store
 from sessile.watch.feed import Watcher
 from sessile.watch.feeds import Feeds
+from sessile.wire.errors import ShuttingDown
 from sessile.wire.frames import Frame
 from sessile.wire.messages import Session, SessionStatus
 
@@ -22,11 +23,13 @@ __all__ = ["Access", "Figures", "Watcher"]
 
 
 class Figures(NamedTuple):
-    """What this process has: sessions in memory, turns that run, watchers."""
+    """What this process has: sessions in memory, turns that run, watchers. While ``draining`` it
+    begins no turns, because it ends."""
 
     awake: int
     running: int
     watchers: int
+    draining: bool = False
 
 
 class Access:
@@ -96,6 +99,12 @@ class Access:
         return await self._store.search(words, limit)
 
     async def check(self) -> None:
-        """Raise where store or bus does not answer."""
+        """Raise where the server cannot work: it ends, or store or bus does not answer.
+
+        Raises :class:`~sessile.wire.errors.ShuttingDown` or
+        :class:`~sessile.wire.errors.StoreUnavailable`.
+        """
+        if self.figures().draining:
+            raise ShuttingDown
         await self._store.check()
         await self._bus.check()

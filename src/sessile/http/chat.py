@@ -3,7 +3,6 @@
 from collections.abc import Awaitable, Callable
 
 from starlette.requests import Request
-from starlette.responses import Response
 
 from sessile.http.bodies import ApproveBody, RegenerateBody, SendBody, decision_of, draft_of
 from sessile.http.context import Context
@@ -20,7 +19,7 @@ from sessile.http.operations import (
 )
 from sessile.http.parsing import parse_body
 from sessile.http.query import PAGE_DEFAULT, PAGE_MOST, cursor, number, parameter
-from sessile.http.responses import JSONResponse, page_response
+from sessile.http.responses import JSONResponse, Response, page_response
 from sessile.http.stream import EventStream
 from sessile.http.turns import turn_stream
 from sessile.node.handle import Handle

@@ -8,14 +8,13 @@ from pathlib import Path
 
 from msgspec import Struct
 from starlette.requests import Request
-from starlette.responses import Response
 
 from sessile.http.bodies import ForkBody
 from sessile.http.context import Context
 from sessile.http.operations import SESSION, WRITING, operation, text
 from sessile.http.parsing import parse, parse_body, read_body
 from sessile.http.query import check_message_id, check_session_id
-from sessile.http.responses import JSONResponse
+from sessile.http.responses import JSONResponse, Response
 from sessile.node.handle import Handle
 from sessile.wire.errors import (
     InvalidRequest,

@@ -22,15 +22,17 @@ from sessile.wire.errors import (
 log = logging.getLogger(__name__)
 
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
+_PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
 class Edge:
     """Checks ``Host`` and ``Origin``, and turns errors into answers.
 
     A page on the internet can make a browser ask this server: under a name that leads to
-    127.0.0.1 (DNS rebinding), which ``Host`` shows, or from its own origin, which ``Origin``
-    shows. ``hosts`` are allowed beside the loopback's names, ``origins`` beside the server's own;
-    ``*`` allows all.
+    127.0.0.1 (DNS rebinding), which ``Host`` shows, or from its own site, which ``Origin`` and
+    ``Sec-Fetch-Site`` show. ``hosts`` are allowed beside the loopback's names, ``origins`` beside
+    the server's own; ``*`` allows all. What operators ask is answered under any name, and a link
+    on any site may open the web client.
     """
 
     def __init__(self, app: ASGIApp, hosts: Iterable[str], origins: Iterable[str]) -> None:
@@ -53,21 +55,30 @@ class Edge:
 
     def _check(self, scope: Scope) -> None:
         hosts: list[str] = []
-        origin = None
+        origins: list[str] = []
+        other_site = False
         for name, value in scope["headers"]:
             if name == b"host":
                 hosts.append(value.decode("latin-1").lower())
             elif name == b"origin":
-                origin = value.decode("latin-1").lower()
+                origins.append(value.decode("latin-1").lower())
+            elif name == b"sec-fetch-site":
+                other_site = value == b"cross-site"
         host = hosts[0] if len(hosts) == 1 else ""
-        if "*" not in self._hosts and not self._host_allowed(host):
+        if "*" not in self._hosts and not self._host_allowed(host) and not _is_probe(scope):
             raise HostNotAllowed
-        if origin is None or "*" in self._origins:
+        if "*" not in self._origins:
+            self._check_origin(scope, host, origins, other_site)
+
+    def _check_origin(self, scope: Scope, host: str, origins: list[str], other_site: bool) -> None:
+        if len(origins) > 1:
+            raise OriginNotAllowed
+        if origins and origins[0] in self._origins:
             return
-        if scope["type"] == "http" and scope["method"] in _READS:
-            return
-        own = origin.partition("://")[2]
-        if own != host and origin not in self._origins:
+        if other_site and not _opens_the_page(scope):
+            raise OriginNotAllowed
+        reads = scope["type"] == "http" and scope["method"] in _READS
+        if origins and not reads and origins[0].partition("://")[2] != host:
             raise OriginNotAllowed
 
     def _host_allowed(self, host: str) -> bool:
@@ -90,6 +101,28 @@ class Endpoint:
         except Exception as error:
             response = _failure(error)
         await response(scope, receive, send)
+
+
+def _path(scope: Scope) -> str:
+    """The path below that of the mount."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
+
+
+def _is_probe(scope: Scope) -> bool:
+    """Whether an operator's tool asks, which may know the server by its address alone."""
+    return scope["type"] == "http" and _path(scope) in _PROBES
+
+
+def _opens_the_page(scope: Scope) -> bool:
+    """Whether somebody followed a link to the web client."""
+    if scope["type"] != "http" or scope["method"] != "GET" or _path(scope) not in ("", "/"):
+        return False
+    headers = dict(scope["headers"])
+    return (
+        headers.get(b"sec-fetch-mode") == b"navigate"
+        and headers.get(b"sec-fetch-dest") == b"document"
+    )
 
 
 def _without_port(host: str) -> str:

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 
 from msgspec import UNSET
 from starlette.background import BackgroundTask
-from starlette.responses import FileResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from sessile.http.context import Context
+from sessile.http.responses import FileResponse, Response
 from sessile.node.handle import Handle
 from sessile.wire.codec import encode
 from sessile.wire.messages import Message, Session, decode_message

@@ -9,10 +9,9 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, Response
 
 from sessile.http.operations import Operation, Route
-from sessile.http.responses import JSONResponse
+from sessile.http.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from sessile.wire.errors import NotFound, SessileError
 from sessile.wire.events import ErrorEvent, Event
 

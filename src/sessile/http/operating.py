@@ -9,13 +9,12 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 from starlette.requests import Request
-from starlette.responses import Response
 
 from sessile.http.access import Access
 from sessile.http.context import Context
 from sessile.http.operations import operation
-from sessile.http.responses import JSONResponse
-from sessile.wire.errors import HostNotAllowed, StoreUnavailable
+from sessile.http.responses import JSONResponse, Response
+from sessile.wire.errors import HostNotAllowed, OriginNotAllowed, ShuttingDown, StoreUnavailable
 
 FEATURES = ("approvals", "fork", "import", "search", "websocket")
 
@@ -48,7 +47,7 @@ class OperatingRoutes:
         info = Info("sessile", version("sessile"), self._access.store_id, FEATURES)
         return JSONResponse(info)
 
-    @operation("GET", "/healthz", dict[str, str], errors=[HostNotAllowed], tag="operating")
+    @operation("GET", "/healthz", dict[str, str], errors=[OriginNotAllowed], tag="operating")
     async def healthz(self, request: Request) -> Response:
         """Whether it is alive."""
         return JSONResponse({"status": "ok"})
@@ -57,15 +56,15 @@ class OperatingRoutes:
         "GET",
         "/readyz",
         dict[str, str],
-        errors=[HostNotAllowed, StoreUnavailable],
+        errors=[OriginNotAllowed, StoreUnavailable, ShuttingDown],
         tag="operating",
     )
     async def readyz(self, request: Request) -> Response:
-        """Whether store and bus answer."""
+        """Whether it can work: it does not shut down, and store and bus answer."""
         await self._access.check()
         return JSONResponse({"status": "ok"})
 
-    @operation("GET", "/metrics", "text/plain", errors=[HostNotAllowed], tag="operating")
+    @operation("GET", "/metrics", "text/plain", errors=[OriginNotAllowed], tag="operating")
     async def metrics(self, request: Request) -> Response:
         """Figures for Prometheus."""
         return Response(

@@ -1,13 +1,38 @@
 """Answers with a body."""
 
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 
+from starlette import responses
 from starlette.requests import Request
-from starlette.responses import Response
 
 from sessile.wire.codec import encode
 from sessile.wire.errors import SessileError
+
+# No page of another site may use an answer, nor take it for another kind of file.
+SAFE = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+]
+
+
+class Response(responses.Response):
+    """A body, with the headers that every answer has."""
+
+    def init_headers(self, headers: Mapping[str, str] | None = None) -> None:
+        super().init_headers(headers)
+        self.raw_headers.extend(SAFE)
+
+
+class HTMLResponse(Response):
+    """A page."""
+
+    media_type = "text/html"
+
+
+class FileResponse(responses.FileResponse, Response):
+    """A file from the disk."""
 
 
 class JSONResponse(Response):

@@ -1,7 +1,6 @@
 """The router over every address of the server."""
 
 from starlette.requests import Request
-from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, Router, WebSocketRoute
 
 from sessile.http.chat import ChatRoutes
@@ -11,7 +10,7 @@ from sessile.http.edge import Endpoint
 from sessile.http.openapi import DocsRoutes
 from sessile.http.operating import OperatingRoutes
 from sessile.http.operations import SOCKET, routes_of
-from sessile.http.responses import error_response
+from sessile.http.responses import Response, error_response
 from sessile.http.search import SearchRoute
 from sessile.http.sessions import SessionRoutes
 from sessile.http.web import WebRoutes

@@ -4,12 +4,11 @@ import unicodedata
 
 from msgspec import Struct
 from starlette.requests import Request
-from starlette.responses import Response
 
 from sessile.http.context import Context
 from sessile.http.operations import operation, text, whole_number
 from sessile.http.query import number
-from sessile.http.responses import JSONResponse
+from sessile.http.responses import JSONResponse, Response
 from sessile.wire.errors import HostNotAllowed, InvalidRequest, StoreUnavailable
 from sessile.wire.messages import Message
 

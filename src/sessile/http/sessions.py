@@ -1,7 +1,6 @@
 """The routes under ``/sessions``: create, list, change, delete, and their messages."""
 
 from starlette.requests import Request
-from starlette.responses import Response
 
 from sessile.http.bodies import CreateBody, MessageChangesBody, StoreBody, UpdateBody, draft_of
 from sessile.http.context import Context
@@ -27,7 +26,7 @@ from sessile.http.query import (
     message_id,
     number,
 )
-from sessile.http.responses import JSONResponse
+from sessile.http.responses import JSONResponse, Response
 from sessile.wire.errors import (
     ContentRequired,
     HostNotAllowed,

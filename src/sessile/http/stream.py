@@ -9,6 +9,7 @@ from starlette.types import Receive, Scope, Send
 from sessile.http.access import Watcher
 from sessile.http.frames import sends_anywhere
 from sessile.http.pump import Pump
+from sessile.http.responses import SAFE
 from sessile.wire.frames import Frame
 from sessile.wire.sse import HEARTBEAT
 
@@ -16,6 +17,7 @@ HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache, no-transform"),
     (b"x-accel-buffering", b"no"),
+    *SAFE,
 ]
 
 

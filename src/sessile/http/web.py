@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
 
+from sessile.http.responses import HTMLResponse, Response
 from sessile.wire.errors import NotFound
 
 FOLDER = Path(__file__).parent.parent / "web"
@@ -22,7 +22,6 @@ POLICY = (
 _HEADERS = {
     "content-security-policy": POLICY,
     "referrer-policy": "no-referrer",
-    "x-content-type-options": "nosniff",
 }
 # What a machine has registered for these is not to be relied on.
 _MEDIA_TYPES = {

@@ -28,6 +28,7 @@ class Registry:
     """All sessions that are awake in this process, at the node of that number.
 
     ``awake`` is how many idle sessions stay in memory; none may where other nodes write them too.
+    While it is ``draining`` no turn begins.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class Registry:
         self._asleep_next: OrderedDict[str, Session] = OrderedDict()  # idle, longest first
         self._waking: dict[str, asyncio.Future[Session]] = {}
         self._unrecovered: dict[str, None] = {}
-        self._draining = False
+        self.draining = False
         self._sweeper: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -63,7 +64,7 @@ class Registry:
 
     async def close(self, patience: float = 10.0) -> None:
         """Begin no new turns, give those that run so many seconds, settle what remains."""
-        self._draining = True
+        self.draining = True
         if self._sweeper is not None:
             self._sweeper.cancel()
         sessions = list(self._live.values())
@@ -164,7 +165,7 @@ class Registry:
             self.history,
             self.node,
         )
-        if self._draining:
+        if self.draining:
             session.begin_no_more()
         await session.wake()
         return session

@@ -15,6 +15,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import apsw
 
+from sessile.store.sqlite.place import DatabaseFile, is_same
+
 log = logging.getLogger(__name__)
 
 CHECKPOINT = 1_000  # pages in the log from which on it is moved into the database
@@ -26,26 +28,32 @@ QUICK = 0.001  # seconds: a disk that syncs in less is not worth the way to a th
 class Log:
     """The log of one database that is open in ``connection``.
 
-    ``on_room`` is called when writers that may have found it ``full`` can go on.
+    ``on_room`` is called when writers that may have found it ``full`` can go on. Once its file was
+    ``removed`` nothing may be committed any more: what is written would end with the process.
     """
 
-    def __init__(self, path: str, connection: apsw.Connection, on_room: Callable[[], None]) -> None:
+    def __init__(
+        self, file: DatabaseFile, connection: apsw.Connection, on_room: Callable[[], None]
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._on_room = on_room
         # Its commits sync nothing; at the beginning of a new log SQLite still does.
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.set_wal_hook(self._committed)
         # For checkpoints, which sync before they overwrite anything.
-        self._connection = apsw.Connection(path)
+        self._connection = apsw.Connection(str(file.path))
         self._connection.set_busy_timeout(5_000)
         self._connection.execute("PRAGMA synchronous = FULL")
-        self._file = os.open(f"{path}-wal", os.O_RDONLY | os.O_CLOEXEC)
+        self._database = file
+        self._path = f"{file.path}-wal"
+        self._file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
         self._threads = ThreadPoolExecutor(2, "sessile-disk")
         self._pages = 0
         self._moving = False
         self._held_up = 0  # pages in the log when it could not be moved whole though it was full
         self._usual = 0.0  # seconds that a sync takes
         self.in_doubt = False  # a sync failed: what is committed may not be durable
+        self.removed = False
 
     @property
     def full(self) -> bool:
@@ -81,7 +89,21 @@ class Log:
         work = self._move_all if self.in_doubt else self._sync
         self._threads.submit(work).add_done_callback(tell)
 
+    def is_in_place(self) -> bool:
+        """Whether the names of log and database still lead to the files that SQLite writes."""
+        return is_same(self._path, self._file) and self._database.is_in_place()
+
+    def give_up(self) -> None:
+        """Commit nothing more, and move what is committed into the database."""
+        if not self.removed:
+            self.removed = self.in_doubt = True
+            log.error("a file of the store was removed or replaced: restart the server")
+            self._threads.submit(self._move_all)
+
     def _sync(self) -> OSError | apsw.Error | float:
+        if not self.is_in_place():
+            self._loop.call_soon_threadsafe(self.give_up)
+            return OSError("a file of the store was removed")
         begin = time.perf_counter()
         try:
             os.fdatasync(self._file)
@@ -102,7 +124,9 @@ class Log:
         return time.perf_counter() - begin
 
     def _synced(self, outcome: OSError | apsw.Error | float) -> OSError | apsw.Error | None:
-        self.in_doubt = not isinstance(outcome, float)
+        self.in_doubt = self.removed or not isinstance(outcome, float)
+        if self.removed:
+            return OSError("a file of the store was removed")
         if isinstance(outcome, float):
             self._usual += (outcome - self._usual) / 8
             return None

@@ -1,9 +1,7 @@
 """The embedded store: one SQLite database for all sessions."""
 
 import asyncio
-import fcntl
 import logging
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,12 +11,13 @@ import apsw
 from sessile.store import sql
 from sessile.store.base import Body, Head, Hit, Row
 from sessile.store.columns import row_of
+from sessile.store.sqlite.place import APPLICATION, DatabaseFile
 from sessile.store.sqlite.search import SearchIndex
 from sessile.store.sqlite.transaction import as_unavailable, transaction, unavailable
 from sessile.store.sqlite.writer import Writer
 from sessile.store.tail import unpack
 from sessile.wire.codec import encode
-from sessile.wire.errors import SessionNotFound, SettingsError
+from sessile.wire.errors import SessionNotFound, SettingsError, StoreUnavailable
 from sessile.wire.frames import Frame
 from sessile.wire.messages import Message, decode_message
 
@@ -26,6 +25,7 @@ log = logging.getLogger(__name__)
 
 TRIMMED = 500  # sessions whose events are forgotten in one transaction
 ALL = 2**63 - 1
+SPARE = 512 * 1024  # bytes that a disk must have free after a write failed, to be ready again
 
 _Q = sql.queries(__package__)
 
@@ -33,34 +33,33 @@ _Q = sql.queries(__package__)
 class SQLiteStore:
     """Sessions in one SQLite file.
 
-    The file belongs to one server at a time: it holds a lock beside it (``<file>-lock``).
-    Opening raises :class:`~sessile.wire.errors.SettingsError` if the file cannot be used.
+    The file belongs to one server at a time. Opening raises :class:`~sessile.wire.errors.SettingsError` if the file cannot be used.
     """
 
     def __init__(self, path: str | Path) -> None:
-        self._path = Path(path)
-        self.name = f"SQLite {self._path}"
-        self._lock_path = f"{self._path}-lock"
-        self._lock: int | None = None
+        self._file = DatabaseFile(path)
+        self._path = self._file.path
+        self.name = f"SQLite {self._file.given}"
         self._reading = asyncio.Lock()
 
     # Opening ------------------------------------------------------------------------------------
 
     async def open(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._take_lock()
+        self._file.take()
         try:
             self._open()
         except apsw.Error as error:
-            self._release_lock()
-            raise SettingsError(f"cannot use the store {self._path}: {error}") from error
+            self._file.release()
+            raise SettingsError(f"cannot use the store {self._file.given}: {error}") from error
         except BaseException:
-            self._release_lock()
+            self._file.release()
             raise
 
     def _open(self) -> None:
         self.database = apsw.Connection(str(self._path))
         self._execute: Callable[..., Any] = self.database.execute
+        self._file.check_contents(self.database)
         self.database.set_busy_timeout(5_000)
         # A query's plan does not depend on its values: it is not planned again for each of them.
         self.database.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
@@ -75,7 +74,7 @@ class SQLiteStore:
         # For long reads, in a thread of their own, where SQLite releases the GIL.
         self._reader = apsw.Connection(str(self._path), flags=apsw.SQLITE_OPEN_READONLY)
         self.id = self._execute(_Q["store_id"]).get
-        self.writer = Writer(str(self._path), self.database)
+        self.writer = Writer(self._file, self.database)
         self.write = self.writer.write
         for values in self._execute(_Q["tails"]):
             self.writer.trims.stored(row_of(values), self._loop.time())
@@ -86,7 +85,7 @@ class SQLiteStore:
         version = self._execute("PRAGMA user_version").get
         if version > len(scripts):
             raise SettingsError(
-                f"the store {self._path} was written by a newer Sessile "
+                f"the store {self._file.given} was written by a newer Sessile "
                 f"(schema {version}, this one knows {len(scripts)})"
             )
         # Also where nothing is to be done: it shows now, not at the first message, that the
@@ -95,25 +94,11 @@ class SQLiteStore:
             for number, script in enumerate(scripts[version:], version + 1):
                 if version:  # which a large store takes its time for
                     progress = "the store %s is brought up to date: step %d of %d"
-                    log.warning(progress, self._path, number, len(scripts))
+                    log.warning(progress, self._file.given, number, len(scripts))
                 self._execute(script)
                 self._execute(f"PRAGMA user_version = {number}")
-            self._execute("PRAGMA application_id = 0x5E551E")
-
-    def _take_lock(self) -> None:
-        try:
-            self._lock = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._release_lock()
-            raise SettingsError(f"the store {self._path} is in use by another server") from None
-        except OSError as error:
-            raise SettingsError(f"cannot write the store {self._path}: {error.strerror}") from error
-
-    def _release_lock(self) -> None:
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+            self._execute(f"PRAGMA application_id = {APPLICATION}")
+        self.database.set_busy_timeout(0)  # the loop waits, and not in SQLite
 
     async def close(self) -> None:
         await self.writer.finish()
@@ -121,9 +106,15 @@ class SQLiteStore:
             self._reader.close()
         self.writer.log.close()
         self.database.close()
-        self._release_lock()
+        self._file.release()
 
     async def check(self) -> None:
+        self._look_at_the_files()
+        await self.writer.all_synced()
+        if self.writer.failing:
+            if self._file.spare() < SPARE:
+                raise StoreUnavailable("The disk is full.")
+            self.writer.try_to_write()
         with unavailable():
             self._execute(_Q["last_activity"]).fetchone()
 
@@ -154,7 +145,15 @@ class SQLiteStore:
         await self.writer.all_synced()
         return await self._index.find(words, limit)
 
+    def _look_at_the_files(self) -> None:
+        if not self.writer.log.is_in_place():
+            self.writer.log.give_up()
+            raise StoreUnavailable(
+                "A file of the store was removed or replaced. Restart the server."
+            )
+
     async def tend(self) -> None:
+        self._look_at_the_files()
         await self._index.catch_up()
 
     async def trim(self, grace: float) -> None:

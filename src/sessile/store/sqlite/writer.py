@@ -19,14 +19,17 @@ from sessile.store import sql
 from sessile.store.base import Commit, OpenCommit, Row
 from sessile.store.columns import values_of
 from sessile.store.sqlite.log import Log
-from sessile.store.sqlite.transaction import as_unavailable, transaction
+from sessile.store.sqlite.place import DatabaseFile
+from sessile.store.sqlite.transaction import as_unavailable, transaction, unavailable
 from sessile.store.tail import pack
 from sessile.store.trims import Trims
-from sessile.wire.errors import Moved
+from sessile.wire.errors import Moved, StoreUnavailable
 from sessile.wire.messages import Message
 
 log = logging.getLogger(__name__)
 
+BUSY = 5.0  # seconds for which another process may hold the database's write lock
+BUSY_PAUSE = 0.01  # seconds between two attempts while it does
 BURST = 8  # commits whose sync is reported at once
 
 _Q = sql.queries(__package__, first=5)
@@ -41,16 +44,22 @@ class _Taken(NamedTuple):
 
 
 class Writer:
-    """Writes the commits of all sessions into one database."""
+    """Writes the commits of all sessions into one database.
 
-    def __init__(self, path: str, database: apsw.Connection) -> None:
-        self.log = Log(path, database, self.flush)
+    It is ``failing`` from a commit that failed until one that did not.
+    """
+
+    def __init__(self, file: DatabaseFile, database: apsw.Connection) -> None:
+        self.log = Log(file, database, self.flush)
         self.trims = Trims()
+        self.failing = False
         self._loop = asyncio.get_running_loop()
         self._database = database
         self._execute: Callable[..., Any] = database.execute
         self._waiting: list[OpenCommit] = []
         self._flush_asked = False
+        self._blocked: list[_Taken] = []  # another process holds the write lock
+        self._blocked_since = 0.0
         self._syncing: deque[_Taken] = deque()  # committed, but not synced or not reported yet
         self._held: set[str] = set()  # the sessions of these
         self._synced: asyncio.Future[None] | None = None
@@ -67,10 +76,12 @@ class Writer:
 
     async def finish(self) -> None:
         """Write what waits, and wait until it is reported."""
-        while self._waiting or self._syncing:
+        while self._waiting or self._blocked or self._syncing:
             self.flush()
             await self._all_reported()
-            await asyncio.sleep(0)  # lets the checkpoint of a full log proceed
+            await asyncio.sleep(
+                BUSY_PAUSE if self._blocked else 0
+            )  # lets the checkpoint of a full log proceed
 
     def must_wait(self, session: str) -> bool:
         """Whether a read of the session would show what the loss of power could take back."""
@@ -96,9 +107,10 @@ class Writer:
     def flush(self) -> None:
         """Commit what waits, as far as it may be committed now."""
         self._flush_asked = False
-        taken = self._take()
+        taken = self._blocked or self._take()
         if not taken:
             return
+        self._blocked = []
         durable: deque[_Taken] = deque()
         for one, error in self._committed(taken):
             if error is None and one.commit.durable:
@@ -129,20 +141,54 @@ class Writer:
         return taken
 
     def _committed(self, taken: list[_Taken]) -> list[tuple[_Taken, Exception | None]]:
+        if self.log.removed:
+            return [(one, StoreUnavailable()) for one in taken]
         error = self._try(taken)
+        if isinstance(error, apsw.BusyError):
+            return self._block(taken, error)
         if error is None or len(taken) == 1:
             return [(one, error) for one in taken]
         # One of them was at fault, or all are: each by itself shows which.
-        return [(one, self._try([one])) for one in taken]
+        return [(one, self._try_alone(one)) for one in taken]
+
+    def _try_alone(self, one: _Taken) -> Exception | None:
+        error = self._try([one])
+        return None if error is None else as_unavailable(error)
+
+    def _block(
+        self, taken: list[_Taken], error: apsw.BusyError
+    ) -> list[tuple[_Taken, Exception | None]]:
+        """Try again soon, while the loop serves others; or give up after a while."""
+        now = self._loop.time()
+        if self._blocked_since and now - self._blocked_since > BUSY:
+            self._blocked_since = 0.0
+            return [(one, as_unavailable(error)) for one in taken]
+        self._blocked_since = self._blocked_since or now
+        self._blocked = taken
+        self._flush_asked = True
+        self._loop.call_later(BUSY_PAUSE, self.flush)
+        return []
 
     def _try(self, taken: list[_Taken]) -> Exception | None:
         try:
             with transaction(self._database):
                 for one in taken:
                     self._apply(one.commit)
+        except apsw.BusyError as error:
+            return error
         except Exception as error:
+            self.failing = self.failing or isinstance(error, apsw.Error)
             return as_unavailable(error)
+        self._blocked_since = 0.0
+        self.failing = False
         return None
+
+    def try_to_write(self) -> None:
+        """Commit something that changes nothing; raises if that fails."""
+        version = self._execute("PRAGMA user_version").get
+        with unavailable(), transaction(self._database):
+            self._execute(f"PRAGMA user_version = {version}")
+        self.failing = False
 
     # Reporting ----------------------------------------------------------------------------------
 

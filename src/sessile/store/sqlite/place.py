@@ -1,0 +1,121 @@
+"""The file of a database: whether it may be used, and the lock that keeps other servers out.
+
+The lock is on the file itself. So a second server is refused by whatever name it opens the file:
+through a symbolic link or on another mount.
+"""
+
+import contextlib
+import fcntl
+import os
+import struct
+from pathlib import Path
+
+import apsw
+
+from sessile.wire.errors import SettingsError
+
+APPLICATION = 0x5E551E  # SQLite's application_id of the databases of Sessile
+_TABLES = {"sessions", "messages", "tail"}  # of a database that has no such id yet
+
+# A lock of the open file (Linux), on one byte that SQLite's own locks, from byte 2^30 on, do not
+# touch. The fields are type, whence, start, length and process.
+_LOCK = getattr(fcntl, "F_OFD_SETLK", None)
+_FIELDS = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, APPLICATION, 1, 0)
+
+
+# The files that are locked in this process, by device and inode. Such a file is not even opened
+# again: closing it would take away the locks that SQLite has on it in this process.
+_LOCKED: set[tuple[int, int]] = set()
+
+
+class DatabaseFile:
+    """A database's file. ``given`` is its name as the user wrote it, ``path`` where it is, with
+    all symbolic links followed."""
+
+    def __init__(self, given: str | Path) -> None:
+        self.given = Path(given)
+        self.path = Path(os.path.realpath(given))
+        self._open: list[int] = []
+        self._inode: tuple[int, int] | None = None
+
+    def take(self) -> None:
+        """Lock the file; a new one is created, for its owner only.
+
+        Raises :class:`~sessile.wire.errors.SettingsError` if it cannot be used.
+        """
+        try:
+            self._take()
+        except OSError as error:
+            self.release()
+            raise self._refusal(error) from error
+        except BaseException:
+            self.release()
+            raise
+
+    def _take(self) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            if _inode(os.stat(self.path)) in _LOCKED:
+                raise BlockingIOError
+        file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._open.append(file)
+        found = os.fstat(file)
+        names = found.st_nlink
+        if names > 1:
+            raise SettingsError(
+                f"the store {self.given} has {names} names (hard links), and SQLite keeps recent "
+                "writes beside the name it knows; leave one of them"
+            )
+        if _LOCK is not None:
+            fcntl.fcntl(file, _LOCK, _FIELDS)
+        else:
+            beside = os.open(f"{self.path}-lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._open.append(beside)
+            fcntl.flock(beside, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._inode = _inode(found)
+        _LOCKED.add(self._inode)
+
+    def _refusal(self, error: OSError) -> SettingsError:
+        if isinstance(error, BlockingIOError):
+            return SettingsError(f"the store {self.given} is in use by another server")
+        if isinstance(error, IsADirectoryError):
+            return SettingsError(f"cannot use the store {self.given}: it is a folder")
+        return SettingsError(f"cannot write the store {self.given}: {error.strerror}")
+
+    def release(self) -> None:
+        """Give the lock back, after the last connection was closed: to close the file here takes
+        away SQLite's own locks on it."""
+        while self._open:
+            os.close(self._open.pop())
+        if self._inode is not None:
+            _LOCKED.discard(self._inode)
+            self._inode = None
+
+    def check_contents(self, database: apsw.Connection) -> None:
+        """Refuse the database of another program."""
+        application = database.execute("PRAGMA application_id").get
+        tables = {name for (name,) in database.execute("SELECT name FROM sqlite_schema")}
+        is_ours = application == APPLICATION or (not application and tables >= _TABLES)
+        is_new = not (application or tables)
+        if not (is_ours or is_new):
+            raise SettingsError(f"the store {self.given} is the database of another program")
+
+    def spare(self) -> int:
+        """Bytes that are free on the file's disk."""
+        disk = os.statvfs(self.path)
+        return disk.f_bavail * disk.f_frsize
+
+    def is_in_place(self) -> bool:
+        """Whether the name still leads to this file."""
+        return is_same(self.path, self._open[0])
+
+
+def _inode(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino
+
+
+def is_same(path: str | Path, file: int) -> bool:
+    """Whether a name leads to an open file."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(file))
+    except OSError:
+        return False
