@@ -14,8 +14,8 @@ from sessile.http.edge import Edge
 from sessile.http.routes import router
 from sessile.node.handle import Handle
 from sessile.node.registry import Registry
+from sessile.session.limits import SessionLimits, Sizes
 from sessile.session.questions import Policy
-from sessile.session.session import SessionLimits
 from sessile.settings import Settings, SettingsFields
 from sessile.watch.feeds import Feeds
 from sessile.wiring import agent_of, bus_of, read_file, store_of, write_file
@@ -146,7 +146,16 @@ def create_app(
 def _session_limits(settings: Settings) -> SessionLimits:
     retries = RETRIES if settings.on_crash == "retry" else 0
     policy = Policy(settings.approve, settings.approve_timeout)
-    return SessionLimits(settings.queue_limit, retries, policy)
+    sizes = Sizes(
+        settings.max_title,
+        settings.max_session_metadata,
+        settings.max_message_metadata,
+        settings.max_parts,
+        settings.max_answer_parts,
+        settings.max_answer,
+        settings.max_tool_output,
+    )
+    return SessionLimits(settings.queue_limit, retries, policy, sizes)
 
 
 async def _write_sqlite(path: str, session: Handle) -> None:

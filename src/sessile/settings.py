@@ -65,6 +65,28 @@ class Settings(Struct, frozen=True, kw_only=True):
     max_import: Annotated[
         int, _meta("the maximum size of an imported session", "BYTES", 1024, 1 << 40)
     ] = 256 * _MIB
+    max_title: Annotated[
+        int, _meta("the maximum length of a title; a longer one is cut", "COUNT", 10, 10_000)
+    ] = 200
+    max_session_metadata: Annotated[
+        int, _meta("the maximum size of a session's metadata", "BYTES", 1024, 1 << 30)
+    ] = 64 * 1024
+    max_message_metadata: Annotated[
+        int, _meta("the maximum size of a message's metadata", "BYTES", 1024, 1 << 30)
+    ] = 16 * 1024
+    max_parts: Annotated[
+        int, _meta("the maximum number of parts in a client's message", "COUNT", 1, 100_000)
+    ] = 1_000
+    max_answer_parts: Annotated[
+        int, _meta("the maximum number of parts in an answer", "COUNT", 1, 1_000_000)
+    ] = 5_000
+    max_answer: Annotated[
+        int, _meta("the maximum size of an answer; a longer one is cut", "BYTES", 1024, 1 << 30)
+    ] = 8 * _MIB
+    max_tool_output: Annotated[
+        int,
+        _meta("the maximum size of a tool's output; a longer one is cut", "BYTES", 1024, 1 << 30),
+    ] = _MIB
     on_crash: Annotated[
         CrashPolicy,
         _meta("what to do with an answer that a crash interrupted: mark or retry", "POLICY"),
@@ -138,6 +160,13 @@ class SettingsFields(TypedDict, total=False):
     max_body: int
     queue_limit: int
     max_import: int
+    max_title: int
+    max_session_metadata: int
+    max_message_metadata: int
+    max_parts: int
+    max_answer_parts: int
+    max_answer: int
+    max_tool_output: int
     on_crash: CrashPolicy
     approve: ApprovalPolicy
     approve_timeout: float

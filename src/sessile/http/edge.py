@@ -115,7 +115,7 @@ def _is_probe(scope: Scope) -> bool:
 
 
 def _opens_the_page(scope: Scope) -> bool:
-    """Whether somebody followed a link to the web client."""
+    """Whether a user followed a link to the web client."""
     if scope["type"] != "http" or scope["method"] != "GET" or _path(scope) not in ("", "/"):
         return False
     headers = dict(scope["headers"])

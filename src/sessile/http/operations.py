@@ -11,6 +11,7 @@ from sessile.wire.errors import (
     HostNotAllowed,
     InvalidRequest,
     InvalidSessionId,
+    MetadataTooLarge,
     OriginNotAllowed,
     SessileError,
     ShuttingDown,
@@ -24,7 +25,7 @@ SOCKET = SESSION + "/websocket"
 
 EVENTS = "text/event-stream"
 READING = (InvalidSessionId, HostNotAllowed, StoreUnavailable)
-WRITING = (*READING, InvalidRequest, OriginNotAllowed, BodyTooLarge, ShuttingDown)
+WRITING = (*READING, InvalidRequest, OriginNotAllowed, BodyTooLarge, MetadataTooLarge, ShuttingDown)
 
 Handler = TypeVar("Handler", bound=Callable[..., Awaitable[Any]])
 

@@ -11,7 +11,8 @@ from sessile.agents.base import Agent
 from sessile.bus.base import Bus
 from sessile.history.pages import History
 from sessile.session import commands
-from sessile.session.session import Session, SessionLimits
+from sessile.session.limits import SessionLimits
+from sessile.session.session import Session
 from sessile.store.base import Row, Store
 from sessile.wire.errors import Elsewhere, SessileError, StoreUnavailable
 from sessile.wire.messages import Message, Metadata

@@ -9,13 +9,14 @@ import msgspec
 from sessile.agents.base import Agent
 from sessile.history.pages import History
 from sessile.session.journal import Journal
+from sessile.session.limits import Sizes
 from sessile.session.questions import Policy
 from sessile.session.runner import TurnRunner
 from sessile.store.base import RunningTurn
 from sessile.wire.events import DeltaEvent, ErrorEvent, PartEvent, StatusEvent
 from sessile.wire.fold import Answer
 from sessile.wire.ids import answer_id, now
-from sessile.wire.messages import Message, MessageStatus, Metadata
+from sessile.wire.messages import Message, MessageStatus, Metadata, merged
 
 
 class QueuedTurn(NamedTuple):
@@ -32,7 +33,9 @@ class TurnQueue:
     agent asks.
     """
 
-    def __init__(self, journal: Journal, history: History, agent: Agent, policy: Policy) -> None:
+    def __init__(
+        self, journal: Journal, history: History, agent: Agent, policy: Policy, sizes: Sizes
+    ) -> None:
         self.waiting: deque[QueuedTurn] = deque()
         self.runner: TurnRunner | None = None
         self.held = False
@@ -41,6 +44,7 @@ class TurnQueue:
         self._history = history
         self._agent = agent
         self._policy = policy
+        self._sizes = sizes
         self._ended: list[asyncio.Future[None]] = []
 
     @property
@@ -113,7 +117,7 @@ class TurnQueue:
         self._journal.row.running = running
         session = self._journal.row.id
         runner = self.runner = TurnRunner(
-            session, message, running, answer, self._agent, self, self._policy
+            session, message, running, answer, self._agent, self, self._policy, self._sizes
         )
         # The agent must not act upon a message that a crash could still take back.
         self._journal.then(lambda error: None if error else runner.start())
@@ -177,6 +181,7 @@ class TurnQueue:
         if private:
             self._journal.remember(metadata)
         else:
+            self._sizes.check_session(merged(self._journal.row.metadata, metadata))
             self._journal.merge(metadata)
             self._journal.put_session()
         await self._journal.stored()

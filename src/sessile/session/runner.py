@@ -10,10 +10,11 @@ from typing import Any, Literal, Protocol, TypeAlias
 import msgspec
 
 from sessile.agents.base import Agent, Decision, Output, Turn
+from sessile.session.limits import Sizes, size_of
 from sessile.session.questions import ALWAYS, Approvals, Policy
 from sessile.store.base import RunningTurn
 from sessile.wire.codec import clean, encode
-from sessile.wire.errors import AgentError, SessileError
+from sessile.wire.errors import AgentError, AnswerTooLong, SessileError
 from sessile.wire.events import DeltaEvent, ErrorEvent, PartEvent
 from sessile.wire.fold import Answer, Kind
 from sessile.wire.messages import Message, MessageStatus, Metadata, decode_metadata
@@ -71,6 +72,7 @@ class TurnRunner:
         agent: Agent,
         ledger: Ledger,
         policy: Policy,
+        sizes: Sizes,
     ) -> None:
         self.running = running
         self.answer = answer
@@ -82,6 +84,9 @@ class TurnRunner:
         self._agent = agent
         self._ledger = ledger
         self._policy = policy
+        self._sizes = sizes
+        self._size = 0  # bytes of the answer so far
+        self._part_sizes: dict[str, int] = {}  # of its tool calls and data, by their names
         self._approvals: Approvals | None = None  # most turns ask nothing
         self._ending: Ending | None = None
         self._settled = False
@@ -172,7 +177,7 @@ class TurnRunner:
         elif isinstance(output, ReasoningPart):
             self._write("reasoning", output.content)
         elif isinstance(output, Part):
-            self._put(output)
+            self._check_count(self._put(self._fitting(_own(output))))
         else:
             raise TypeError(
                 f"an agent yields text or parts, not {type(output).__name__}: {output!r:.80}"
@@ -182,20 +187,45 @@ class TurnRunner:
         if not text:
             return
         text = clean(text)
-        part, offset = self.answer.write(kind, text)
-        self._record(DeltaEvent(0, self.answer.id, part, kind, offset, text))
+        room = self._sizes.answer - self._size
+        self._size += size_of(text)
+        cut = text if self._size <= self._sizes.answer else _cut(text, room)
+        if cut:
+            part, offset = self.answer.write(kind, cut)
+            self._record(DeltaEvent(0, self.answer.id, part, kind, offset, cut))
+            self._check_count(part)
+        if cut is not text:
+            raise AnswerTooLong
 
-    def _put(self, part: Part) -> None:
-        part = _own(part)
+    def _check_count(self, index: int) -> None:
+        if index + 1 >= self._sizes.answer_parts:
+            raise AnswerTooLong
+
+    def _fitting(self, part: Part) -> Part:
+        """A part as it has room in the answer, where it replaces the one that it stands for."""
+        if isinstance(part, ToolCallPart) and part.tool_output is not msgspec.UNSET:
+            part.tool_output = self._sizes.cut_output(part.tool_output)
+        name = part.tool_call_id if isinstance(part, ToolCallPart) else getattr(part, "name", "")
+        size, former = len(encode(part)), self._part_sizes.get(name, 0)
+        if self._size + size - former > self._sizes.answer:
+            raise AnswerTooLong
+        self._size += size - former
+        if name:
+            self._part_sizes[name] = size
+        return part
+
+    def _put(self, part: Part) -> int:
         if isinstance(part, ToolCallPart) and part.approval is msgspec.UNSET:
             known = self.answer.call(part.tool_call_id)
             if known is not None:
                 part.approval = known.approval
-        self._record(PartEvent(0, self.answer.id, self.answer.put(part), part))
+        index = self.answer.put(part)
+        self._record(PartEvent(0, self.answer.id, index, part))
+        return index
 
     def _put_if_open(self, part: Part) -> None:
         if not (self._settled or self._ending):
-            self._put(part)
+            self._put(_own(part))
 
     def _record(self, event: DeltaEvent | PartEvent) -> None:
         self._ledger.record(event)
@@ -223,6 +253,11 @@ class TurnRunner:
         except (TypeError, ValueError, RecursionError) as unfit:
             log.error("metadata of the agent %s is not JSON: %s", self._agent.name, unfit)
         self._ledger.settle(self, status, error)
+
+
+def _cut(text: str, room: int) -> str:
+    """As much of a text as has room in so many bytes."""
+    return text.encode()[: max(room, 0)].decode(errors="ignore")
 
 
 def _own(part: Part) -> Part:

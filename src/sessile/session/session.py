@@ -7,7 +7,7 @@ them, or under the session's lock.
 
 import asyncio
 from collections.abc import AsyncIterable, Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from msgspec import UNSET
 
@@ -17,7 +17,8 @@ from sessile.history.pages import History
 from sessile.session.edits import changed_message, settled_copy
 from sessile.session.inbox import Draft, Inbox, Sent
 from sessile.session.journal import Journal, value_of
-from sessile.session.questions import Policy, asks
+from sessile.session.limits import SessionLimits
+from sessile.session.questions import asks
 from sessile.session.queue import TurnQueue
 from sessile.session.recovery import recover
 from sessile.store.base import Row, Store
@@ -34,19 +35,9 @@ from sessile.wire.errors import (
 from sessile.wire.events import PartsEvent
 from sessile.wire.fold import Answer
 from sessile.wire.frames import Frame
-from sessile.wire.messages import Message, Metadata, WhileBusy
+from sessile.wire.messages import Message, Metadata, WhileBusy, merged
 from sessile.wire.messages import Session as SessionValue
 from sessile.wire.parts import Approval, Part
-
-
-class SessionLimits(NamedTuple):
-    """``queue``: the most messages that wait in a session. ``retries``: how often a turn that a
-    crash cut off is started again; 0 settles it as interrupted. ``approval``: who answers what an
-    agent asks."""
-
-    queue: int = 100
-    retries: int = 0
-    approval: Policy = Policy()
 
 
 class Session:
@@ -74,8 +65,9 @@ class Session:
         self._on_change = on_change
         self._lock = asyncio.Lock()
         self._retries = limits.retries
+        self._sizes = limits.sizes
         self._journal = Journal(row, store, bus, node, self._written)
-        self._turns = TurnQueue(self._journal, history, agent, limits.approval)
+        self._turns = TurnQueue(self._journal, history, agent, limits.approval, limits.sizes)
         self._inbox = Inbox(self._journal, self._turns, store, history, limits.queue)
 
     async def wake(self) -> None:
@@ -161,6 +153,7 @@ class Session:
         The same id with the same content again returns what is stored; with another content it
         raises :class:`~sessile.wire.errors.MessageConflict`.
         """
+        self._sizes.check_message(draft.parts, draft.metadata)
         async with self._lock:
             message = await self._inbox.known(draft)
             if message is not None:
@@ -181,6 +174,7 @@ class Session:
             self._must_exist()
             message = await self.get_message(message_id)
             changed = changed_message(message, parts, metadata)
+            self._sizes.check_message(parts or [], changed.metadata or None)
             now = UNSET if metadata is None else changed.metadata
             event = PartsEvent(self._journal.next_seq, message_id, changed.parts, now)
             self._journal.put(changed, event)
@@ -205,6 +199,7 @@ class Session:
         :class:`~sessile.wire.errors.MessageNotFound` or :class:`~sessile.wire.errors.ShuttingDown`; then
         nothing is stored.
         """
+        self._sizes.check_message(draft.parts, draft.metadata)
         async with self._lock:
             sent = await self._inbox.take(draft, while_busy, replaces)
         if not sent.repeat:
@@ -298,13 +293,14 @@ class Session:
     async def _change(
         self, title: str | None, archived: bool | None, metadata: Metadata | None
     ) -> SessionValue:
+        if metadata is not None:
+            self._sizes.check_session(merged(self.row.metadata, metadata))
+            self._journal.merge(metadata)
         self._journal.change()
         if title is not None:
-            self.row.title = title
+            self.row.title = self._sizes.cut_title(title)
         if archived is not None:
             self.row.archived = archived
-        if metadata is not None:
-            self._journal.merge(metadata)
         self._journal.put_session()
         return await self.read()
 
@@ -323,6 +319,7 @@ class Session:
         async with self._lock:
             if self.exists:
                 raise SessionExists
+            self._sizes.check_session(metadata)
             try:
                 async for messages in chunks:
                     self._journal.change()
@@ -332,7 +329,7 @@ class Session:
                     await self._journal.stored()
                 self._journal.change()
                 self.row.held = False
-                self.row.title = title or self.row.title
+                self.row.title = self._sizes.cut_title(title or self.row.title)
                 self.row.metadata, self.row.archived = metadata, archived
                 self._journal.put_session()
             except BaseException:

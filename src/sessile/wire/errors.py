@@ -18,6 +18,7 @@
     │   ├── TurnInProgress            409 turn_in_progress
     │   └── ApprovalAnswered          409 approval_answered
     ├── BodyTooLarge                  413 body_too_large
+    ├── MetadataTooLarge              413 metadata_too_large
     ├── UpgradeRequired               426 upgrade_required
     ├── QueueFull                     429 queue_full
     ├── Unavailable                   503 unavailable
@@ -26,6 +27,7 @@
     │   ├── Elsewhere                 503 unavailable
     │   └── ShuttingDown              503 shutting_down
     ├── AgentError                    raised by an agent; its text is shown to the clients
+    │   └── AnswerTooLong             ends an answer with the code answer_too_long
     ├── RemoteError                   ends a client command with one line and exit status 1
     └── SettingsError                 prevents the start, with one line and exit status 2
 
@@ -155,6 +157,13 @@ class BodyTooLarge(SessileError):
     status = 413
 
 
+class MetadataTooLarge(SessileError):
+    """The metadata exceeds the server's limit."""
+
+    code = "metadata_too_large"
+    status = 413
+
+
 class UpgradeRequired(SessileError):
     """This address accepts WebSocket connections only. Send Upgrade: websocket."""
 
@@ -208,6 +217,12 @@ class AgentError(SessileError):
     """
 
     code = "agent_error"
+
+
+class AnswerTooLong(AgentError):
+    """The answer is cut here, because it has reached the limit of its size."""
+
+    code = "answer_too_long"
 
 
 class RemoteError(SessileError):
