@@ -200,14 +200,19 @@ def test_two_servers_under_one_origin_keep_their_data_apart(
             cwd=tmp_path,
             pass_fds=[listener.fileno()],
         ) as process:
-            visitor = Visitor(browser, f"http://127.0.0.1:{listener.getsockname()[1]}")
-            tab = visitor.tab()
-            tab.page.goto(f"{visitor.url}/one/#/s")
-            tab.composer.fill("a draft")
-            tab.page.goto(f"{visitor.url}/two/#/s")
-            expect(tab.composer).to_be_focused()
-            expect(tab.composer).to_have_value("")
-            tab.page.goto(f"{visitor.url}/one/#/s")
-            expect(tab.composer).to_have_value("a draft")
-            visitor.leave()
-            process.terminate()
+            try:
+                drafts_stay_apart(Visitor(browser, f"http://127.0.0.1:{listener.getsockname()[1]}"))
+            finally:
+                process.terminate()
+
+
+def drafts_stay_apart(visitor: Visitor) -> None:
+    tab = visitor.tab()
+    tab.page.goto(f"{visitor.url}/one/#/s")
+    tab.composer.fill("a draft")
+    tab.page.goto(f"{visitor.url}/two/#/s")
+    expect(tab.composer).to_be_focused()
+    expect(tab.composer).to_have_value("")
+    tab.page.goto(f"{visitor.url}/one/#/s")
+    expect(tab.composer).to_have_value("a draft")
+    visitor.leave()
