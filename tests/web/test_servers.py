@@ -209,6 +209,7 @@ def test_two_servers_under_one_origin_keep_their_data_apart(
 def drafts_stay_apart(visitor: Visitor) -> None:
     tab = visitor.tab()
     tab.page.goto(f"{visitor.url}/one/#/s")
+    expect(tab.connection).to_have_text("Connected")  # the page knows which server it is
     tab.composer.fill("a draft")
     tab.page.goto(f"{visitor.url}/two/#/s")
     expect(tab.composer).to_be_focused()
