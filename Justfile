@@ -3,7 +3,7 @@
 set positional-arguments
 
 # Tests mostly wait for processes, so more of them run than there are cores.
-parallel := "-n 3 --dist worksteal"
+parallel := "-n 4 --dist worksteal"
 
 default:
     @just --list
