@@ -3,6 +3,7 @@ import {
   type KeyboardEvent,
   useCallback,
   useEffect,
+  useLayoutEffect,
   useRef,
   useState,
 } from "react";
@@ -40,7 +41,8 @@ export function Composer({ disabled, running, edited, onEdited, onSend }: Given)
   const field = useRef<HTMLTextAreaElement>(null);
   const chooser = useRef<HTMLInputElement>(null);
 
-  useEffect(() => {
+  // At once, and not after the next frame: the page may be left before that.
+  useLayoutEffect(() => {
     if (!edited) keep(name, text || null);
   }, [name, text, edited]);
 
