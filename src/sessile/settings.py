@@ -143,8 +143,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         for setting in TABLE:
             value = getattr(self, setting.name)
-            read = _convert(setting, value, setting.flag, strict=True)
-            msgspec.structs.force_setattr(self, setting.name, read)
+            checked = _convert(setting, value, setting.flag, strict=True)
+            msgspec.structs.force_setattr(self, setting.name, checked)
 
 
 class SettingsFields(TypedDict, total=False):

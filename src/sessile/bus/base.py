@@ -1,8 +1,8 @@
 """The port of the bus: what to read before writing an adapter, and nothing else.
 
-The bus carries a session's events, after their commit, to the nodes with watchers. It
-may lose, repeat and delay them: the numbers show a gap, the epoch shows another life of the
-session's id, and the store fills what is missing. It also carries requests to another node.
+The bus carries a session's events, after their commit, to the nodes with watchers. It may lose, repeat
+and delay them: the numbers show a gap, the epoch shows another life of the session's id, and the
+store fills what is missing. It also carries requests to another node.
 """
 
 from collections.abc import Awaitable, Callable, Sequence

@@ -264,7 +264,7 @@ class Cluster:
 
     async def _sweep(self) -> None:
         for node in (0, *self.nodes):
-            if node != self.node and await self._is_dead(node):
+            if await self._is_dead(node):
                 await self._take_over(node)
         await self._compare_held()
 

@@ -8,9 +8,7 @@ BEAT = 1.0  # seconds between two beats of a node
 HOLD = 6.0  # seconds without a beat of its own after which a node drops its turns
 DEAD = 8.0  # seconds after which a node that stands still is dead
 GONE = 3.0  # the same where the bus says too that nobody is there
-MISSED = (
-    2 * BEAT + 1
-)  # seconds between two looks after which the silence of the others proves nothing
+MISSED = 2 * BEAT + 1  # seconds between two looks that make the silence of others prove nothing
 
 
 class Verdict(Enum):

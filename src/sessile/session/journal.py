@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from sessile.bus.base import Bus, Publication
+from sessile.session.limits import Sizes
 from sessile.store.base import Commit, Row, Store, StoredMessage
 from sessile.wire.codec import encode
 from sessile.wire.errors import Moved, StoreUnavailable
@@ -106,13 +107,20 @@ class Journal:
     """
 
     def __init__(
-        self, row: Row, store: Store, bus: Bus, node: int, on_done: Callable[[], None]
+        self,
+        row: Row,
+        store: Store,
+        bus: Bus,
+        node: int,
+        sizes: Sizes,
+        on_done: Callable[[], None],
     ) -> None:
         self.row = row
         self.broken = False
         self._store = store
         self._bus = bus
         self._node = node
+        self._sizes = sizes
         self.head = row.seq
         self.holds = row.busy
         self._fault: type[StoreUnavailable] = StoreUnavailable  # why it is broken
@@ -223,9 +231,14 @@ class Journal:
         return gone
 
     def merge(self, metadata: Metadata) -> None:
-        """Merge into the session's metadata; None removes a name."""
+        """Merge into the session's metadata; None removes a name.
+
+        Raises :class:`~sessile.wire.errors.MetadataTooLarge`; then nothing is written.
+        """
+        changed = merged(self.row.metadata, metadata)
+        self._sizes.check_session(changed)
         self.change()
-        self.row.metadata = merged(self.row.metadata, metadata)
+        self.row.metadata = changed
 
     def remember(self, private: dict[str, Any]) -> None:
         """Merge into what the server itself believes; None removes a name."""

@@ -38,8 +38,7 @@ class Sizes(NamedTuple):
 
     def cut_output(self, output: Any) -> Any:
         """A tool's output, or the beginning of its text with a line that says so."""
-        text = output if isinstance(output, str) else encode(output).decode()
-        data = text.encode()
+        data = output.encode() if isinstance(output, str) else encode(output)
         if len(data) <= self.tool_output:
             return output
         kept = data[: self.tool_output].decode(errors="ignore")

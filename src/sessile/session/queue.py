@@ -16,7 +16,7 @@ from sessile.store.base import RunningTurn
 from sessile.wire.events import DeltaEvent, ErrorEvent, PartEvent, StatusEvent
 from sessile.wire.fold import Answer
 from sessile.wire.ids import answer_id, now
-from sessile.wire.messages import Message, MessageStatus, Metadata, merged
+from sessile.wire.messages import Message, MessageStatus, Metadata
 
 
 class QueuedTurn(NamedTuple):
@@ -181,7 +181,6 @@ class TurnQueue:
         if private:
             self._journal.remember(metadata)
         else:
-            self._sizes.check_session(merged(self._journal.row.metadata, metadata))
             self._journal.merge(metadata)
             self._journal.put_session()
         await self._journal.stored()

@@ -177,7 +177,7 @@ class TurnRunner:
         elif isinstance(output, ReasoningPart):
             self._write("reasoning", output.content)
         elif isinstance(output, Part):
-            self._check_count(self._put(self._fitting(_own(output))))
+            self._check_count(self._put(self._fitting(*_own(output))))
         else:
             raise TypeError(
                 f"an agent yields text or parts, not {type(output).__name__}: {output!r:.80}"
@@ -201,12 +201,15 @@ class TurnRunner:
         if index + 1 >= self._sizes.answer_parts:
             raise AnswerTooLong
 
-    def _fitting(self, part: Part) -> Part:
-        """A part as it has room in the answer, where it replaces the one that it stands for."""
-        if isinstance(part, ToolCallPart) and part.tool_output is not msgspec.UNSET:
-            part.tool_output = self._sizes.cut_output(part.tool_output)
+    def _fitting(self, part: Part, size: int) -> Part:
+        """A part, of so many bytes of JSON, as it has room in the answer, where it replaces the
+        one that it stands for."""
         name = part.tool_call_id if isinstance(part, ToolCallPart) else getattr(part, "name", "")
-        size, former = len(encode(part)), self._part_sizes.get(name, 0)
+        if isinstance(part, ToolCallPart) and size > self._sizes.tool_output:
+            if part.tool_output is not msgspec.UNSET:
+                part.tool_output = self._sizes.cut_output(part.tool_output)
+            size = len(encode(part))
+        former = self._part_sizes.get(name, 0)
         if self._size + size - former > self._sizes.answer:
             raise AnswerTooLong
         self._size += size - former
@@ -225,7 +228,7 @@ class TurnRunner:
 
     def _put_if_open(self, part: Part) -> None:
         if not (self._settled or self._ending):
-            self._put(_own(part))
+            self._put(_own(part)[0])
 
     def _record(self, event: DeltaEvent | PartEvent) -> None:
         self._ledger.record(event)
@@ -260,10 +263,12 @@ def _cut(text: str, room: int) -> str:
     return text.encode()[: max(room, 0)].decode(errors="ignore")
 
 
-def _own(part: Part) -> Part:
-    """A copy of an agent's part, which the agent cannot change any more; raises if it is not JSON."""
+def _own(part: Part) -> tuple[Part, int]:
+    """A copy of an agent's part, which the agent cannot change any more, and its bytes of JSON;
+    raises if it is not JSON."""
     try:
-        return decode_part(encode(part))
+        body = encode(part)
     except UnicodeEncodeError:
         text = json.dumps(msgspec.to_builtins(part), ensure_ascii=False)
-        return decode_part(clean(text).encode())
+        body = encode(decode_part(clean(text).encode()))
+    return decode_part(body), len(body)

@@ -35,7 +35,7 @@ from sessile.wire.errors import (
 from sessile.wire.events import PartsEvent
 from sessile.wire.fold import Answer
 from sessile.wire.frames import Frame
-from sessile.wire.messages import Message, Metadata, WhileBusy, merged
+from sessile.wire.messages import Message, Metadata, WhileBusy
 from sessile.wire.messages import Session as SessionValue
 from sessile.wire.parts import Approval, Part
 
@@ -66,7 +66,7 @@ class Session:
         self._lock = asyncio.Lock()
         self._retries = limits.retries
         self._sizes = limits.sizes
-        self._journal = Journal(row, store, bus, node, self._written)
+        self._journal = Journal(row, store, bus, node, limits.sizes, self._written)
         self._turns = TurnQueue(self._journal, history, agent, limits.approval, limits.sizes)
         self._inbox = Inbox(self._journal, self._turns, store, history, limits.queue)
 
@@ -294,7 +294,6 @@ class Session:
         self, title: str | None, archived: bool | None, metadata: Metadata | None
     ) -> SessionValue:
         if metadata is not None:
-            self._sizes.check_session(merged(self.row.metadata, metadata))
             self._journal.merge(metadata)
         self._journal.change()
         if title is not None:

@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import apsw
 
-from sessile.store.sqlite.place import DatabaseFile, is_same
+from sessile.store.sqlite.place import DatabaseFile, inode_of, leads_to
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +23,13 @@ CHECKPOINT = 1_000  # pages in the log from which on it is moved into the databa
 SELDOM = 16  # times as many on a slow disk: SQLite syncs inline when it starts the log again
 FULL = 4  # times these pages from which on writers wait until the log is moved
 QUICK = 0.001  # seconds: a disk that syncs in less is not worth the way to a thread and back
+
+
+class Removed(OSError):
+    """A file of the store was removed or replaced. Restart the server."""
+
+    def __init__(self) -> None:
+        super().__init__(self.__doc__)
 
 
 class Log:
@@ -47,6 +54,7 @@ class Log:
         self._database = file
         self._path = f"{file.path}-wal"
         self._file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        self._inode = inode_of(os.fstat(self._file))
         self._threads = ThreadPoolExecutor(2, "sessile-disk")
         self._pages = 0
         self._moving = False
@@ -91,19 +99,18 @@ class Log:
 
     def is_in_place(self) -> bool:
         """Whether the names of log and database still lead to the files that SQLite writes."""
-        return is_same(self._path, self._file) and self._database.is_in_place()
+        return leads_to(self._path, self._inode) and self._database.is_in_place()
 
     def give_up(self) -> None:
         """Commit nothing more, and move what is committed into the database."""
         if not self.removed:
             self.removed = self.in_doubt = True
-            log.error("a file of the store was removed or replaced: restart the server")
+            log.error("%s", Removed())
             self._threads.submit(self._move_all)
 
     def _sync(self) -> OSError | apsw.Error | float:
         if not self.is_in_place():
-            self._loop.call_soon_threadsafe(self.give_up)
-            return OSError("a file of the store was removed")
+            return Removed()
         begin = time.perf_counter()
         try:
             os.fdatasync(self._file)
@@ -124,9 +131,11 @@ class Log:
         return time.perf_counter() - begin
 
     def _synced(self, outcome: OSError | apsw.Error | float) -> OSError | apsw.Error | None:
-        self.in_doubt = self.removed or not isinstance(outcome, float)
+        if isinstance(outcome, Removed):
+            self.give_up()
         if self.removed:
-            return OSError("a file of the store was removed")
+            return Removed()
+        self.in_doubt = not isinstance(outcome, float)
         if isinstance(outcome, float):
             self._usual += (outcome - self._usual) / 8
             return None

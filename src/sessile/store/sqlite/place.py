@@ -9,6 +9,7 @@ import fcntl
 import os
 import struct
 from pathlib import Path
+from typing import TypeAlias
 
 import apsw
 
@@ -22,10 +23,11 @@ _TABLES = {"sessions", "messages", "tail"}  # of a database that has no such id 
 _LOCK = getattr(fcntl, "F_OFD_SETLK", None)
 _FIELDS = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, APPLICATION, 1, 0)
 
+Inode: TypeAlias = tuple[int, int]  # device and number
 
-# The files that are locked in this process, by device and inode. Such a file is not even opened
+# The files that are locked in this process. Such a file is not even opened
 # again: closing it would take away the locks that SQLite has on it in this process.
-_LOCKED: set[tuple[int, int]] = set()
+_LOCKED: set[Inode] = set()
 
 
 class DatabaseFile:
@@ -36,7 +38,7 @@ class DatabaseFile:
         self.given = Path(given)
         self.path = Path(os.path.realpath(given))
         self._open: list[int] = []
-        self._inode: tuple[int, int] | None = None
+        self._inode: Inode | None = None
 
     def take(self) -> None:
         """Lock the file; a new one is created, for its owner only.
@@ -45,16 +47,15 @@ class DatabaseFile:
         """
         try:
             self._take()
-        except OSError as error:
+        except BaseException as error:
             self.release()
-            raise self._refusal(error) from error
-        except BaseException:
-            self.release()
+            if isinstance(error, OSError):
+                raise self._refusal(error) from error
             raise
 
     def _take(self) -> None:
         with contextlib.suppress(FileNotFoundError):
-            if _inode(os.stat(self.path)) in _LOCKED:
+            if inode_of(os.stat(self.path)) in _LOCKED:
                 raise BlockingIOError
         file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._open.append(file)
@@ -71,7 +72,7 @@ class DatabaseFile:
             beside = os.open(f"{self.path}-lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             self._open.append(beside)
             fcntl.flock(beside, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        self._inode = _inode(found)
+        self._inode = inode_of(found)
         _LOCKED.add(self._inode)
 
     def _refusal(self, error: OSError) -> SettingsError:
@@ -106,16 +107,16 @@ class DatabaseFile:
 
     def is_in_place(self) -> bool:
         """Whether the name still leads to this file."""
-        return is_same(self.path, self._open[0])
+        return leads_to(self.path, self._inode)
 
 
-def _inode(found: os.stat_result) -> tuple[int, int]:
+def inode_of(found: os.stat_result) -> Inode:
     return found.st_dev, found.st_ino
 
 
-def is_same(path: str | Path, file: int) -> bool:
-    """Whether a name leads to an open file."""
+def leads_to(path: str | Path, inode: Inode | None) -> bool:
+    """Whether a name leads to this file, which is open: so no other can have its inode."""
     try:
-        return os.path.samestat(os.stat(path), os.fstat(file))
+        return inode_of(os.stat(path)) == inode
     except OSError:
         return False

@@ -11,6 +11,7 @@ import apsw
 from sessile.store import sql
 from sessile.store.base import Body, Head, Hit, Row
 from sessile.store.columns import row_of
+from sessile.store.sqlite.log import Removed
 from sessile.store.sqlite.place import APPLICATION, DatabaseFile
 from sessile.store.sqlite.search import SearchIndex
 from sessile.store.sqlite.transaction import as_unavailable, transaction, unavailable
@@ -33,12 +34,12 @@ _Q = sql.queries(__package__)
 class SQLiteStore:
     """Sessions in one SQLite file.
 
-    The file belongs to one server at a time. Opening raises :class:`~sessile.wire.errors.SettingsError` if the file cannot be used.
+    The file belongs to one server at a time. Opening raises
+    :class:`~sessile.wire.errors.SettingsError` if the file cannot be used.
     """
 
     def __init__(self, path: str | Path) -> None:
         self._file = DatabaseFile(path)
-        self._path = self._file.path
         self.name = f"SQLite {self._file.given}"
         self._reading = asyncio.Lock()
 
@@ -57,7 +58,7 @@ class SQLiteStore:
             raise
 
     def _open(self) -> None:
-        self.database = apsw.Connection(str(self._path))
+        self.database = apsw.Connection(str(self._file.path))
         self._execute: Callable[..., Any] = self.database.execute
         self._file.check_contents(self.database)
         self.database.set_busy_timeout(5_000)
@@ -72,7 +73,7 @@ class SQLiteStore:
             self._execute(f"PRAGMA {pragma}")
         self._migrate()
         # For long reads, in a thread of their own, where SQLite releases the GIL.
-        self._reader = apsw.Connection(str(self._path), flags=apsw.SQLITE_OPEN_READONLY)
+        self._reader = apsw.Connection(str(self._file.path), flags=apsw.SQLITE_OPEN_READONLY)
         self.id = self._execute(_Q["store_id"]).get
         self.writer = Writer(self._file, self.database)
         self.write = self.writer.write
@@ -148,9 +149,7 @@ class SQLiteStore:
     def _look_at_the_files(self) -> None:
         if not self.writer.log.is_in_place():
             self.writer.log.give_up()
-            raise StoreUnavailable(
-                "A file of the store was removed or replaced. Restart the server."
-            )
+            raise StoreUnavailable(str(Removed()))
 
     async def tend(self) -> None:
         self._look_at_the_files()

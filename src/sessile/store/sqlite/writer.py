@@ -77,7 +77,8 @@ class Writer:
     async def finish(self) -> None:
         """Write what waits, and wait until it is reported."""
         while self._waiting or self._blocked or self._syncing:
-            self.flush()
+            if not self._blocked:  # else it is tried again by itself
+                self.flush()
             await self._all_reported()
             await asyncio.sleep(
                 BUSY_PAUSE if self._blocked else 0
