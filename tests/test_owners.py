@@ -133,6 +133,30 @@ async def events_up_to(session: Handle, head: int) -> AsyncGenerator[Any, None]:
             return
 
 
+async def test_the_agent_of_a_turn_that_ends_before_it_began_does_not_run(tmp_path: Path) -> None:
+    ran: list[str] = []
+
+    async def agent(turn: Turn) -> AsyncGenerator[str, None]:
+        ran.append(turn.content)
+        yield "too late"
+
+    store = LateStore(tmp_path / "sessile.db")
+    await store.open()
+    node = Node(store, MemoryBus(), agent)
+    await node.registry.open()
+    sending = asyncio.create_task(node.session().send("go"))
+    while not node.registry.running:
+        await asyncio.sleep(0)
+    await node.registry.close(patience=0)
+    sent = await sending
+    await asyncio.sleep(0)
+    assert ran == []
+    stored = await store.message("s", str(sent.answer_id))
+    assert stored is not None
+    assert stored.status == "interrupted"
+    await store.close()
+
+
 async def test_another_node_reads_a_session_without_becoming_its_owner(store: SQLiteStore) -> None:
     story, bus = Story(), MemoryBus()
     async with Node(store, bus, story, 1) as owner:

@@ -35,7 +35,8 @@ async def test_kill_9_during_an_answer_keeps_everything_that_was_shown(tmp_path:
         shown = await read_deltas(chat, 10)
         queued = asyncio.create_task(read_deltas(chat, 1, "and then", id="queued"))
         async with chat.socket("s", "?after=0") as socket:
-            await frames(socket, until="status")
+            while (await frames(socket, until="status"))[-1]["status"] != "queued":
+                pass
         server.kill()
         await asyncio.gather(queued, return_exceptions=True)
     async with process(tmp_path, *flags) as (_, chat):

@@ -23,12 +23,19 @@ class Database:
         self.deletions: dict[str, list[tuple[int, str]]] = defaultdict(list)
         self.log: dict[str, list[bytes]] = defaultdict(list)
         self.beats: Counter[int] = Counter()
+        self.newest: Counter[int] = Counter()  # of each node's statements that were done
         self.mutation = ""
 
-    def commit(self, node: int, commit: Commit) -> bool:
-        """Store a commit; False if its writer has not seen the newest one."""
+    def commit(self, node: int, commit: Commit, number: int) -> bool:
+        """Store a commit; False if its writer has not seen the newest one.
+
+        ``number`` counts the statements of a node. One that comes late stores no commit without
+        frames, which the comparison would not notice.
+        """
+        is_late = number < self.newest[node]
+        self.newest[node] = max(number, self.newest[node])
         row = self.rows.get(commit.session)
-        if not self._may(node, commit, row):
+        if (is_late and not commit.frames) or not self._may(node, commit, row):
             return False
         if commit.drop:
             del self.rows[commit.session]

@@ -36,6 +36,7 @@ class SimulatedStore:
         self._network = network
         self._database = network.database
         self._waiting: list[OpenCommit] = []
+        self._sent = 0  # statements that commit
         self._asked = asyncio.Event()
 
     async def open(self) -> None:
@@ -70,7 +71,7 @@ class SimulatedStore:
         again = False
         while True:
             try:
-                done = await self._ask(lambda: [self._commit(commit) for commit in commits])
+                done = await self._ask(self._statement(commits))
             except (OSError, TimeoutError):
                 if asyncio.get_running_loop().time() > end:
                     return [StoreUnavailable() for _ in commits]
@@ -82,8 +83,10 @@ class SimulatedStore:
                 for commit, ok in zip(commits, done, strict=True)
             ]
 
-    def _commit(self, commit: Commit) -> bool:
-        return self._database.commit(self.node, commit)
+    def _statement(self, commits: list[Commit]) -> Callable[[], list[bool]]:
+        self._sent += 1
+        number = self._sent
+        return lambda: [self._database.commit(self.node, commit, number) for commit in commits]
 
     async def _ask(self, statement: Callable[[], T]) -> T:
         return await self._network.ask(statement, lambda: self.cut, STATEMENT)

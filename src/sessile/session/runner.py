@@ -94,6 +94,8 @@ class TurnRunner:
         self._deadline: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
+        if self._settled:  # while its begin was being stored
+            return
         self._task = asyncio.create_task(self._drive(), name=f"turn {self.running.answer}")
 
     def cancel(self, ending: Ending) -> None:

@@ -101,8 +101,9 @@ class Commit(NamedTuple):
     but events of a running turn, and need only survive the process.
 
     A store that does not know what became of a commit may try it again, unchanged: one whose
-    frames are stored, byte for byte, was done by the first try. It makes sure that the first try
-    is not done after the second, which a commit without frames would not notice.
+    frames are stored, byte for byte, was done by the first try. A commit without frames changes no
+    seq, so the comparison does not notice that it comes late: the store makes sure that a try of it
+    is not done after anything that it has sent since.
     """
 
     session: str
