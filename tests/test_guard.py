@@ -8,6 +8,7 @@ import struct
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import cast
 
 import pytest
 from websockets.exceptions import ConnectionClosed
@@ -270,6 +271,8 @@ async def test_a_client_that_reads_nothing_is_disconnected(server: Process) -> N
             body = {"content": "x" * 900_000, "role": "user"}
             assert (await client.http.post("/sessions/s/messages", json=body)).is_success
         paths = ["/sessions/s/export", "/chat/s/messages?limit=100", "/chat/s/events?after=0"]
+        for path in paths[:2]:  # so that the database's cache is full
+            assert len((await client.http.get(path)).content) > 50_000_000
         before = memory(server)
         async with asyncio.TaskGroup() as group:
             for path in paths * 2:
@@ -277,12 +280,12 @@ async def test_a_client_that_reads_nothing_is_disconnected(server: Process) -> N
         while connections(server) > 3:  # the listener, this client and the loop's own
             await asyncio.sleep(0.05)
         assert (await client.http.get("/healthz")).is_success
-        assert memory(server) - before < 4 * GROWTH
+        assert memory(server) - before < 3 * GROWTH  # six streams
 
 
 async def _unread(server: Process, path: str) -> None:
     async with connected(server) as (reader, writer):
-        transport = writer.transport
+        transport = cast("asyncio.Transport", writer.transport)
         writer.write(b"GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n" % path.encode())
         transport.pause_reading()
         await asyncio.sleep(2.5)  # five times what it is given
@@ -322,14 +325,15 @@ async def test_a_flood_of_frames_ends_the_socket(server: Process, kind: str) -> 
         async with connected(server) as (reader, writer):
             writer.write(head)
             await reader.readuntil(b"\r\n\r\n")
-            writer.transport.pause_reading()
+            transport = cast("asyncio.Transport", writer.transport)
+            transport.pause_reading()
             try:
                 for piece in [start, *[repeated * 10_000] * 200]:
                     writer.write(piece)
                     await writer.drain()
             except ConnectionError:
                 return b""
-            writer.transport.resume_reading()
+            transport.resume_reading()
             return await read_all(reader)
 
     flooding = asyncio.create_task(run())

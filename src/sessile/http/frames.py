@@ -69,7 +69,6 @@ class FramesProtocol(WebSocketsSansIOProtocol):
         super().__init__(*arguments, **named)
         self._owed = Owed()
         self._unparsed = b""
-        self._over_since: float | None = None  # nothing more is read
         self._pings: deque[float] = deque(maxlen=self.guard.limits.pings)
         self.conn.reject = _reject  # type: ignore[method-assign]
 
@@ -154,8 +153,8 @@ class FramesProtocol(WebSocketsSansIOProtocol):
         )
         self.transport.write(b"".join(self.conn.data_to_send()))
         self.close_sent = True
-        self._over_since = self.loop.time()
         # What the client still sends is read: else its system throws the reason away.
+        self.close_timer = self.loop.call_later(LINGER, self.transport.abort)
         self.transport.write_eof()
         self.transport.resume_reading()
 
@@ -177,8 +176,7 @@ class FramesProtocol(WebSocketsSansIOProtocol):
 
     def look(self, now: float) -> None:
         # A watcher that is too slow is told so first, which the pump does.
-        stuck = self._owed.is_stuck(self.transport, now, 2 * self.guard.limits.send_timeout)
-        if stuck or (self._over_since is not None and now - self._over_since > LINGER):
+        if self._owed.is_stuck(self.transport, now, 2 * self.guard.limits.send_timeout):
             self.transport.abort()
 
 

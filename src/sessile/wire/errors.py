@@ -27,6 +27,7 @@
     ├── Unavailable                   503 unavailable
     │   ├── StoreUnavailable          503 store_unavailable
     │   │   └── Moved                 503 store_unavailable
+    │   ├── SearchTooSlow             503 search_too_slow
     │   ├── Elsewhere                 503 unavailable
     │   └── ShuttingDown              503 shutting_down
     ├── AgentError                    raised by an agent; its text is shown to the clients
@@ -213,6 +214,12 @@ class StoreUnavailable(Unavailable):
     """The store is not available at the moment, and nothing was acknowledged. Try again."""
 
     code = "store_unavailable"
+
+
+class SearchTooSlow(Unavailable):
+    """The search takes too long. Search for longer or fewer words."""
+
+    code = "search_too_slow"
 
 
 class Elsewhere(Unavailable):
