@@ -231,7 +231,8 @@ def test_the_protocol_page_has_every_code() -> None:
 @pytest.mark.parametrize("name", ["design.md", "security.md"])
 def test_every_test_named_on_a_page_exists(name: str) -> None:
     page = (ROOT / "docs" / name).read_text()
-    tests = "".join(file.read_text() for file in (ROOT / "tests").glob("test_*.py"))
+    files = [*(ROOT / "tests").glob("test_*.py"), *(ROOT / "src/sessile/testing").glob("*.py")]
+    tests = "".join(file.read_text() for file in files)
     named = set(re.findall(r"`(test_\w+)`", page))
     assert len(named) > 10
     assert {name for name in named if f"def {name}(" not in tests} == set()

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any, Unpack
 
 from starlette.middleware.cors import CORSMiddleware
@@ -18,9 +19,10 @@ from sessile.session.limits import SessionLimits, Sizes
 from sessile.session.questions import Policy
 from sessile.settings import Settings, SettingsFields
 from sessile.watch.feeds import Feeds
-from sessile.wiring import agent_of, bus_of, read_file, store_of, write_file
+from sessile.wiring import agent_of, bus_of, read_export, store_of, write_file
 
 RETRIES = 2  # how often a turn is started again with --on-crash retry
+ESCAPED = 16  # times as large as its text a message can be as JSON, in which it stands twice
 DRAIN = 10.0  # seconds that running turns get when the server ends
 
 
@@ -98,7 +100,8 @@ class Sessile:
         settings = self.settings
         access = Access(self.store, self.bus, feeds, self.session, self._figures)
         limits = Limits(settings.max_body, settings.max_import)
-        app: ASGIApp = router(Context(access, limits, _write_sqlite, read_file))
+        read = partial(read_export, largest=ESCAPED * settings.max_answer)
+        app: ASGIApp = router(Context(access, limits, _write_sqlite, read))
         if settings.allow_origin:
             app = CORSMiddleware(
                 app,

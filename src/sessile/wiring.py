@@ -3,9 +3,9 @@
 import importlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import unquote, urlsplit
 
 from sessile.agents.base import Agent, Turn
@@ -16,11 +16,13 @@ from sessile.bus.base import Bus
 from sessile.bus.memory import MemoryBus
 from sessile.settings import Settings
 from sessile.store.base import Store
-from sessile.store.sqlite.file import read_file, write_file
+from sessile.store.reading import SMALL, read_apart, read_here
+from sessile.store.sqlite.file import write_file
 from sessile.store.sqlite.store import SQLiteStore
 from sessile.wire.errors import SettingsError
+from sessile.wire.messages import ExportedSession, Message
 
-__all__ = ["agent_of", "bus_of", "read_file", "store_of", "write_file"]
+__all__ = ["agent_of", "bus_of", "read_export", "store_of", "write_file"]
 
 
 def store_of(settings: Settings) -> Store:
@@ -39,6 +41,25 @@ def bus_of(settings: Settings) -> Bus:
     if settings.bus in ("memory:", "memory://"):
         return MemoryBus()
     raise SettingsError(f"unknown bus {_without_password(settings.bus)}; use memory://")
+
+
+SQLITE_MAGIC = b"SQLite format 3\0"
+
+
+def read_export(
+    file: IO[bytes], largest: int
+) -> AsyncGenerator[ExportedSession | list[Message], None]:
+    """Read a session's export, in JSON or as a SQLite file; if it may harm, in a child process.
+
+    ``largest`` is how many bytes a message may have. Raises
+    :class:`~sessile.wire.errors.InvalidRequest`.
+    """
+    start = os.pread(file.fileno(), SMALL + 1, 0)
+    if start.startswith(SQLITE_MAGIC):
+        return read_apart(file, "sessile.store.sqlite.reading", largest)
+    if len(start) <= SMALL:
+        return read_here(start)
+    return read_apart(file, "sessile.store.reading", largest)
 
 
 def _without_password(url: str) -> str:

@@ -1,7 +1,7 @@
 """What the routes work with."""
 
-from collections.abc import Awaitable, Callable
-from typing import NamedTuple, TypeAlias
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import IO, NamedTuple, TypeAlias
 
 from sessile.http.access import Access
 from sessile.node.handle import Handle
@@ -10,8 +10,9 @@ from sessile.wire.messages import ExportedSession, Message
 # Writes one session into a SQLite file of its own.
 WriteSQLite: TypeAlias = Callable[[str, Handle], Awaitable[None]]
 
-# Reads such a file; blocks. Raises InvalidRequest for anything else.
-ReadSQLite: TypeAlias = Callable[[str], tuple[ExportedSession, list[Message]]]
+# Reads an export that somebody sent, in JSON or such a file: the session, and its messages in
+# chunks. Ends with the generator. Raises InvalidRequest for anything else.
+ReadExport: TypeAlias = Callable[[IO[bytes]], AsyncGenerator[ExportedSession | list[Message], None]]
 
 
 class Limits(NamedTuple):
@@ -19,7 +20,6 @@ class Limits(NamedTuple):
 
     body: int = 1024 * 1024
     imported: int = 256 * 1024 * 1024
-    depth: int = 64  # of JSON values inside JSON values
     heartbeat: float = 15.0
 
 
@@ -29,4 +29,4 @@ class Context(NamedTuple):
     access: Access
     limits: Limits
     write_sqlite: WriteSQLite
-    read_sqlite: ReadSQLite
+    read_export: ReadExport

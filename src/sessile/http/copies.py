@@ -2,9 +2,8 @@
 
 import asyncio
 import tempfile
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from pathlib import Path
 
 from msgspec import Struct
 from starlette.requests import Request
@@ -12,7 +11,7 @@ from starlette.requests import Request
 from sessile.http.bodies import ForkBody
 from sessile.http.context import Context
 from sessile.http.operations import SESSION, WRITING, operation, text
-from sessile.http.parsing import parse, parse_body, read_body
+from sessile.http.parsing import body_chunks, parse_body
 from sessile.http.query import check_message_id, check_session_id
 from sessile.http.responses import JSONResponse, Response
 from sessile.node.handle import Handle
@@ -22,12 +21,12 @@ from sessile.wire.errors import (
     SessionExists,
     SessionNotFound,
     TurnInProgress,
+    Unavailable,
 )
 from sessile.wire.ids import new_id
 from sessile.wire.messages import ExportedSession, Message, Session, decode_message
 
-SQLITE_MAGIC = b"SQLite format 3\0"
-CHUNK = 500  # messages written in one transaction
+IMPORTS = 4  # that are read at once
 
 
 class ImportBody(Struct):
@@ -43,6 +42,7 @@ class CopyRoutes:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._access = context.access
+        self._importing = asyncio.Semaphore(IMPORTS)
 
     @operation(
         "POST",
@@ -80,38 +80,43 @@ class CopyRoutes:
     )
     async def import_(self, request: Request) -> Response:
         """Make a session of an export, in JSON or as a SQLite file."""
-        limits = self._context.limits
-        data = await read_body(request, limits.imported)
-        if data.startswith(SQLITE_MAGIC):
-            session, messages = await self._from_sqlite(data)
-        else:
-            body = await asyncio.to_thread(parse, data, ImportBody, limits.depth)
-            session, messages = body.session, body.messages
-        id = check_session_id(request.query_params.get("id", session.id))
-        _check(messages)
-        value = await self._access.session(id).adopt(
-            _chunks(messages), session.title, session.metadata, session.archived
-        )
+        async with self._importing, aclosing(self._read(request)) as reading:
+            session = await anext(reading)
+            assert isinstance(session, ExportedSession)
+            id = check_session_id(request.query_params.get("id", session.id))
+            value = await self._access.session(id).adopt(
+                _checked(reading), session.title, session.metadata, session.archived
+            )
         return JSONResponse(value, status_code=201)
 
-    async def _from_sqlite(self, data: bytes) -> tuple[ExportedSession, list[Message]]:
-        with tempfile.TemporaryDirectory(prefix="sessile-import-") as folder:
-            path = Path(folder) / "session.db"
+    async def _read(
+        self, request: Request
+    ) -> AsyncGenerator[ExportedSession | list[Message], None]:
+        # A file without a name: nothing of it is left, however this process ends.
+        with tempfile.TemporaryFile() as file:
+            try:
+                async for chunk in body_chunks(request, self._context.limits.imported):
+                    await asyncio.to_thread(file.write, chunk)
+                file.flush()
+            except OSError as error:
+                raise Unavailable(f"The import could not be kept: {error.strerror}.") from error
+            async with aclosing(self._context.read_export(file)) as reading:
+                async for found in reading:
+                    yield found
 
-            def read() -> tuple[ExportedSession, list[Message]]:
-                path.write_bytes(data)
-                return self._context.read_sqlite(str(path))
 
-            return await asyncio.to_thread(read)
-
-
-def _check(messages: Iterable[Message]) -> None:
+async def _checked(
+    reading: AsyncGenerator[ExportedSession | list[Message], None],
+) -> AsyncGenerator[list[Message], None]:
     ids: set[str] = set()
-    for message in messages:
-        check_message_id(message.id)
-        if message.id in ids:
-            raise InvalidRequest(f"Two messages have the id {message.id}.")
-        ids.add(message.id)
+    async for messages in reading:
+        assert isinstance(messages, list)
+        for message in messages:
+            check_message_id(message.id)
+            if message.id in ids:
+                raise InvalidRequest(f"Two messages have the id {message.id}.")
+            ids.add(message.id)
+        yield messages
 
 
 async def _settled(session: Handle, last: int | None) -> AsyncGenerator[list[Message], None]:
@@ -123,8 +128,3 @@ async def _settled(session: Handle, last: int | None) -> AsyncGenerator[list[Mes
             yield [m for m in settled if last is None or m.seq <= last]
             if last is not None and messages[-1].seq >= last:
                 return
-
-
-async def _chunks(messages: list[Message]) -> AsyncGenerator[list[Message], None]:
-    for start in range(0, len(messages), CHUNK):
-        yield messages[start : start + CHUNK]

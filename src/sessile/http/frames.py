@@ -175,7 +175,7 @@ class FramesProtocol(WebSocketsSansIOProtocol):
         super().resume_writing()
 
     def look(self, now: float) -> None:
-        # A watcher that is too slow is told so first, which the pump does.
+        # A watcher that is too slow is notified first, which the pump does.
         if self._owed.is_stuck(self.transport, now, 2 * self.guard.limits.send_timeout):
             self.transport.abort()
 

@@ -11,7 +11,6 @@ from starlette.types import Receive, Scope, Send
 from sessile.http.bodies import ApproveBody, SendBody, decision_of, draft_of
 from sessile.http.context import Context
 from sessile.http.frames import FRAMES, framed, sends_anywhere, takes_frames
-from sessile.http.parsing import parse
 from sessile.http.pump import Pump
 from sessile.http.query import cursor
 from sessile.http.responses import error_response
@@ -21,6 +20,7 @@ from sessile.wire.errors import InvalidRequest, SessileError
 from sessile.wire.events import ErrorEvent
 from sessile.wire.frames import Frame
 from sessile.wire.messages import SessionStatus
+from sessile.wire.parse import parse
 
 NORMAL, GOING_AWAY, TOO_BIG, FAILED, TOO_SLOW = 1000, 1001, 1009, 1011, 1013
 
@@ -174,7 +174,7 @@ class _Socket:
                 await self._send_value(ErrorEvent(str(error), error.code))
 
     async def _obey(self, data: str | bytes) -> None:
-        command: Any = parse(data, COMMANDS, self._context.limits.depth)
+        command: Any = parse(data, COMMANDS)
         match command:
             case PingCommand():
                 await self._send({"type": "websocket.send", "text": '{"type":"pong"}'})

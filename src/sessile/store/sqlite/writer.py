@@ -242,7 +242,7 @@ class Writer:
             self._drop(commit)
             return
         if commit.durable:
-            self.put_session(row, commit.base, commit.stood)
+            self._put_session(row, commit.base, commit.stood)
         else:
             execute(_Q["advance_session"], (row.seq, session, commit.base, row.owner))
             self._expect_one(session)
@@ -254,7 +254,7 @@ class Writer:
                 self._delete(session, message.id)
             elif message.seq <= commit.base:  # what is found of its old text is no longer true
                 execute(_Q["delete_text"], (session, message.id))
-            self.put_message(session, message, body, changed)
+            self._put_message(session, message, body, changed)
         if commit.frames:
             first, last = commit.frames[0].seq, commit.frames[-1].seq
             execute(_Q["put_tail"], (session, last, first, pack(commit.frames)))
@@ -272,32 +272,36 @@ class Writer:
         for query in ("delete_text", "delete_message"):
             self._execute(_Q[query], (session, message_id))
 
-    def put_session(self, row: Row, base: int, stood: int) -> None:
+    def _put_session(self, row: Row, base: int, stood: int) -> None:
         """Store a session's row; raises where it is not as its writer saw it."""
         self._activity += 1
         query = _Q["update_session" if base else "insert_session"]
         self._execute(query, (base, stood, self._activity, row.owner, *values_of(row)))
         self._expect_one(row.id)
 
-    def put_message(self, session: str, message: Message, body: bytes, changed: int) -> None:
+    def _put_message(self, session: str, message: Message, body: bytes, changed: int) -> None:
         """Store a message, or what it has become."""
         self._document += 1
-        reply_to = None if message.reply_to is msgspec.UNSET else message.reply_to
-        self._execute(
-            _Q["put_message"],
-            (
-                session,
-                message.seq,
-                message.id,
-                changed,
-                message.role,
-                message.status,
-                reply_to,
-                body,
-                self._document,
-            ),
-        )
+        values = message_values(session, message, body, changed, self._document)
+        self._execute(_Q["put_message"], values)
 
     def _expect_one(self, session: str) -> None:
         if self._database.changes() != 1:
             raise Moved(f"Another writer has changed the session {session}.")
+
+
+def message_values(
+    session: str, message: Message, body: bytes, changed: int, document: int
+) -> tuple[Any, ...]:
+    """The values of a message's row, which the search index knows by the number ``document``."""
+    return (
+        session,
+        message.seq,
+        message.id,
+        changed,
+        message.role,
+        message.status,
+        None if message.reply_to is msgspec.UNSET else message.reply_to,
+        body,
+        document,
+    )
