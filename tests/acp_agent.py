@@ -4,6 +4,7 @@ python acp_agent.py [can-load] [needs-login]
 """
 
 import asyncio
+import os
 import sys
 from typing import Any
 
@@ -40,7 +41,9 @@ class Agent:
 
     async def prompt(self, prompt: list[Any], session_id: str, **_: Any) -> acp.PromptResponse:
         await asyncio.gather(*self._tasks)
-        said = " / ".join(block.text for block in prompt)
+        said = " / ".join(getattr(block, "text", block.type) for block in prompt)
+        if said == "environment":
+            said = " ".join(f"{name}={value}" for name, value in os.environ.items())
         reasons: dict[str, Any] = {"refuse": "refusal", "too long": "max_tokens"}
         if said == "plan":
             entry = PlanEntry(content="first", priority="low", status="pending")

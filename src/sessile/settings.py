@@ -126,6 +126,12 @@ class Settings(Struct, frozen=True, kw_only=True):
     opencode_command: Annotated[str, _meta("the command that starts OpenCode", "COMMAND")] = (
         "opencode"
     )
+    agent_env: Annotated[
+        tuple[str, ...],
+        _meta(
+            "an environment variable that the agent's process may have; NAME* is a prefix", "NAME"
+        ),
+    ] = ()
     retry_timeout: Annotated[
         float,
         _meta(
@@ -175,6 +181,7 @@ class SettingsFields(TypedDict, total=False):
     history_characters: int
     directory: str
     opencode_command: str
+    agent_env: tuple[str, ...]
     retry_timeout: float
     echo_delay: float
     log_level: LogLevel

@@ -12,6 +12,7 @@ from sessile.agents.base import Agent, Turn
 from sessile.agents.echo import EchoAgent
 from sessile.agents.function import FunctionAgent
 from sessile.agents.kit.conversation import HistoryLimits
+from sessile.agents.kit.environment import check_names
 from sessile.bus.base import Bus
 from sessile.bus.memory import MemoryBus
 from sessile.settings import Settings
@@ -113,6 +114,7 @@ def _opencode(url: str, settings: Settings) -> Agent:
         _directory(settings),
         _history_limits(settings),
         settings.retry_timeout,
+        _passed(settings),
     )
 
 
@@ -121,7 +123,7 @@ def _acp(command: str, settings: Settings) -> Agent:
         from sessile.agents.acp.agent import ACPAgent
     except ImportError as error:
         raise _missing(f"acp:{command}", "acp", error) from error
-    return ACPAgent(command, _directory(settings), _history_limits(settings))
+    return ACPAgent(command, _directory(settings), _history_limits(settings), _passed(settings))
 
 
 def _history_limits(settings: Settings) -> HistoryLimits:
@@ -133,6 +135,11 @@ def _directory(settings: Settings) -> Path:
     if not folder.is_dir():
         raise SettingsError(f"--directory {settings.directory} does not exist or is not a folder")
     return folder
+
+
+def _passed(settings: Settings) -> tuple[str, ...]:
+    check_names(settings.agent_env)
+    return settings.agent_env
 
 
 def _missing(agent: str, extra: str, error: ImportError) -> SettingsError:

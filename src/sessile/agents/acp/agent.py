@@ -6,7 +6,7 @@ One process serves many sessions. Source of the rules: https://agentclientprotoc
 import asyncio
 import logging
 import shlex
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,8 @@ _OPTIONS = {
 class ACPAgent:
     """An agent that a command starts, such as ``gemini --acp`` or ``opencode acp``.
 
-    It works in ``directory``, or in the folder that the session's metadata names.
+    It works in ``directory``, or in the folder that the session's metadata names. Its process gets
+    the environment variables ``passed``, in addition to those that every agent gets.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class ACPAgent:
         command: str,
         directory: Path | None = None,
         limits: HistoryLimits = HistoryLimits(),  # noqa: B008
+        passed: Iterable[str] = (),
     ) -> None:
         self.name = f"acp:{command}"
         try:
@@ -68,6 +70,7 @@ class ACPAgent:
             raise SettingsError("the agent acp needs a command: acp:COMMAND")
         self._directory = (directory or Path.cwd()).resolve()
         self._limits = limits
+        self._passed = tuple(passed)
         self._process: _Process | None = None
         self._starting = asyncio.Lock()
 
@@ -103,7 +106,7 @@ class ACPAgent:
         async with self._starting:
             if self._process is None or not self._process.running:
                 await self.close()
-                self._process = await _Process.start(self._command, self._directory)
+                self._process = await _Process.start(self._command, self._directory, self._passed)
             return self._process
 
     async def _taken_up(self, process: "_Process", context: Context) -> tuple[str, str]:
@@ -128,9 +131,11 @@ class _Process(acp.Client):
         self.connection = acp.connect_to_agent(self, child.stdin, child.stdout)
 
     @classmethod
-    async def start(cls, command: list[str], folder: Path) -> "_Process":
+    async def start(
+        cls, command: list[str], folder: Path, passed: Iterable[str] = ()
+    ) -> "_Process":
         """Start the agent; raises :class:`~sessile.wire.errors.AgentError`."""
-        process = cls(await Child.start(command, folder))
+        process = cls(await Child.start(command, folder, passed))
         try:
             with _failures_of(process):
                 async with asyncio.timeout(START):

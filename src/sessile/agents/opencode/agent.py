@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,8 @@ class OpenCodeAgent:
 
     It works in ``directory``, or in the folder that the session's metadata names. ``patience`` is
     how many seconds it may retry when a model's provider fails. OpenCode's configuration decides
-    what needs permission; Sessile's settings decide who answers.
+    what needs permission; Sessile's settings decide who answers. Our own server gets the
+    environment variables ``passed``, in addition to those that every agent gets.
     """
 
     def __init__(
@@ -44,12 +45,13 @@ class OpenCodeAgent:
         directory: Path | None = None,
         limits: HistoryLimits = HistoryLimits(),  # noqa: B008
         patience: float = 60.0,
+        passed: Iterable[str] = (),
     ) -> None:
         self.name = NAME
         self._directory = (directory or Path.cwd()).resolve()
         self._limits = limits
         self._patience = patience
-        self._server = OpenCodeServer(url, command, password, self._directory)
+        self._server = OpenCodeServer(url, command, password, self._directory, passed)
 
     async def open(self) -> None:
         try:

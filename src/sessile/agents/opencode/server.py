@@ -4,7 +4,7 @@ import asyncio
 import logging
 import re
 import secrets
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -63,8 +63,16 @@ class OpenCodeServer:
     or its password in ``password``.
     """
 
-    def __init__(self, url: str | None, command: str, password: str, folder: Path) -> None:
+    def __init__(
+        self,
+        url: str | None,
+        command: str,
+        password: str,
+        folder: Path,
+        passed: Iterable[str] = (),
+    ) -> None:
         self._command = command
+        self._passed = tuple(passed)
         self._folder = folder
         self._owned = url is None
         parts = urlsplit(url or "")
@@ -113,6 +121,7 @@ class OpenCodeServer:
             self._child = await Child.start(
                 [self._command, "serve", "--hostname", "127.0.0.1", "--port", "0"],
                 self._folder,
+                self._passed,
                 {"OPENCODE_SERVER_PASSWORD": self._user[1], "OPENCODE_SERVER_USERNAME": _USER},
             )
             self._url = await self._address(self._child)

@@ -1,0 +1,95 @@
+"""What an agent's process learns of the server: its environment and its files."""
+
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+from sessile.agents.kit import environment
+from sessile.agents.kit.environment import agent_environment
+from tests.fake_models import FakeModels
+from tests.kinds import Kind, start_server
+from tests.serving import client_of, process
+from tests.test_cli import start_error
+
+AGENT = shlex.join([sys.executable, str(Path(__file__).parent / "acp_agent.py")])
+
+SECRETS = {
+    "AWS_SECRET_ACCESS_KEY": "secret-1",
+    "DATABASE_URL": "postgresql://u:secret-2@h/d",
+    "GITHUB_TOKEN": "secret-3",
+    "SSH_AUTH_SOCK": "/secret-4",
+    "NPM_CONFIG__AUTH": "secret-5",
+    "SESSILE_SYSTEM_PROMPT": "secret-6",
+}
+KEYS = {"ANTHROPIC_API_KEY": "key-1", "OPENAI_API_KEY": "key-2", "GEMINI_API_KEY": "key-3"}
+
+
+async def test_an_agents_process_gets_the_keys_of_models_and_no_other_secret(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "work").mkdir()
+    flags = ("--agent", f"acp:{AGENT}", "--directory", "work", "--agent-env", "MINE_*")
+    given = SECRETS | KEYS | {"MINE_A": "mine-1", "http_proxy": "http://proxy", "LC_ALL": "C"}
+    async with process(tmp_path, *flags, **given) as (_, chat):
+        said = (await chat.send("s", "environment"))[-2].data["content"]
+    assert "secret" not in said
+    for expected in (
+        "PATH=",
+        "HOME=",
+        "key-1",
+        "key-2",
+        "key-3",
+        "mine-1",
+        "http://proxy",
+        "LC_ALL",
+    ):
+        assert expected in said
+
+
+@pytest.mark.timeout(120)
+async def test_a_real_agents_shell_tool_finds_no_secret_in_its_environment(
+    kind: Kind, models: FakeModels, tmp_path: Path
+) -> None:
+    flags = ("--approve", "allow")
+    with start_server(
+        kind, tmp_path, models, *flags, **SECRETS, ANTHROPIC_API_KEY="key-1"
+    ) as server:
+        async with client_of(server) as chat:
+            answer = (await chat.send("s", kind.run("env; echo seen")))[-2].data
+    output = answer["parts"][0]["toolOutput"]
+    assert "seen" in output
+    assert "PATH=" in output
+    assert "secret" not in output
+
+
+def test_names_and_prefixes_are_passed_on_and_the_servers_own_variables_never() -> None:
+    environ = {"A": "1", "AB": "2", "BA": "3", "SESSILE_STORE": "4", "PATH": "5"}
+    assert agent_environment(environ) == {"PATH": "5"}
+    assert agent_environment(environ, ["A"]) == {"A": "1", "PATH": "5"}
+    assert agent_environment(environ, ["A*"]) == {"A": "1", "AB": "2", "PATH": "5"}
+    assert "SESSILE_STORE" not in agent_environment(environ, ["*"])
+    assert len(agent_environment(environ, ["*"])) == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("KEY=value", "--agent-env KEY is not valid; use the name"),
+        ("a b", "--agent-env a b is not valid"),
+        ("SESSILE_*", "never passed on"),
+        ("SESSILE_STORE", "never passed on"),
+    ],
+)
+def test_names_of_variables_that_cannot_be_passed_on(tmp_path: Path, name: str, said: str) -> None:
+    (tmp_path / "work").mkdir()
+    line = start_error(tmp_path, "--agent", "acp:true", "--directory", "work", "--agent-env", name)
+    assert said in line
+    assert "value" not in line.partition(";")[0]
+
+
+def test_the_page_of_agents_has_every_variable() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "agents.md").read_text()
+    assert all(f"`{name}`" in page for name in environment.AGENTS + environment.PROVIDERS[:15])
+    assert all(f"`{name.removesuffix('_API_KEY')}`" in page for name in environment.PROVIDERS[15:])
