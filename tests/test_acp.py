@@ -12,7 +12,7 @@ import pytest
 
 from sessile.agents.acp.agent import ACPAgent
 from sessile.wire.errors import SettingsError
-from tests.serving import Client, frames, serving
+from tests.serving import Client, frames, serving, work_in
 
 SCRIPT = Path(__file__).parent / "acp_agent.py"
 
@@ -20,7 +20,7 @@ SCRIPT = Path(__file__).parent / "acp_agent.py"
 @asynccontextmanager
 async def serve_agent(folder: Path, *arguments: str) -> AsyncGenerator[Client, None]:
     command = shlex.join([sys.executable, str(SCRIPT), *arguments])
-    async with serving(folder, agent=ACPAgent(command, folder)) as chat:
+    async with serving(folder, agent=ACPAgent(command, work_in(folder))) as chat:
         yield chat
 
 

@@ -16,7 +16,7 @@ from sessile.agents.opencode import server as opencode_server
 from sessile.agents.opencode.agent import OpenCodeAgent
 from tests import real
 from tests.fake_models import FakeModels
-from tests.serving import Client, Process, frames, serving
+from tests.serving import Client, Process, frames, serving, work_in
 from tests.test_approvals import answer, question
 
 pytestmark = pytest.mark.timeout(120)
@@ -48,7 +48,7 @@ def opencode(models: FakeModels, tmp_path_factory: pytest.TempPathFactory) -> It
 
 @pytest.fixture
 async def chat(opencode: str, tmp_path: Path) -> AsyncGenerator[Client, None]:
-    agent = OpenCodeAgent(opencode, password=PASSWORD, directory=tmp_path, patience=0.5)
+    agent = OpenCodeAgent(opencode, password=PASSWORD, directory=work_in(tmp_path), patience=0.5)
     async with serving(tmp_path, agent=agent) as client:
         yield client
 
@@ -203,7 +203,7 @@ async def serve_over_cable(
 ) -> AsyncGenerator[tuple[Cable, Client], None]:
     cable = Cable(opencode)
     async with cable.open() as url:
-        agent = OpenCodeAgent(url, password=PASSWORD, directory=folder)
+        agent = OpenCodeAgent(url, password=PASSWORD, directory=work_in(folder))
         async with serving(folder, agent=agent) as chat:
             yield cable, chat
 
@@ -290,8 +290,9 @@ async def test_a_connection_that_stays_cut_ends_the_turn(
 def test_an_agent_that_cannot_start_is_reported_in_one_line(
     opencode: str, tmp_path: Path, flags: tuple[str, ...], said: str
 ) -> None:
+    apart = ("--directory", str(work_in(tmp_path)))
     with pytest.raises(RuntimeError) as error:
-        Process(tmp_path, *(flag.format(url=opencode) for flag in flags))
+        Process(tmp_path, *apart, *(flag.format(url=opencode) for flag in flags))
     lines = str(error.value).strip().splitlines()
     assert len(lines) == 1
     assert said in lines[0]

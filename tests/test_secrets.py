@@ -6,8 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from sessile import create_app
+from sessile.agents.acp.agent import ACPAgent
 from sessile.agents.kit import environment
 from sessile.agents.kit.environment import agent_environment
+from sessile.settings import Settings
+from sessile.wire.errors import SettingsError
 from tests.fake_models import FakeModels
 from tests.kinds import Kind, start_server
 from tests.serving import client_of, process
@@ -91,5 +95,80 @@ def test_names_of_variables_that_cannot_be_passed_on(tmp_path: Path, name: str, 
 
 def test_the_page_of_agents_has_every_variable() -> None:
     page = (Path(__file__).parent.parent / "docs" / "agents.md").read_text()
-    assert all(f"`{name}`" in page for name in environment.AGENTS + environment.PROVIDERS[:15])
-    assert all(f"`{name.removesuffix('_API_KEY')}`" in page for name in environment.PROVIDERS[15:])
+    for name in environment.AGENTS + environment.PROVIDERS:
+        assert f"`{name}`" in page or f"`{name.removesuffix('_API_KEY')}`" in page
+
+
+# The store ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        (),
+        ("--directory", "work", "--store", "sqlite:///work/inner/sessile.db"),
+        ("--directory", "work", "--store", "sqlite:///link/sessile.db"),
+        ("--directory", "link"),
+        ("--directory", "work", "--store", "sqlite:///file.db"),
+        ("--directory", "work", "--store", "sqlite:///work/out.db"),
+        ("--directory", "/"),
+    ],
+    ids=["default", "below", "linked folder", "link to here", "linked file", "link inside", "root"],
+)
+@pytest.mark.parametrize("agent", ["acp:true", "opencode", "opencode:http://localhost:1"])
+def test_a_store_inside_the_agents_folder_is_refused(
+    tmp_path: Path, flags: tuple[str, ...], agent: str
+) -> None:
+    folder = tmp_path / "here"
+    (folder / "work" / "inner").mkdir(parents=True)
+    (folder / "link").symlink_to(".." if "link" in flags else "work/inner")
+    (folder / "file.db").symlink_to("work/real.db")
+    (folder / "work" / "out.db").symlink_to(tmp_path / "out.db")
+    settings = _settings("--agent", agent, *flags)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        with pytest.raises(SettingsError) as refused:
+            create_app(settings)
+    assert "inside the folder" in str(refused.value)
+    assert "--directory" in str(refused.value)
+    assert "--store sqlite:////" in str(refused.value)
+    assert not list(tmp_path.rglob("real.db")), "nothing is created"
+
+
+def test_a_store_inside_the_agents_folder_ends_the_start_with_one_line(tmp_path: Path) -> None:
+    line = start_error(tmp_path, "--agent", f"acp:{AGENT}")
+    assert "the store sessile.db is inside the folder" in line
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--directory", "work"),
+        ("--directory", "work", "--store", "sqlite:///work2/sessile.db"),
+        ("--store", "sqlite:///../sessile.db"),
+    ],
+)
+def test_a_store_outside_the_agents_folder_is_used(tmp_path: Path, flags: tuple[str, ...]) -> None:
+    folder = tmp_path / "here"
+    for name in ("work", "work2"):
+        (folder / name).mkdir(parents=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert create_app(_settings("--agent", "acp:true", *flags))
+
+
+def test_the_store_of_an_application_is_checked_too(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="inside the folder"):
+        create_app(agent=ACPAgent("true", tmp_path), store=f"sqlite:///{tmp_path}/sessile.db")
+
+
+def test_an_opencode_on_another_machine_does_not_reach_the_store(tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        assert create_app(_settings("--agent", "opencode:http://192.0.2.1:4096"))
+
+
+def _settings(*flags: str) -> Settings:
+    pairs = zip(flags[::2], flags[1::2], strict=True)
+    return Settings(**{name.removeprefix("--"): value for name, value in pairs})  # type: ignore[arg-type]

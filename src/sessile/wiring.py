@@ -26,13 +26,19 @@ __all__ = ["agent_of", "bus_of", "read_file", "store_of", "write_file"]
 
 def store_of(settings: Settings) -> Store:
     """The store that the settings name; raises :class:`~sessile.wire.errors.SettingsError`."""
-    url = settings.store
-    if url.startswith("sqlite:///") and len(url) > len("sqlite:///"):
-        return SQLiteStore(unquote(url.removeprefix("sqlite:///")))
+    path = _database(settings)
+    if path is not None:
+        return SQLiteStore(path)
     raise SettingsError(
-        f"unknown store {_without_password(url)}; "
+        f"unknown store {_without_password(settings.store)}; "
         "use sqlite:///FILE (four slashes for an absolute path)"
     )
+
+
+def _database(settings: Settings) -> str | None:
+    """The file of the embedded store."""
+    scheme, _, path = settings.store.partition(":///")
+    return unquote(path) if scheme == "sqlite" and path else None
 
 
 def bus_of(settings: Settings) -> Bus:
@@ -56,6 +62,7 @@ def agent_of(agent: Agent | Callable[[Turn], Any] | str, settings: Settings) -> 
     if isinstance(agent, str):
         return _agent_by_name(agent, settings)
     if isinstance(agent, Agent):
+        _keep_apart(agent, settings)
         return agent
     if (adapted := _framework(agent, settings)) is not None:
         return adapted
@@ -74,9 +81,9 @@ def _agent_by_name(spec: str, settings: Settings) -> Agent:
     if kind == "openai":
         return _openai(rest, settings)
     if spec == "opencode" or spec.startswith("opencode:"):
-        return _opencode(rest, settings)
+        return agent_of(_opencode(rest, settings), settings)
     if kind == "acp":
-        return _acp(rest, settings)
+        return agent_of(_acp(rest, settings), settings)
     if rest and all(part.isidentifier() for part in [*kind.split("."), *rest.split(".")]):
         return agent_of(_imported(kind, rest, spec), settings)
     raise SettingsError(
@@ -124,6 +131,27 @@ def _acp(command: str, settings: Settings) -> Agent:
     except ImportError as error:
         raise _missing(f"acp:{command}", "acp", error) from error
     return ACPAgent(command, _directory(settings), _history_limits(settings), _passed(settings))
+
+
+def _keep_apart(agent: Agent, settings: Settings) -> None:
+    """Refuse a store that an agent could read and destroy with its tools."""
+    folder: Path | None = getattr(agent, "folder", None)
+    path = _database(settings)
+    if folder is not None and path is not None and _is_inside(Path(path), folder):
+        raise SettingsError(
+            f"the store {path} is inside the folder in which the agent {agent.name} works ({folder}), "
+            "so the agent could read and delete it; use --directory FOLDER for another folder, or "
+            "--store sqlite:////FOLDER/sessile.db for a store outside it"
+        )
+
+
+def _is_inside(path: Path, folder: Path) -> bool:
+    """Whether a file, or what it is a link to, is below a folder, by whatever name that is known."""
+    for where in (path.absolute().parent.resolve(), path.resolve().parent):
+        for above in (where, *where.parents):
+            if above == folder or (above.exists() and above.samefile(folder)):
+                return True
+    return False
 
 
 def _history_limits(settings: Settings) -> HistoryLimits:

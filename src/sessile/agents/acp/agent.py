@@ -68,7 +68,7 @@ class ACPAgent:
             raise SettingsError(f"the agent {self.name}: {error}") from error
         if not self._command:
             raise SettingsError("the agent acp needs a command: acp:COMMAND")
-        self._directory = (directory or Path.cwd()).resolve()
+        self.folder = self._directory = (directory or Path.cwd()).resolve()
         self._limits = limits
         self._passed = tuple(passed)
         self._process: _Process | None = None

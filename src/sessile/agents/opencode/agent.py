@@ -14,7 +14,7 @@ from sessile.agents.base import Decision, Output, Turn, Usage
 from sessile.agents.kit.conversation import Context, HistoryLimits
 from sessile.agents.kit.pace import Pace
 from sessile.agents.opencode.parts import Parts
-from sessile.agents.opencode.server import Listener, Lost, OpenCodeServer
+from sessile.agents.opencode.server import Listener, Lost, OpenCodeServer, is_local
 from sessile.wire.errors import AgentError, SettingsError
 from sessile.wire.messages import Message
 from sessile.wire.parts import DataPart, FilePart, TextPart
@@ -49,6 +49,7 @@ class OpenCodeAgent:
     ) -> None:
         self.name = NAME
         self._directory = (directory or Path.cwd()).resolve()
+        self.folder = self._directory if is_local(url) else None
         self._limits = limits
         self._patience = patience
         self._server = OpenCodeServer(url, command, password, self._directory, passed)

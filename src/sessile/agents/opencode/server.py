@@ -6,6 +6,7 @@ import re
 import secrets
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -233,6 +234,18 @@ class OpenCodeServer:
     def _tell(self, error: Exception) -> None:
         for listener in set(self._listeners.values()):
             listener.put(error)
+
+
+def is_local(url: str | None) -> bool:
+    """Whether OpenCode works on this machine: our own server, or one at a loopback address."""
+    if url is None:
+        return True
+    name = urlsplit(url).hostname or ""
+    try:
+        address = ip_address(name)
+    except ValueError:
+        return name == "localhost" or name.endswith(".localhost")
+    return address.is_loopback or address.is_unspecified
 
 
 def _refused(status: int) -> str | None:
