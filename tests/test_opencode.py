@@ -212,7 +212,7 @@ async def test_a_cut_connection_loses_nothing_and_repeats_nothing(
     opencode: str, tmp_path: Path
 ) -> None:
     """The tool ends and the answer is written while the connection is cut."""
-    go, done = tmp_path / "go", tmp_path / "done"
+    go, done = work_in(tmp_path) / "go", work_in(tmp_path) / "done"
     waits = tool(
         "bash",
         command=f"echo started; until [ -e {go} ]; do sleep 0.05; done; touch {done}",
@@ -236,7 +236,7 @@ async def test_a_cut_connection_loses_nothing_and_repeats_nothing(
 
 
 async def test_a_question_asked_while_disconnected_is_shown(opencode: str, tmp_path: Path) -> None:
-    go = tmp_path / "go"
+    go = work_in(tmp_path) / "go"
     first = tool("bash", command=f"until [ -e {go} ]; do sleep 0.05; done", description="d")
     second = tool("bash", command="echo ask", description="d")
     async with serve_over_cable(opencode, tmp_path) as (cable, chat), chat.socket("s") as socket:
