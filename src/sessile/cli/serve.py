@@ -16,6 +16,7 @@ import uvicorn
 
 from sessile.http.frames import FramesProtocol, sending_anywhere
 from sessile.http.web import is_built
+from sessile.logs import Formatter
 from sessile.server import Sessile, create_app
 from sessile.settings import TABLE, Settings, from_environment, read
 from sessile.wire.errors import SettingsError
@@ -39,9 +40,9 @@ def serve(given: dict[str, Any]) -> int:
     Raises :class:`~sessile.wire.errors.SettingsError` if the server cannot start.
     """
     settings = _settings(given)
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s"
-    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(Formatter("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=settings.log_level.upper(), handlers=[handler])
     if not settings.allow_remote and not _is_loopback(settings.host):
         raise SettingsError(
             f"with --host {settings.host} everybody who can reach this machine can read and write all "

@@ -183,7 +183,8 @@ class _Process(acp.Client):
                     return False
         except (acp.RequestError, TimeoutError) as error:
             said = _said(error) if isinstance(error, acp.RequestError) else "it does not answer"
-            log.info("the agent's session %s is started from scratch: %s", session, said)
+            log.info("the agent's session %s is started from scratch", session)
+            log.debug("the agent said of its session %s: %s", session, said)
             return False
         self.sessions[session] = None
         return True
