@@ -22,6 +22,7 @@ from acp.schema import (
 )
 from msgspec import UNSET
 
+from sessile.agents.acp.failures import failures, said_by
 from sessile.agents.acp.parts import Parts
 from sessile.agents.base import Decision, Output, Turn
 from sessile.agents.kit.child import Child
@@ -37,7 +38,6 @@ NAME = "acp"  # its key in a session's private metadata
 START = 30.0  # seconds for an agent to start, and to create or load a session
 QUIET = 0.2  # seconds without an update after which a replayed history is over
 LET_GO = 1.5  # seconds for it to end a stopped prompt
-LOGIN = -32000  # the protocol's code for an agent that requires a login
 
 _OPTIONS = {
     ("approved", True): ("allow_always", "allow_once"),
@@ -78,7 +78,7 @@ class ACPAgent:
         try:
             await self._ready()
         except AgentError as error:
-            raise SettingsError(f"the agent {self.name}: {error}") from error
+            raise SettingsError(f"the agent {self.name}: {error.details or error}") from error
 
     async def close(self) -> None:
         if self._process is not None:
@@ -88,7 +88,7 @@ class ACPAgent:
     async def reply(self, turn: Turn) -> AsyncGenerator[Output, None]:
         context = await Context.of(turn, NAME, self._directory, self._limits)
         process = await self._ready()
-        with _failures_of(process):
+        with failures():
             session, briefing = await self._taken_up(process, context)
         answer = _Answer(process, turn, session)
         try:
@@ -137,7 +137,7 @@ class _Process(acp.Client):
         """Start the agent; raises :class:`~sessile.wire.errors.AgentError`."""
         process = cls(await Child.start(command, folder, passed))
         try:
-            with _failures_of(process):
+            with failures():
                 async with asyncio.timeout(START):
                     initialized = await process.connection.initialize(
                         protocol_version=acp.PROTOCOL_VERSION,
@@ -147,7 +147,10 @@ class _Process(acp.Client):
         except AgentError as error:
             await process.end()
             if isinstance(error.__cause__, ConnectionError):
-                raise AgentError(f"it did not start: {await process._child.reason()}") from error
+                raise AgentError(
+                    "The agent did not start; the server's log says why.",
+                    details=f"it did not start: {await process._child.reason()}",
+                ) from error
             raise
         process.capabilities = initialized.agent_capabilities or AgentCapabilities()
         return process
@@ -182,7 +185,7 @@ class _Process(acp.Client):
                 else:
                     return False
         except (acp.RequestError, TimeoutError) as error:
-            said = _said(error) if isinstance(error, acp.RequestError) else "it does not answer"
+            said = said_by(error) if isinstance(error, acp.RequestError) else "it does not answer"
             log.info("the agent's session %s is started from scratch", session)
             log.debug("the agent said of its session %s: %s", session, said)
             return False
@@ -284,7 +287,7 @@ class _Answer:
                 yield output
         for output in self._pace.rest():
             yield output
-        with _failures_of(self._process):
+        with failures():
             response = await self._prompt
         self._ended(response)
 
@@ -332,32 +335,6 @@ class _Answer:
                 self._process.sessions.pop(self._session, None)
                 self._prompt.cancel()
                 await asyncio.wait({self._prompt})
-
-
-class _failures_of:
-    """Converts failures of the agent to :class:`~sessile.wire.errors.AgentError`."""
-
-    def __init__(self, process: _Process) -> None:
-        self._process = process
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, acp.RequestError):
-            if error.code == LOGIN:
-                raise AgentError(
-                    f"The agent requires a login. Log in with the agent's own command. ({error})"
-                ) from error
-            raise AgentError(f"The agent failed: {_said(error)}") from error
-        if isinstance(error, TimeoutError):
-            raise AgentError("The agent does not answer.") from error
-        if isinstance(error, OSError):
-            raise AgentError("The agent's process ended during the answer.") from error
-
-
-def _said(error: acp.RequestError) -> str:
-    details = error.data.get("details") if isinstance(error.data, dict) else None
-    return f"{error}: {details}" if details else str(error)
 
 
 def _prompt(briefing: str, message: Message, capabilities: AgentCapabilities) -> list[Any]:

@@ -54,7 +54,8 @@ class Child:
         """
         if shutil.which(command[0]) is None:
             raise AgentError(
-                f"The command {command[0]} is not on the PATH. Install it, or give its path."
+                "The agent's command was not found; the server's log says which.",
+                details=f"The command {command[0]} is not on the PATH. Install it, or give its path.",
             )
         theirs, ours = os.pipe()
         try:
@@ -101,7 +102,7 @@ class Child:
             await self.stdin.wait_closed()
 
     async def reason(self) -> str:
-        """Wait for its end and return a sentence with its status and its last lines of error output."""
+        """Wait for its end and return its status and its last lines of error output, for the log."""
         status = await self._process.wait()
         await self._listening
         said = f": {' / '.join(self._said)}" if self._said else ""

@@ -25,6 +25,7 @@ NAME = "opencode"  # of the agent, and its key in a session's private metadata
 NEWEST = 100  # maximum number of OpenCode messages to read
 LET_GO = 1.5  # seconds for OpenCode to end a stopped prompt
 SETTLE = 2.0  # seconds for its last output to arrive after its end
+RETRIES = "The model's provider failed, and OpenCode tries again."
 ERROR_GRACE = 1.0  # seconds after an error in which a continuing turn sends an event
 
 
@@ -59,7 +60,7 @@ class OpenCodeAgent:
             await self._server.ready()
         except AgentError as error:
             await self._server.close()
-            raise SettingsError(f"the agent {NAME}: {error}") from error
+            raise SettingsError(f"the agent {NAME}: {error.details or error}") from error
 
     async def close(self) -> None:
         await self._server.close()
@@ -150,7 +151,10 @@ class _Answer:
             for output in self._pace.due(found):
                 yield output
             if self._retry is not None and self._clock() > self._retry[0]:
-                raise AgentError(f"The model's provider failed for too long: {self._retry[1]}")
+                raise AgentError(
+                    "The model's provider failed for too long. The server's log has its reply.",
+                    details=self._retry[1],
+                )
             if self._error_at is not None and self._clock() > self._error_at:
                 self._over = True
         for output in [*self._pace.rest(), *self._pace.due(await self._settled())]:
@@ -158,7 +162,7 @@ class _Answer:
         if self._parts.aborted:
             raise AgentError("The answer was stopped in OpenCode.")
         if self._parts.error is not None:
-            raise AgentError(self._parts.sentence())
+            raise self._parts.failure()
         if self._parts.too_long:
             self._turn.metadata["finishReason"] = "length"
 
@@ -207,7 +211,8 @@ class _Answer:
             return []
         give_up_at = self._clock() + self._patience if self._retry is None else self._retry[0]
         self._retry = give_up_at, status["message"]
-        return [DataPart("retry", {"attempt": status["attempt"], "reason": status["message"]})]
+        # What the provider said may have a part of a key in it: it is logged when OpenCode gives up.
+        return [DataPart("retry", {"attempt": status["attempt"], "reason": RETRIES})]
 
     async def _catch_up(self) -> list[Output]:
         """What was missed while the stream of events was lost."""

@@ -113,9 +113,14 @@ class OpenCodeServer:
             async with asyncio.timeout(REACH):
                 await self._known.wait()
         except TimeoutError:
-            raise AgentError(f"OpenCode cannot be reached at {self._url}.") from None
+            raise self._unreachable() from None
         if self._refusal is not None:
             raise AgentError(self._refusal)
+
+    def _unreachable(self) -> AgentError:
+        return AgentError(
+            "OpenCode cannot be reached.", details=f"OpenCode cannot be reached at {self._url}."
+        )
 
     async def _start(self) -> None:
         if self._owned:
@@ -146,7 +151,10 @@ class OpenCodeServer:
         except TimeoutError:
             await child.end()
             raise AgentError(f"OpenCode did not start within {START:.0f} seconds.") from None
-        raise AgentError(f"OpenCode did not start: {await child.reason()}")
+        raise AgentError(
+            "OpenCode did not start; the server's log says why.",
+            details=f"OpenCode did not start: {await child.reason()}",
+        )
 
     # Its API ------------------------------------------------------------------------------------
 
@@ -161,11 +169,14 @@ class OpenCodeServer:
                 method, path, json=body, params={"directory": directory, **query}
             )
         except httpx2.HTTPError as error:
-            raise AgentError(f"OpenCode cannot be reached: {_sentence(error)}") from error
+            raise AgentError("OpenCode cannot be reached.", details=_sentence(error)) from error
         if response.status_code == 404:
             return None
         if response.status_code >= 400:
-            raise AgentError(f"OpenCode answered {response.status_code}: {_reason(response)}")
+            raise AgentError(
+                f"OpenCode answered {response.status_code}; the server's log says why.",
+                details=f"{path}: {_reason(response)}",
+            )
         return response.json() if response.content else True
 
     # Its events ---------------------------------------------------------------------------------
@@ -202,10 +213,14 @@ class OpenCodeServer:
                 self._known.clear()
             lost = True
             if self._child is not None and await self._child.gone(PAUSE):
-                self._tell(AgentError(f"OpenCode has ended: {await self._child.reason()}."))
+                ended = AgentError(
+                    "OpenCode has ended. Send the message again.",
+                    details=await self._child.reason(),
+                )
+                self._tell(ended)
                 return
             if clock() - heard_at > REACH:
-                self._tell(AgentError(f"OpenCode cannot be reached at {self._url}."))
+                self._tell(self._unreachable())
             await asyncio.sleep(PAUSE)
 
     async def _follow(self, response: httpx2.Response, lost: bool) -> None:
