@@ -132,6 +132,12 @@ class Settings(Struct, frozen=True, kw_only=True):
             "an environment variable that the agent's process may have; NAME* is a prefix", "NAME"
         ),
     ] = ()
+    allow_file_host: Annotated[
+        tuple[str, ...],
+        _meta(
+            "a host whose addresses of files are passed on to the model; * is all public", "HOST"
+        ),
+    ] = ()
     retry_timeout: Annotated[
         float,
         _meta(
@@ -182,6 +188,7 @@ class SettingsFields(TypedDict, total=False):
     directory: str
     opencode_command: str
     agent_env: tuple[str, ...]
+    allow_file_host: tuple[str, ...]
     retry_timeout: float
     echo_delay: float
     log_level: LogLevel

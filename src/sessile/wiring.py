@@ -13,6 +13,7 @@ from sessile.agents.echo import EchoAgent
 from sessile.agents.function import FunctionAgent
 from sessile.agents.kit.conversation import HistoryLimits
 from sessile.agents.kit.environment import check_names
+from sessile.agents.kit.files import FileHosts
 from sessile.bus.base import Bus
 from sessile.bus.memory import MemoryBus
 from sessile.settings import Settings
@@ -95,15 +96,17 @@ def _agent_by_name(spec: str, settings: Settings) -> Agent:
 def _framework(agent: Any, settings: Settings) -> Agent | None:
     """Adapt an agent of a framework, recognized by the package of its class."""
     packages = {kind.__module__.partition(".")[0] for kind in type(agent).__mro__}
-    limits = _history_limits(settings)
+    limits, files = _history_limits(settings), FileHosts(settings.allow_file_host)
     if "pydantic_ai" in packages:
         from sessile.agents.pydantic_ai import PydanticAIAgent
 
-        return PydanticAIAgent(agent, limits)
+        return PydanticAIAgent(agent, limits, files)
     if "langgraph" in packages:
         from sessile.agents.langgraph import LangGraphAgent
 
-        return LangGraphAgent(agent.compile() if hasattr(agent, "compile") else agent, limits)
+        return LangGraphAgent(
+            agent.compile() if hasattr(agent, "compile") else agent, limits, files
+        )
     return None
 
 
@@ -122,6 +125,7 @@ def _opencode(url: str, settings: Settings) -> Agent:
         _history_limits(settings),
         settings.retry_timeout,
         _passed(settings),
+        FileHosts(settings.allow_file_host),
     )
 
 
@@ -130,7 +134,13 @@ def _acp(command: str, settings: Settings) -> Agent:
         from sessile.agents.acp.agent import ACPAgent
     except ImportError as error:
         raise _missing(f"acp:{command}", "acp", error) from error
-    return ACPAgent(command, _directory(settings), _history_limits(settings), _passed(settings))
+    return ACPAgent(
+        command,
+        _directory(settings),
+        _history_limits(settings),
+        _passed(settings),
+        FileHosts(settings.allow_file_host),
+    )
 
 
 def _keep_apart(agent: Agent, settings: Settings) -> None:
@@ -188,6 +198,7 @@ def _openai(model: str, settings: Settings) -> Agent:
         settings.system_prompt,
         settings.history_messages,
         settings.history_characters,
+        files=FileHosts(settings.allow_file_host),
     )
 
 

@@ -14,6 +14,7 @@ from openai.types import CompletionUsage
 from openai.types.chat import ChatCompletionChunk, ChatCompletionMessageParam
 
 from sessile.agents.base import Output, Turn, Usage
+from sessile.agents.kit.files import FileHosts
 from sessile.agents.kit.providers import kind_of, provider_error
 from sessile.agents.kit.rounds import contents
 from sessile.wire.errors import AgentError, SettingsError
@@ -41,12 +42,14 @@ class OpenAIAgent:
         history_messages: int = 50,
         history_characters: int = 100_000,
         client: AsyncOpenAI | None = None,
+        files: FileHosts = FileHosts(),  # noqa: B008
     ) -> None:
         self.name = f"openai:{model}"
         self._model = model
         self._system_prompt = system_prompt
         self._history_messages = history_messages
         self._history_characters = history_characters
+        self._files = files
         try:
             self._client = client or AsyncOpenAI()
         except OpenAIError as error:
@@ -94,7 +97,7 @@ class OpenAIAgent:
         if self._system_prompt:
             messages.append({"role": "system", "content": self._system_prompt})
         for message in [*history, turn.message]:
-            messages.extend(_as_param(message))
+            messages.extend(_as_param(self._files.shown(message)))
         return messages
 
 

@@ -40,6 +40,7 @@ from pydantic_core import to_jsonable_python
 
 from sessile.agents.base import Decision, Output, Turn, Usage
 from sessile.agents.kit.conversation import HistoryLimits
+from sessile.agents.kit.files import FileHosts
 from sessile.agents.kit.providers import Kind, kind_of, provider_error
 from sessile.agents.kit.rounds import Paragraphs, result, rounds
 from sessile.wire.errors import AgentError
@@ -56,10 +57,16 @@ class PydanticAIAgent:
     turn as its dependencies. Output that is not text is the ``data`` part ``output``.
     """
 
-    def __init__(self, agent: Agent[Any, Any], limits: HistoryLimits = HistoryLimits()) -> None:  # noqa: B008
+    def __init__(
+        self,
+        agent: Agent[Any, Any],
+        limits: HistoryLimits = HistoryLimits(),  # noqa: B008
+        files: FileHosts = FileHosts(),  # noqa: B008
+    ) -> None:
         self.name = f"pydantic-ai:{agent.name or 'agent'}"
         self._agent = agent
         self._limits = limits
+        self._files = files
 
     async def open(self) -> None:
         await self._agent.__aenter__()
@@ -69,8 +76,10 @@ class PydanticAIAgent:
 
     async def reply(self, turn: Turn) -> AsyncGenerator[Output, None]:
         shown = await turn.history(self._limits.messages, self._limits.characters)
-        history = [known for message in shown for known in _as_model_messages(message)]
-        prompt: str | Sequence[UserContent] | None = _contents(turn.message)
+        history = [
+            known for message in shown for known in _as_model_messages(self._files.shown(message))
+        ]
+        prompt: str | Sequence[UserContent] | None = _contents(self._files.shown(turn.message))
         answers: DeferredToolResults | None = None
         usage, parts = Usage(), _Parts()
         try:

@@ -27,6 +27,7 @@ from sessile.agents.acp.parts import Parts
 from sessile.agents.base import Decision, Output, Turn
 from sessile.agents.kit.child import Child
 from sessile.agents.kit.conversation import Context, HistoryLimits
+from sessile.agents.kit.files import FileHosts
 from sessile.agents.kit.pace import Pace
 from sessile.wire.errors import AgentError, SettingsError
 from sessile.wire.messages import Message
@@ -60,6 +61,7 @@ class ACPAgent:
         directory: Path | None = None,
         limits: HistoryLimits = HistoryLimits(),  # noqa: B008
         passed: Iterable[str] = (),
+        files: FileHosts = FileHosts(),  # noqa: B008
     ) -> None:
         self.name = f"acp:{command}"
         try:
@@ -71,6 +73,7 @@ class ACPAgent:
         self.folder = self._directory = (directory or Path.cwd()).resolve()
         self._limits = limits
         self._passed = tuple(passed)
+        self._files = files
         self._process: _Process | None = None
         self._starting = asyncio.Lock()
 
@@ -92,9 +95,8 @@ class ACPAgent:
             session, briefing = await self._taken_up(process, context)
         answer = _Answer(process, turn, session)
         try:
-            async for output in answer.outputs(
-                _prompt(briefing, turn.message, process.capabilities)
-            ):
+            message = self._files.shown(turn.message)
+            async for output in answer.outputs(_prompt(briefing, message, process.capabilities)):
                 yield output
         finally:
             await answer.end()
@@ -346,7 +348,12 @@ def _prompt(briefing: str, message: Message, capabilities: AgentCapabilities) ->
             blocks.append(acp.text_block(part.content))
         elif isinstance(part, FilePart):
             header, _, data = part.url.partition(";base64,")
-            if can and can.image and part.media_type.startswith("image/") and data:
+            if (
+                can
+                and can.image
+                and part.media_type.startswith("image/")
+                and header.startswith("data:")
+            ):
                 blocks.append(acp.image_block(data, part.media_type))
             elif header.startswith(("http://", "https://")):
                 name = part.url if part.filename is UNSET else part.filename

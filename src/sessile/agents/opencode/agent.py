@@ -12,6 +12,7 @@ from msgspec import UNSET
 
 from sessile.agents.base import Decision, Output, Turn, Usage
 from sessile.agents.kit.conversation import Context, HistoryLimits
+from sessile.agents.kit.files import FileHosts
 from sessile.agents.kit.pace import Pace
 from sessile.agents.opencode.parts import Parts
 from sessile.agents.opencode.server import Listener, Lost, OpenCodeServer, is_local
@@ -47,12 +48,14 @@ class OpenCodeAgent:
         limits: HistoryLimits = HistoryLimits(),  # noqa: B008
         patience: float = 60.0,
         passed: Iterable[str] = (),
+        files: FileHosts = FileHosts(),  # noqa: B008
     ) -> None:
         self.name = NAME
         self._directory = (directory or Path.cwd()).resolve()
         self.folder = self._directory if is_local(url) else None
         self._limits = limits
         self._patience = patience
+        self._files = files
         self._server = OpenCodeServer(url, command, password, self._directory, passed)
 
     async def open(self) -> None:
@@ -69,7 +72,7 @@ class OpenCodeAgent:
         context = await Context.of(turn, NAME, self._directory, self._limits)
         await self._server.ready()
         session, known, parts = await self._taken_up(context)
-        parts.extend(_prompt(turn.message))
+        parts.extend(_prompt(self._files.shown(turn.message)))
         folder = str(context.directory)
         async with self._server.listening(session) as listener:
             answer = _Answer(self._server, listener, turn, session, folder, known, self._patience)
