@@ -1,5 +1,6 @@
 """What an agent's process learns of the server: its environment and its files."""
 
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from sessile.settings import Settings
 from sessile.wire.errors import SettingsError
 from tests.fake_models import FakeModels
 from tests.kinds import Kind, start_server
-from tests.serving import client_of, process
+from tests.serving import Process, client_of, process
 from tests.test_cli import start_error
 
 AGENT = shlex.join([sys.executable, str(Path(__file__).parent / "acp_agent.py")])
@@ -50,6 +51,19 @@ async def test_an_agents_process_gets_the_keys_of_models_and_no_other_secret(
         "LC_ALL",
     ):
         assert expected in said
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no /proc")
+async def test_an_agent_cannot_read_the_environment_of_the_servers_process(tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    flags = ("--agent", f"acp:{AGENT}", "--directory", "work")
+    within = ("unshare", "--user", "--map-user=1000") if os.geteuid() == 0 else ()
+    with Process(tmp_path, *flags, within=within, **SECRETS) as server:
+        async with client_of(server) as chat:
+            said = (await chat.send("s", "the server's environment"))[-2].data["content"]
+            assert "process_open_fds" in (await chat.http.get("/metrics")).text
+        assert server.terminate() == 0
+    assert said == "session-1 received: Permission denied"
 
 
 @pytest.mark.timeout(120)

@@ -1,6 +1,7 @@
 """``sessile serve``: the server in its own process."""
 
 import asyncio
+import ctypes
 import gc
 import logging
 import resource
@@ -20,6 +21,8 @@ from sessile.logs import Formatter
 from sessile.server import Sessile, create_app
 from sessile.settings import TABLE, Settings, from_environment, read
 from sessile.wire.errors import SettingsError
+
+SET_DUMPABLE = 4  # prctl(2), on Linux
 
 
 def _settings(given: dict[str, Any]) -> Settings:
@@ -49,6 +52,7 @@ def serve(given: dict[str, Any]) -> int:
             "sessions, since there is no authentication; add --allow-remote to allow this"
         )
     app = create_app(settings)
+    _hide_environment()
     _allow_many_files()
     listener = _listen(settings)
     with listener, suppress(KeyboardInterrupt):
@@ -84,6 +88,13 @@ def _listen(settings: Settings) -> socket.socket:
         raise SettingsError(f"cannot listen on {where}: {error.strerror or error}") from error
     listener.setblocking(False)
     return listener
+
+
+def _hide_environment() -> None:
+    """Close /proc/PID/environ and /proc/PID/mem of this process to other processes of its user, such
+    as the commands of an agent. Debuggers and core dumps then need root."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def _allow_many_files() -> None:
