@@ -15,7 +15,7 @@ from sessile.settings import Settings
 from sessile.wire.errors import SettingsError
 from tests.fake_models import FakeModels
 from tests.kinds import Kind, start_server
-from tests.serving import Process, client_of, process
+from tests.serving import Process, client_of, process, serving, work_in
 from tests.test_cli import start_error
 
 AGENT = shlex.join([sys.executable, str(Path(__file__).parent / "acp_agent.py")])
@@ -186,3 +186,24 @@ def test_an_opencode_on_another_machine_does_not_reach_the_store(tmp_path: Path)
 def _settings(*flags: str) -> Settings:
     pairs = zip(flags[::2], flags[1::2], strict=True)
     return Settings(**{name.removeprefix("--"): value for name, value in pairs})  # type: ignore[arg-type]
+
+
+async def test_the_last_words_of_an_agents_process_are_logged_and_not_shown(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It starts once, with the server, and fails when a turn needs it again."""
+    mark, script = tmp_path / "mark", tmp_path / "agent.sh"
+    script.write_text(
+        f"""#!/bin/sh
+        if [ -e {mark} ]; then echo "no route to 10.0.0.7 with sk-abcdefghijkl" >&2; exit 3; fi
+        touch {mark}; exec {AGENT}
+        """
+    )
+    script.chmod(0o755)
+    agent = ACPAgent(str(script), work_in(tmp_path))
+    async with serving(tmp_path, agent=agent) as chat:
+        await agent.close()
+        events = await chat.send("s", "hello")
+        assert events[-2].data["error"] == "The agent did not start; the server's log says why."
+        assert "10.0.0.7" not in str(events) + str(await chat.messages("s"))
+    assert "ended with status 3: no route to 10.0.0.7 with [key]" in caplog.text
