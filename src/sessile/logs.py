@@ -1,7 +1,8 @@
-"""What may stand in a log: one line a record, no keys, and nothing that users wrote.
+"""What may stand in a log: one line for each record, no keys, and nothing that users wrote.
 
-The text of an exception is often somebody else's: a provider's reply, or a user's message. A log is
-read in terminals and by programs, so that text must not forge a line or colour a screen.
+The text of an exception often comes from outside: it is a provider's reply, or has a user's message
+in it. A log is read in terminals and by programs, so this text must not forge a line or control a
+terminal.
 """
 
 import json

@@ -156,7 +156,7 @@ def _keep_apart(agent: Agent, settings: Settings) -> None:
 
 
 def _is_inside(path: Path, folder: Path) -> bool:
-    """Whether a file, or what it is a link to, is below a folder, by whatever name that is known."""
+    """Whether a file, or the target of its link, is in a folder, also under the folder's other names."""
     for where in (path.absolute().parent.resolve(), path.resolve().parent):
         for above in (where, *where.parents):
             if above == folder or (above.exists() and above.samefile(folder)):

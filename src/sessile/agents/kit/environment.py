@@ -1,7 +1,6 @@
-"""The environment of an agent's process: what it needs to run, and nothing that is only the server's.
+"""The environment of an agent's process: what it needs to run, without the server's secrets.
 
-An agent that runs commands shows its environment to its model, so the server's own secrets must not
-be in it.
+A model that runs commands through its agent can read this environment.
 """
 
 import logging
@@ -49,7 +48,7 @@ _NAME = re.compile(r"[A-Za-z_]\w*\*?|\*", re.ASCII)
 
 
 def check_names(names: Iterable[str]) -> None:
-    """Raises :class:`~sessile.wire.errors.SettingsError` for what ``--agent-env`` cannot be."""
+    """Raises :class:`~sessile.wire.errors.SettingsError` for a name that ``--agent-env`` cannot have."""
     for name in names:
         if not _NAME.fullmatch(name):
             shown = name.partition("=")[0]
@@ -65,7 +64,7 @@ def check_names(names: Iterable[str]) -> None:
 
 
 def agent_environment(environ: Mapping[str, str], names: Iterable[str] = ()) -> dict[str, str]:
-    """What of ``environ`` an agent's process gets: what is ``ALLOWED``, and ``names``."""
+    """The part of ``environ`` that an agent's process gets: ``ALLOWED`` names, and ``names``."""
     wanted = {*ALLOWED, *names}
     prefixes = tuple(name[:-1] for name in wanted if name.endswith("*"))
     passed = {
