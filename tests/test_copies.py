@@ -8,6 +8,7 @@ from typing import Any
 import apsw
 import pytest
 
+from sessile.store.sqlite import search as sqlite_search
 from tests.serving import LONG, Client, frames, serving
 
 
@@ -215,8 +216,110 @@ async def test_the_query_syntax_of_the_store_has_no_effect(
     assert len(await chat.messages("s")) == 2
 
 
+@pytest.mark.parametrize(
+    ("text", "query"),
+    [
+        ("明天北京会下雨吗", "北京"),
+        ("明天北京会下雨吗", "会下雨"),
+        ("明日は京都に行きます", "京都"),
+        ("データベースを設計する", "ベース"),
+        ("พรุ่งนี้กรุงเทพฝนจะตกไหม", "กรุงเทพ"),
+        ("ພາສາລາວງ່າຍ", "ລາວ"),
+        ("the hotel 北京饭店 is near", "hotel 饭店"),
+        ("Straße nach Kraków", "krakow straße"),
+        ("Привет, мир", "прив"),
+        ("안녕하세요 세계", "안녕"),
+        ("version42beta", "ver"),
+    ],
+)
+async def test_search_finds_text_in_every_language(chat: Client, text: str, query: str) -> None:
+    await chat.http.post("/sessions/s/messages", json={"content": text})
+    await chat.http.post("/sessions/s/messages", json={"content": "something else 東西 อื่น"})
+    response = await chat.http.get("/search", params={"q": query})
+    (hit,) = response.json()
+    assert hit["message"]["content"] == text
+    assert hit["snippet"] == text
+    assert hit["found"], "what was found is marked"
+
+
+async def test_text_in_an_unspaced_script_is_marked_where_it_stands(chat: Client) -> None:
+    await chat.http.post("/sessions/s/messages", json={"content": "明天北京会下雨吗"})
+    (hit,) = (await chat.http.get("/search", params={"q": "北京"})).json()
+    assert [hit["snippet"][start:end] for start, end in hit["found"]] == ["北京"]
+    assert (await chat.http.get("/search", params={"q": "京北"})).json() == []
+
+
+ENDLESS = """WITH RECURSIVE counted (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM counted)
+SELECT '', '', '', '' FROM counted WHERE n < 0 AND ?1 <> ?2"""
+
+
+async def test_a_search_that_takes_too_long_is_interrupted_and_nobody_waits_for_it(
+    chat: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await chat.send("s", "hello")
+    monkeypatch.setitem(sqlite_search._Q, "search", ENDLESS)
+    slow = [asyncio.create_task(chat.http.get("/search?q=hello")) for _ in range(5)]
+    while not any(task.done() for task in slow):
+        response = await chat.http.get("/sessions", timeout=5)
+        assert [session["id"] for session in response.json()] == ["s"]
+    for response in await asyncio.gather(*slow):
+        assert (response.status_code, response.json()["code"]) == (503, "search_too_slow")
+    monkeypatch.undo()
+    assert len((await chat.http.get("/search?q=hello")).json()) == 2
+
+
+async def test_a_message_that_cannot_be_read_does_not_stop_search_or_export(
+    tmp_path: Path,
+) -> None:
+    async with serving(tmp_path) as chat:
+        await chat.send("s", "first words")
+        await chat.send("s", "other words")
+    database = apsw.Connection(str(tmp_path / "sessile.db"))
+    database.execute("UPDATE messages SET body = x'7b' WHERE seq = 1")
+    database.execute("DELETE FROM search")
+    database.close()
+    async with serving(tmp_path) as chat:
+        found = (await chat.http.get("/search?q=words")).json()
+        assert len(found) == 3
+        text = (await chat.http.get("/sessions/s/export?format=markdown")).text
+        assert "A message that cannot be read" in text
+        assert text.count("other words") == 2
+
+
+def count(folder: Path, word: str) -> int:
+    """How often a word stands in the files of a folder."""
+    return sum(path.read_bytes().count(word.encode()) for path in folder.iterdir())
+
+
+async def test_what_is_deleted_is_not_left_in_the_files(tmp_path: Path) -> None:
+    secret, other = "xylophone42", "marimba43"
+    async with serving(tmp_path) as chat:
+
+        async def copies(word: str) -> int:
+            await chat.http.get("/search?q=index")  # the index follows behind the messages
+            return count(tmp_path, word)
+
+        async def is_gone(word: str) -> None:
+            async with asyncio.timeout(20):
+                while await copies(word):
+                    await asyncio.sleep(0.05)
+
+        await chat.http.post("/sessions", json={"id": "t", "title": "without the word"})
+        for _ in range(30):
+            await chat.send("s", f"{secret} is here")
+            await chat.send("t", f"{other} is here")
+        assert await copies(secret)
+        await chat.http.delete("/sessions/s")
+        await is_gone(secret)
+        for message in await chat.messages("t", limit=200):
+            assert (await chat.http.delete(f"/sessions/t/messages/{message['id']}")).is_success
+        assert chat.app is not None
+        await chat.app.store.trim(-1)  # its single events are kept for some time
+        await is_gone(other)
+
+
 async def test_invalid_searches_are_refused(chat: Client) -> None:
-    for query in ("", "q=", "q=%20", "q=...", "q=x&limit=0", "q=" + "x" * 2000):
+    for query in ("", "q=", "q=%20", "q=...", "q=x&limit=0", "q=" + "x" * 2000, "q=" + "a+" * 11):
         response = await chat.http.get(f"/search?{query}")
         assert (response.status_code, response.json()["code"]) == (400, "invalid_request")
 

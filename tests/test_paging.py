@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 
+from sessile.store.base import READ
+from sessile.store.sqlite import store as sqlite
 from tests.serving import LONG, Client, frames, serving
+
+
+@pytest.fixture(params=[READ, 500], ids=["at once", "in chunks"], autouse=True)
+def read_size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every page is read at once, and in chunks as one of very large messages is."""
+    monkeypatch.setattr(sqlite, "READ", request.param)
 
 
 async def test_two_hundred_messages_of_one_second_are_each_visited_once(chat: Client) -> None:

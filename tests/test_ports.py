@@ -134,7 +134,7 @@ class TestSQLiteStore(StoreSuite):
         """G10: the cost does not grow with a session or with the number of sessions."""
         store = SQLiteStore(tmp_path / "sessile.db")
         await store.open()
-        over_all = {"sessions", "search", "unindexed", "tails", "exported", "exported_messages"}
+        over_all = {"search", "unindexed", "tails", "exported", "exported_messages"}
         over_all.add("store_id")  # of one row
         sorts_a_page = {"changed"}
         for name, query in sql.queries("sessile.store.sqlite", first=5).items():
@@ -166,8 +166,8 @@ class TestSQLiteStore(StoreSuite):
         may_end = threading.Event()
         move = sqlite_log.Log._move
 
-        def slow_move(log: sqlite_log.Log) -> tuple[int, int]:
-            moved = move(log)
+        def slow_move(log: sqlite_log.Log, mode: int) -> tuple[int, int]:
+            moved = move(log, mode)
             assert may_end.wait(20)
             return moved
 

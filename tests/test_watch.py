@@ -12,7 +12,7 @@ from sessile import create_app
 from sessile.bus.base import Publication
 from sessile.bus.memory import MemoryBus
 from sessile.http import pump
-from sessile.store.base import Head
+from sessile.store.base import Chunk, Head
 from sessile.store.sqlite.store import SQLiteStore
 from sessile.testing import Writer
 from sessile.watch.feed import Watcher
@@ -183,7 +183,7 @@ def fail_reads(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     left = [0]
     read = SQLiteStore.events
 
-    async def events(store: SQLiteStore, session: str, after: int) -> list[Frame] | None:
+    async def events(store: SQLiteStore, session: str, after: int) -> Chunk[Frame] | None:
         if left[0]:
             left[0] -= 1
             raise StoreUnavailable

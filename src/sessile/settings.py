@@ -87,6 +87,49 @@ class Settings(Struct, frozen=True, kw_only=True):
         int,
         _meta("the maximum size of a tool's output; a longer one is cut", "BYTES", 1024, 1 << 30),
     ] = _MIB
+    max_head: Annotated[
+        int, _meta("the maximum size of a request's head", "BYTES", 1024, 1 << 24)
+    ] = 64 * 1024
+    max_head_fields: Annotated[
+        int, _meta("the maximum number of header fields of a request", "COUNT", 10, 10_000)
+    ] = 100
+    head_timeout: Annotated[
+        float, _meta("seconds in which a request's head must arrive", "SECONDS", 0.1, 3600)
+    ] = 10.0
+    body_timeout: Annotated[
+        float,
+        _meta("seconds in which a body must arrive, and more if it is large", "SECONDS", 0.1, 3600),
+    ] = 30.0
+    body_rate: Annotated[
+        int,
+        _meta("how much of a body gives it one second more to arrive", "BYTES", 1, 1 << 30),
+    ] = 16 * 1024
+    send_timeout: Annotated[
+        float,
+        _meta(
+            "seconds after which a client that reads nothing is disconnected", "SECONDS", 0.1, 3600
+        ),
+    ] = 30.0
+    max_pipelined: Annotated[
+        int,
+        _meta("the maximum number of requests that wait in a connection", "COUNT", 1, 10_000),
+    ] = 16
+    max_pings: Annotated[
+        int, _meta("the maximum number of pings in a WebSocket in 10 s", "COUNT", 1, 1_000_000)
+    ] = 100
+    max_fragments: Annotated[
+        int,
+        _meta("the maximum number of frames of a WebSocket message", "COUNT", 1, 1_000_000),
+    ] = 256
+    max_connections: Annotated[
+        int,
+        _meta(
+            "the maximum number of connections from an address; ten times as many from loopback",
+            "COUNT",
+            1,
+            1_000_000,
+        ),
+    ] = 1_000
     on_crash: Annotated[
         CrashPolicy,
         _meta("what to do with an answer that a crash interrupted: mark or retry", "POLICY"),
@@ -179,6 +222,16 @@ class SettingsFields(TypedDict, total=False):
     max_answer_parts: int
     max_answer: int
     max_tool_output: int
+    max_head: int
+    max_head_fields: int
+    head_timeout: float
+    body_timeout: float
+    body_rate: int
+    send_timeout: float
+    max_pipelined: int
+    max_pings: int
+    max_fragments: int
+    max_connections: int
     on_crash: CrashPolicy
     approve: ApprovalPolicy
     approve_timeout: float

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from sessile.bus.base import Answerer, NobodyThere, Publication, Receiver
 from sessile.bus.memory import MemoryBus
 from sessile.node import nodes
-from sessile.store.base import Body, Commit, Head, Hit, OpenCommit, Row
+from sessile.store.base import Body, Chunk, Commit, Head, Hit, OpenCommit, Place, Row
 from sessile.wire.errors import Moved, StoreUnavailable
 from sessile.wire.frames import Frame
 from sessile.wire.messages import Message
@@ -123,22 +123,30 @@ class SimulatedStore:
     async def heads(self, sessions: Sequence[str]) -> list[Head]:
         return await self._read(lambda: self._database.heads(sessions))
 
-    async def rows(self, *_: Any) -> list[Row]:
+    async def listed(self, *_: Any) -> list[str]:
+        raise NotImplementedError
+
+    async def places(self, *_: Any, **__: Any) -> list[Place]:
+        raise NotImplementedError
+
+    async def rows(self, sessions: Sequence[str]) -> Chunk[Row]:
         raise NotImplementedError
 
     async def message(self, session: str, message: str) -> Message | None:
         return await self._read(lambda: self._database.message(session, message))
 
-    async def newest(self, session: str, limit: int, before: int | None) -> list[Body]:
+    async def newest(self, session: str, limit: int, before: int | None) -> Chunk[Body]:
         found = await self._read(lambda: self._database.bodies(session))
-        return [body for body in reversed(found) if before is None or body.seq < before][:limit]
+        newest = [body for body in reversed(found) if before is None or body.seq < before]
+        return Chunk(newest[:limit])
 
-    async def following(self, session: str, limit: int, after: int) -> list[Body]:
+    async def following(self, session: str, limit: int, after: int) -> Chunk[Body]:
         found = await self._read(lambda: self._database.bodies(session))
-        return [body for body in found if body.seq > after][:limit]
+        return Chunk([body for body in found if body.seq > after][:limit])
 
-    async def changed(self, session: str, limit: int, after: int) -> list[Body]:
-        return (await self._read(lambda: self._database.changed(session, after)))[:limit]
+    async def changed(self, session: str, limit: int, after: int) -> Chunk[Body]:
+        found = await self._read(lambda: self._database.changed(session, after))
+        return Chunk(found[:limit])
 
     async def deleted(self, session: str, after: int) -> list[tuple[int, str]]:
         found = await self._read(lambda: list(self._database.deletions[session]))
@@ -155,8 +163,9 @@ class SimulatedStore:
         answers = await self._read(lambda: self._database.answers(session))
         return answers[-1] if answers else None
 
-    async def events(self, session: str, after: int) -> list[Frame] | None:
-        return await self._read(lambda: self._database.events(session, after))
+    async def events(self, session: str, after: int) -> Chunk[Frame] | None:
+        found = await self._read(lambda: self._database.events(session, after))
+        return None if found is None else Chunk(found)
 
     async def search(self, words: Sequence[str], limit: int) -> list[Hit]:
         raise NotImplementedError

@@ -15,7 +15,8 @@ from typing import Any
 
 import uvicorn
 
-from sessile.http.frames import FramesProtocol, sending_anywhere
+from sessile.http.frames import guarded_frames, sending_anywhere
+from sessile.http.guard import EdgeLimits, Guard, guarded
 from sessile.http.web import is_built
 from sessile.logs import Formatter
 from sessile.server import Sessile, create_app
@@ -107,9 +108,10 @@ def _allow_many_files() -> None:
 class _Server(uvicorn.Server):
     """uvicorn; it settles the running turns before it closes connections."""
 
-    def __init__(self, config: uvicorn.Config, app: Sessile, banner: str) -> None:
+    def __init__(self, config: uvicorn.Config, app: Sessile, guard: Guard, banner: str) -> None:
         super().__init__(config)
         self._sessile = app
+        self._guard = guard
         self._banner = banner
 
     @contextmanager
@@ -127,6 +129,7 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        self._guard.watch(self.server_state.connections)
         print(self._banner, flush=True)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -135,10 +138,11 @@ class _Server(uvicorn.Server):
 
 
 def _run(app: Sessile, listener: socket.socket, settings: Settings) -> None:
+    guard = Guard(_edge_limits(settings))
     config = uvicorn.Config(
         sending_anywhere(app),
-        http="httptools",
-        ws=FramesProtocol,
+        http=guarded(guard),
+        ws=guarded_frames(guard),
         ws_max_size=settings.max_body,
         ws_per_message_deflate=False,
         lifespan="off",
@@ -149,7 +153,7 @@ def _run(app: Sessile, listener: socket.socket, settings: Settings) -> None:
         proxy_headers=False,
         timeout_graceful_shutdown=5,
     )
-    server = _Server(config, app, _banner(app, listener, settings))
+    server = _Server(config, app, guard, _banner(app, listener, settings))
 
     async def serve() -> None:
         async with app.lifespan():
@@ -158,6 +162,21 @@ def _run(app: Sessile, listener: socket.socket, settings: Settings) -> None:
 
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         runner.run(serve())
+
+
+def _edge_limits(settings: Settings) -> EdgeLimits:
+    return EdgeLimits(
+        settings.max_head,
+        settings.max_head_fields,
+        settings.head_timeout,
+        settings.body_timeout,
+        settings.body_rate,
+        settings.send_timeout,
+        settings.max_pipelined,
+        settings.max_pings,
+        settings.max_fragments,
+        settings.max_connections,
+    )
 
 
 def _collect_rarely() -> None:

@@ -2,7 +2,7 @@
 
 import logging
 
-from sessile.store.base import Row, Store
+from sessile.store.base import Chunk, Row, Store
 from sessile.wire.fold import Answer, GapError, fold_answer
 
 log = logging.getLogger(__name__)
@@ -17,11 +17,13 @@ async def answer_so_far(store: Store, row: Row, until: int | None = None) -> Ans
     if running is None:
         return None
     answer = Answer(running.answer, running.question, running.started_at)
-    frames = await store.events(row.id, running.since) or []
-    if until is not None:
-        frames = [frame for frame in frames if frame.seq <= until]
+    after, more = running.since, True
     try:
-        fold_answer(answer, frames)
+        while more:
+            frames = await store.events(row.id, after) or Chunk()
+            more = frames.cut and (until is None or frames[-1].seq < until)
+            after = frames[-1].seq if frames else after
+            fold_answer(answer, [f for f in frames if until is None or f.seq <= until])
     except GapError as gap:
         log.error("session %s: its answer is kept as far as it goes: %s", row.id, gap)
     return answer if answer.seq else None

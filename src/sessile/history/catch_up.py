@@ -1,5 +1,6 @@
 """What a watcher gets where single events are gone: the newest state of all that changed."""
 
+from collections.abc import Sequence
 from heapq import merge
 
 from sessile.history.answer import answer_so_far
@@ -47,7 +48,7 @@ class CatchUp:
         frames: list[Frame] = []
         while not (frames or self._ended):
             found = await self._store.changed(self._session, CHUNK, self._after)
-            self._ended = len(found) < CHUNK
+            self._ended = not found.cut and len(found) < CHUNK
             edge = self.until if self._ended else min(found[-1].changed, self.until)
             changed = [_whole(body, body.changed) for body in found if body.changed <= self.until]
             others = [frame for frame in self._others if self.cursor < frame.seq <= edge]
@@ -59,7 +60,7 @@ class CatchUp:
                 self._after = found[-1].changed
         return frames
 
-    def _changed_since(self, found: list[Body]) -> list[Frame]:
+    def _changed_since(self, found: Sequence[Body]) -> list[Frame]:
         """Messages that were there at the reset and have changed since, as they have become.
 
         What changed them follows, event by event, and needs the message it changes. They have no

@@ -7,10 +7,11 @@ which spares folding it from the store.
 
 from bisect import insort
 from collections.abc import AsyncGenerator, Callable
-from typing import Protocol
+from contextlib import aclosing
+from typing import NamedTuple, Protocol
 
 from sessile.history.answer import answer_so_far
-from sessile.store.base import Body, Row, Store
+from sessile.store.base import Body, Place, Row, Store
 from sessile.wire.codec import encode
 from sessile.wire.errors import MessageNotFound
 from sessile.wire.fold import Answer
@@ -18,6 +19,7 @@ from sessile.wire.messages import Message, decode_message
 
 CHUNK = 500  # messages read at once where all that follow are wanted
 MAX_SEQ = 2**63 - 1
+HISTORY = 16 * 1024 * 1024  # bytes of messages that an agent gets at most
 
 
 class Live(Protocol):
@@ -33,6 +35,25 @@ class Live(Protocol):
         """Wait until everything written so far is stored."""
 
 
+class JSONPage(NamedTuple):
+    """The JSON of messages, oldest first.
+
+    ``has_more`` says whether there are messages beyond them, and ``at`` is then the id of the
+    message next to these. A page of large messages has no ``bodies`` but ``chunks`` of them.
+    """
+
+    bodies: list[bytes]
+    has_more: bool
+    at: str | None = None
+    chunks: AsyncGenerator[list[bytes], None] | None = None
+
+    async def all(self) -> list[bytes]:
+        """Every message of the page."""
+        if self.chunks is None:
+            return self.bodies
+        return [body async for bodies in self.chunks for body in bodies]
+
+
 class History:
     """Reads histories. ``live`` finds the object of a session that lives in this process."""
 
@@ -42,8 +63,8 @@ class History:
 
     async def page(
         self, session: str, limit: int, before: str | None = None, after: str | None = None
-    ) -> tuple[list[bytes], bool]:
-        """The JSON of the messages of a page, oldest first, and whether there are more.
+    ) -> JSONPage:
+        """A page: the newest messages, or those next to ``before`` or ``after``.
 
         Raises :class:`~sessile.wire.errors.MessageNotFound` for an unknown ``before`` or
         ``after``.
@@ -56,27 +77,87 @@ class History:
             end, ahead = None, waiting
         else:
             end, ahead = await self._place(session, before, running, waiting)
+        if running is not None and end is not None and running.seq >= end:
+            running = None
         found = await self._store.newest(session, limit + 1, end)
-        found.reverse()
-        bodies = _with_running(found, running, lambda seq: end is None or seq < end)
-        bodies = _with_waiting(bodies, ahead)
-        return bodies[-limit:], len(bodies) > limit
+        if found.cut:
+            places = await self._store.places(session, limit + 1, before=end)
+            places = _all_places(places[::-1], running, ahead)
+            return self._long_page(session, places[-limit:], len(places) > limit, 0, running, ahead)
+        bodies = _with_waiting(_with_running(found[::-1], running), ahead)
+        return _page(bodies[-limit:], len(bodies) > limit, 0)
+
+    async def _page_after(
+        self,
+        session: str,
+        limit: int,
+        after: str,
+        running: Body | None,
+        waiting: list[Message],
+    ) -> JSONPage:
+        start, ahead = await self._place(session, after, running, waiting)
+        if start is None:  # it waits: only others that wait stand behind it
+            bodies = [encode(message) for message in waiting[len(ahead) + 1 :]]
+            return _page(bodies[:limit], len(bodies) > limit, -1)
+        if running is not None and running.seq <= start:
+            running = None
+        found = await self._store.following(session, limit + 1, start)
+        if found.cut:
+            places = await self._store.places(session, limit + 1, after=start)
+            places = _all_places(places, running, waiting)
+            more = len(places) > limit
+            return self._long_page(session, places[:limit], more, -1, running, waiting)
+        bodies = _with_waiting(_with_running(found, running), waiting)
+        return _page(bodies[:limit], len(bodies) > limit, -1)
+
+    def _long_page(
+        self,
+        session: str,
+        places: list[Place],
+        has_more: bool,
+        edge: int,
+        running: Body | None,
+        waiting: list[Message],
+    ) -> JSONPage:
+        """A page that is read a little at a time, while it is sent."""
+        ids = {place.id for place in places}
+        stored = [place.seq for place in places if place.seq < MAX_SEQ]
+        if running is not None and running.seq not in stored:
+            running = None
+        waiting = [message for message in waiting if message.id in ids]
+        rest = self._walk(session, stored[0] - 1, stored[-1], running, waiting)
+        return JSONPage([], has_more, places[edge].id if has_more else None, rest)
 
     async def walk(self, session: str) -> AsyncGenerator[list[bytes], None]:
         """The JSON of all messages from the oldest on, in chunks, none of which is empty."""
         running, queued = await self._as_it_stands(session)
         waiting = await self._store.queue(session) if queued else []
-        after = 0
+        async with aclosing(self._walk(session, 0, MAX_SEQ, running, waiting)) as chunks:
+            async for bodies in chunks:
+                yield bodies
+
+    async def _walk(
+        self,
+        session: str,
+        after: int,
+        until: int,
+        running: Body | None,
+        waiting: list[Message],
+    ) -> AsyncGenerator[list[bytes], None]:
+        """The messages over one seq and up to another, and then those that wait."""
         at_end = False
         while not at_end:
             found = await self._store.following(session, CHUNK, after)
-            at_end = len(found) < CHUNK
-            between = range(after + 1, MAX_SEQ if at_end else found[-1].seq)
-            after = 0 if at_end else found[-1].seq
-            bodies = _with_running(found, running, between.__contains__)
+            at_end = not found.cut and len(found) < CHUNK
+            at_end = at_end or found[-1].seq >= until
+            last = until if at_end else found[-1].seq
+            here = running if running and after < running.seq <= last else None
+            bodies = _with_running([body for body in found if body.seq <= until], here)
+            after = last
             waiting = _still_waiting(waiting, bodies)
             if at_end:
                 bodies += [encode(message) for message in waiting]
+            del found
             if bodies:
                 yield bodies
 
@@ -94,9 +175,18 @@ class History:
         return found + waiting
 
     async def before(self, session: str, seq: int, limit: int) -> list[Message]:
-        """What an agent sees of the history: the newest ``limit`` messages before a number."""
-        newest = await self._store.newest(session, limit, seq) if limit else []
-        return [decode_message(body.body) for body in reversed(newest)]
+        """What an agent sees of the history: the newest ``limit`` messages before a number, or
+        fewer where they are longer than ``HISTORY``."""
+        found: list[Message] = []
+        size = 0
+        while len(found) < limit and size < HISTORY:
+            newest = await self._store.newest(session, limit - len(found), seq)
+            found += [decode_message(body.body) for body in newest]
+            size += sum(len(body.body) for body in newest)
+            if not newest.cut:
+                break
+            seq = newest[-1].seq
+        return found[::-1]
 
     async def _as_it_stands(self, session: str) -> tuple[Body | None, int]:
         """The answer that is being written, and how many messages wait.
@@ -114,23 +204,6 @@ class History:
         if row is None:
             return None, 0
         return _body(await answer_so_far(self._store, row)), row.queued
-
-    async def _page_after(
-        self,
-        session: str,
-        limit: int,
-        after: str,
-        running: Body | None,
-        waiting: list[Message],
-    ) -> tuple[list[bytes], bool]:
-        start, ahead = await self._place(session, after, running, waiting)
-        if start is None:  # it waits: only others that wait stand behind it
-            bodies = [encode(message) for message in waiting[len(ahead) + 1 :]]
-        else:
-            found = await self._store.following(session, limit + 1, start)
-            bodies = _with_running(found, running, lambda seq: seq > start)
-            bodies = _with_waiting(bodies, waiting)
-        return bodies[:limit], len(bodies) > limit
 
     async def _place(
         self, session: str, message_id: str, running: Body | None, waiting: list[Message]
@@ -153,11 +226,22 @@ def _body(answer: Answer | None) -> Body | None:
     return Body(answer.seq, answer.seq, encode(answer.message()))
 
 
-def _with_running(
-    found: list[Body], running: Body | None, belongs: Callable[[int], bool]
-) -> list[bytes]:
-    """A page, oldest first, with the answer that was being written if it was not settled since."""
-    if running and belongs(running.seq) and all(body.seq != running.seq for body in found):
+def _page(bodies: list[bytes], has_more: bool, edge: int) -> JSONPage:
+    return JSONPage(bodies, has_more, decode_message(bodies[edge]).id if has_more else None)
+
+
+def _all_places(stored: list[Place], running: Body | None, waiting: list[Message]) -> list[Place]:
+    """Where the messages of a page stand, oldest first; those that wait at the end."""
+    found = list(stored)
+    if running and all(place.seq != running.seq for place in found):
+        insort(found, Place(running.seq, decode_message(running.body).id))
+    ids = {place.id for place in found}
+    return found + [Place(MAX_SEQ, message.id) for message in waiting if message.id not in ids]
+
+
+def _with_running(found: list[Body], running: Body | None) -> list[bytes]:
+    """Messages, oldest first, with the answer that was being written if it was not settled since."""
+    if running and all(body.seq != running.seq for body in found):
         insort(found, running)
     return [body.body for body in found]
 

@@ -3,7 +3,7 @@
 There is one local caller. Who may do what with which session is decided here and nowhere else.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import NamedTuple
 
 from starlette.requests import Request
@@ -88,11 +88,21 @@ class Access:
 
     # Over all sessions --------------------------------------------------------------------------
 
-    async def sessions(
+    async def listed(
         self, limit: int, before: str | None, query: str | None, archived: bool
-    ) -> list[Session]:
-        """The sessions that the caller may see, by their newest activity."""
-        return [value_of(row) for row in await self._store.rows(limit, before, query, archived)]
+    ) -> list[str]:
+        """The ids of the sessions that the caller may see, by their newest activity.
+
+        Raises :class:`~sessile.wire.errors.SessionNotFound` for an unknown ``before``.
+        """
+        return await self._store.listed(limit, before, query, archived)
+
+    async def sessions(self, ids: Sequence[str]) -> AsyncGenerator[list[Session], None]:
+        """Those sessions, as far as they are still there, in chunks."""
+        while ids:
+            rows = await self._store.rows(ids)
+            yield [value_of(row) for row in rows]
+            ids = ids[ids.index(rows[-1].id) + 1 :] if rows.cut else []
 
     async def search(self, words: Sequence[str], limit: int) -> list[Hit]:
         """The messages that the caller may see and that have all words."""

@@ -19,7 +19,7 @@ from sessile.http.operations import (
 )
 from sessile.http.parsing import parse_body
 from sessile.http.query import PAGE_DEFAULT, PAGE_MOST, cursor, number, parameter
-from sessile.http.responses import JSONResponse, Response, page_response
+from sessile.http.responses import JSONResponse, Response, json_array, page_headers, streamed
 from sessile.http.stream import EventStream
 from sessile.http.turns import turn_stream
 from sessile.node.handle import Handle
@@ -37,7 +37,7 @@ from sessile.wire.errors import (
     SessionNotFound,
     TurnInProgress,
 )
-from sessile.wire.messages import Message, decode_message
+from sessile.wire.messages import Message
 from sessile.wire.parts import Approval
 from sessile.wire.sse import HEARTBEAT
 
@@ -92,10 +92,12 @@ class ChatRoutes:
         after = parameter(request, "after")
         if before is not None and after is not None:
             raise InvalidRequest("`before` and `after` cannot be used together.")
-        bodies, has_more = await session.page(limit, before, after)
-        rel, edge = ("prev", 0) if after is None else ("next", -1)
-        at = decode_message(bodies[edge]).id if has_more else None
-        return page_response(request, bodies, has_more, rel, at)
+        page = await session.page(limit, before, after)
+        headers = page_headers(request, page.has_more, "next" if after else "prev", page.at)
+        if page.chunks is not None:
+            return await streamed(json_array(page.chunks), "application/json", headers)
+        body = b"[%s]" % b",".join(page.bodies)
+        return Response(body, media_type="application/json", headers=headers)
 
     @operation("POST", CHAT + "/stop", dict[str, bool], errors=[*READING, OriginNotAllowed])
     async def stop(self, request: Request) -> Response:

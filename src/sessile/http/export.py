@@ -5,15 +5,14 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from datetime import UTC, datetime
 
-from msgspec import UNSET
+from msgspec import UNSET, MsgspecError
 from starlette.background import BackgroundTask
-from starlette.types import Receive, Scope, Send
 
 from sessile.http.context import Context
-from sessile.http.responses import FileResponse, Response
+from sessile.http.responses import FileResponse, Response, json_array, streamed
 from sessile.node.handle import Handle
 from sessile.wire.codec import encode
-from sessile.wire.messages import Message, Session, decode_message
+from sessile.wire.messages import Session, decode_message
 from sessile.wire.parts import (
     DataPart,
     FilePart,
@@ -26,60 +25,48 @@ from sessile.wire.parts import (
 )
 
 
-class Download(Response):
-    """A body that is made while it is sent, from a generator that is closed in any case."""
-
-    def __init__(self, chunks: AsyncGenerator[bytes, None], media_type: str, filename: str) -> None:
-        super().__init__(media_type=media_type, headers={"content-disposition": filename})
-        del self.headers["content-length"]
-        self._chunks = chunks
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        async with aclosing(self._chunks) as chunks:
-            async for chunk in chunks:
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-
 async def export_response(context: Context, session: Handle, format: str) -> Response:
     """The session as a file of that format: ``json``, ``markdown`` or ``sqlite``."""
     value = await session.read()
     if format == "sqlite":
         return await _sqlite(context, session)
     if format == "markdown":
-        return Download(_markdown(session, value), "text/markdown", _attachment(value.id, "md"))
-    return Download(_json(session, value), "application/json", _attachment(value.id, "json"))
+        return await streamed(
+            _markdown(session, value), "text/markdown", _attachment(value.id, "md")
+        )
+    start = b'{"session":%s,"messages":[' % encode(value)
+    chunks = json_array(session.walk(), start, b"]}")
+    return await streamed(chunks, "application/json", _attachment(value.id, "json"))
 
 
-def _attachment(id: str, suffix: str) -> str:
+def _attachment(id: str, suffix: str) -> dict[str, str]:
     name = id.replace(":", "_").replace("~", "_").lstrip(".") or "session"
-    return f'attachment; filename="{name}.{suffix}"'
-
-
-async def _json(session: Handle, value: Session) -> AsyncGenerator[bytes, None]:
-    yield b'{"session":%s,"messages":[' % encode(value)
-    comma = b""
-    async with aclosing(session.walk()) as chunks:
-        async for bodies in chunks:
-            yield comma + b",".join(bodies)
-            comma = b","
-    yield b"]}"
+    return {"content-disposition": f'attachment; filename="{name}.{suffix}"'}
 
 
 async def _markdown(session: Handle, value: Session) -> AsyncGenerator[bytes, None]:
     yield f"# {value.title or value.id}\n".encode()
     async with aclosing(session.walk()) as chunks:
         async for bodies in chunks:
-            text = "".join(_section(decode_message(body)) for body in bodies)
-            yield text.encode()
+            yield "".join(map(_section, bodies)).encode(errors="replace")
 
 
-def _section(message: Message) -> str:
-    when = datetime.fromtimestamp(message.created_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
+def _section(body: bytes) -> str:
+    try:
+        message = decode_message(body)
+    except MsgspecError:
+        return "\n## A message that cannot be read\n"
+    when = _when(message.created_at)
     status = "" if message.status == "complete" else f" · {message.status}"
     parts = "\n\n".join(_part(part) for part in message.parts)
     return f"\n## {message.role.capitalize()} · {when}{status}\n\n{parts}\n"
+
+
+def _when(time: int) -> str:
+    try:
+        return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    except (ValueError, OverflowError, OSError):  # out of what a calendar has
+        return "at an unknown time"
 
 
 def _part(part: Part) -> str:
@@ -115,6 +102,6 @@ async def _sqlite(context: Context, session: Handle) -> Response:
     return FileResponse(
         path,
         media_type="application/vnd.sqlite3",
-        headers={"content-disposition": _attachment(session.id, "db")},
+        headers=_attachment(session.id, "db"),
         background=BackgroundTask(folder.cleanup),
     )

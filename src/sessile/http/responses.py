@@ -1,11 +1,13 @@
 """Answers with a body."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 
 from starlette import responses
 from starlette.requests import Request
+from starlette.types import Receive, Scope, Send
 
 from sessile.wire.codec import encode
 from sessile.wire.errors import SessileError
@@ -53,10 +55,58 @@ def error_response(error: SessileError, headers: dict[str, str] | None = None) -
     )
 
 
-def page_response(
-    request: Request, bodies: list[bytes], has_more: bool, rel: str, at: str | None
-) -> Response:
-    """A page of messages from their JSON, and where the next one is (RFC 8288).
+class Streamed(Response):
+    """A body that is made while it is sent, from a generator that is closed in any case."""
+
+    def __init__(
+        self,
+        first: bytes,
+        rest: AsyncGenerator[bytes, None],
+        media_type: str,
+        headers: dict[str, str],
+    ) -> None:
+        super().__init__(media_type=media_type, headers=headers)
+        del self.headers["content-length"]
+        self._first = first
+        self._rest = rest
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with aclosing(self._rest) as rest:
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            first, self._first = self._first, b""
+            await send({"type": "http.response.body", "body": first, "more_body": True})
+            del first  # while a slow client takes it, nothing is kept twice
+            async for chunk in rest:
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def streamed(
+    chunks: AsyncGenerator[bytes, None], media_type: str, headers: dict[str, str]
+) -> Streamed:
+    """A response of chunks. The first is made before the response begins: what fails by then is
+    answered as an error."""
+    return Streamed(await anext(chunks, b""), chunks, media_type, headers)
+
+
+async def json_array(
+    chunks: AsyncGenerator[list[bytes], None], start: bytes = b"[", end: bytes = b"]"
+) -> AsyncGenerator[bytes, None]:
+    """The JSON of values, in chunks, as one array."""
+    comma = start
+    async with aclosing(chunks):
+        async for bodies in chunks:
+            if not bodies:
+                continue
+            piece = comma + b",".join(bodies)
+            bodies.clear()  # while a slow client takes the piece, nothing else is kept
+            yield piece
+            comma = b","
+    yield end if comma == b"," else start + end
+
+
+def page_headers(request: Request, has_more: bool, rel: str, at: str | None) -> dict[str, str]:
+    """Whether there are more messages, and where the next page is (RFC 8288).
 
     ``rel`` is ``prev`` or ``next``; ``at`` the id of the message that the next page starts from.
     """
@@ -67,7 +117,7 @@ def page_response(
         path = quote(request.scope["path"], safe="/:@~")
         edge = "before" if rel == "prev" else "after"
         headers["link"] = f'<{path}?{others}{edge}={quote(at, safe="")}>; rel="{rel}"'
-    return Response(b"[%s]" % b",".join(bodies), media_type="application/json", headers=headers)
+    return headers
 
 
 def _query(request: Request) -> list[tuple[str, str]]:

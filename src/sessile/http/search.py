@@ -9,11 +9,12 @@ from sessile.http.context import Context
 from sessile.http.operations import operation, text, whole_number
 from sessile.http.query import number
 from sessile.http.responses import JSONResponse, Response
-from sessile.wire.errors import HostNotAllowed, InvalidRequest, StoreUnavailable
+from sessile.wire.errors import HostNotAllowed, InvalidRequest, SearchTooSlow, StoreUnavailable
 from sessile.wire.messages import Message
 
 MOST, DEFAULT = 100, 20
 LONGEST = 1_000  # characters of a query
+WORDS = 10  # of a query
 
 
 class Found(Struct, rename="camel"):
@@ -39,7 +40,7 @@ class SearchRoute:
             text("q", "Words, or their beginnings."),
             whole_number("limit", "How many at most.", minimum=1, maximum=MOST, default=DEFAULT),
         ],
-        errors=[HostNotAllowed, StoreUnavailable, InvalidRequest],
+        errors=[HostNotAllowed, StoreUnavailable, SearchTooSlow, InvalidRequest],
         tag="sessions",
     )
     async def search(self, request: Request) -> Response:
@@ -51,6 +52,8 @@ class SearchRoute:
         words = [word for word in _plain(query).split() if any(map(str.isalnum, word))]
         if not words:
             raise InvalidRequest("`q` must have a word to search for.")
+        if len(words) > WORDS:
+            raise InvalidRequest(f"`q` must have at most {WORDS} words.")
         hits = await self._access.search(words, limit)
         return JSONResponse([Found(*hit) for hit in hits])
 

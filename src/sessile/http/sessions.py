@@ -1,7 +1,10 @@
 """The routes under ``/sessions``: create, list, change, delete, and their messages."""
 
+from collections.abc import AsyncGenerator
+
 from starlette.requests import Request
 
+from sessile.http.access import Access
 from sessile.http.bodies import CreateBody, MessageChangesBody, StoreBody, UpdateBody, draft_of
 from sessile.http.context import Context
 from sessile.http.export import export_response
@@ -26,7 +29,8 @@ from sessile.http.query import (
     message_id,
     number,
 )
-from sessile.http.responses import JSONResponse, Response
+from sessile.http.responses import JSONResponse, Response, json_array, streamed
+from sessile.wire.codec import encode
 from sessile.wire.errors import (
     ContentRequired,
     HostNotAllowed,
@@ -84,11 +88,12 @@ class SessionRoutes:
         limit = number(request, "limit", PAGE_DEFAULT, 1, PAGE_MOST)
         query = request.query_params
         archived = flag(request, "archived") or False
-        found = await self._access.sessions(
+        ids = await self._access.listed(
             limit + 1, query.get("before"), query.get("q") or None, archived
         )
-        has_more = "true" if len(found) > limit else "false"
-        return JSONResponse(found[:limit], headers={"x-has-more": has_more})
+        headers = {"x-has-more": "true" if len(ids) > limit else "false"}
+        chunks = _encoded(self._access, ids[:limit])
+        return await streamed(json_array(chunks), "application/json", headers)
 
     @operation("GET", SESSION, Session, errors=[*READING, SessionNotFound], tag="sessions")
     async def read(self, request: Request) -> Response:
@@ -180,3 +185,8 @@ class SessionRoutes:
         session = self._access.of(request)
         format = choice(request, "format", "json", "markdown", "sqlite")
         return await export_response(self._context, session, format)
+
+
+async def _encoded(access: Access, ids: list[str]) -> AsyncGenerator[list[bytes], None]:
+    async for found in access.sessions(ids):
+        yield [encode(session) for session in found]

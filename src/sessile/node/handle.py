@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from sessile.agents.base import Decision
-from sessile.history.pages import History
+from sessile.history.pages import History, JSONPage
 from sessile.session import commands
 from sessile.session.inbox import Draft, Sent
 from sessile.session.journal import value_of
@@ -86,12 +86,12 @@ class Handle:
         The answer that is being written is among them, as it stands. Raises
         :class:`~sessile.wire.errors.MessageNotFound` if that message is unknown.
         """
-        bodies, has_more = await self.page(limit, before, after)
-        return Page([decode_message(body) for body in bodies], has_more)
+        page = await self.page(limit, before, after)
+        return Page([decode_message(body) for body in await page.all()], page.has_more)
 
     async def page(
         self, limit: int, before: str | None = None, after: str | None = None
-    ) -> tuple[list[bytes], bool]:
+    ) -> JSONPage:
         """What :meth:`get_messages` gives, as the JSON of each message."""
         return await self._history.page(self.id, limit, before, after)
 

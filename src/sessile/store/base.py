@@ -6,12 +6,15 @@ recovery of an answer that was cut off; it is trimmed behind both.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from msgspec import Struct
 
 from sessile.wire.frames import Frame
 from sessile.wire.messages import Message, Metadata
+
+READ = 1024 * 1024  # bytes after which a read stops
+T = TypeVar("T")
 
 
 class RunningTurn(Struct, rename="camel", frozen=True):
@@ -153,8 +156,25 @@ class Body(NamedTuple):
     body: bytes
 
 
+class Place(NamedTuple):
+    """Where a message stands."""
+
+    seq: int
+    id: str
+
+
+class Chunk(list[T]):
+    """What a read found. It stops after about ``READ`` bytes, with at least one item, and is then
+    ``cut``: there may be more."""
+
+    cut = False
+
+
 class Store(Protocol):
     """Where sessions are kept.
+
+    Rows, messages and events are read in chunks, so that no read takes more memory or time than
+    others can wait for.
 
     Every method that reads or writes raises
     :class:`~sessile.wire.errors.StoreUnavailable` when the store cannot be reached or written.
@@ -178,14 +198,17 @@ class Store(Protocol):
     async def row(self, session: str) -> Row | None:
         """A session, or None. A store that holds events beyond the row's seq counts them in."""
 
-    async def rows(
+    async def listed(
         self, limit: int, before: str | None, query: str | None, archived: bool | None
-    ) -> list[Row]:
-        """Sessions by their newest activity, newest first.
+    ) -> list[str]:
+        """The ids of sessions by their newest activity, newest first.
 
         ``before`` is the session id that the page ends before; one that is unknown raises
         :class:`~sessile.wire.errors.SessionNotFound`. ``query`` must be part of the title or the id.
         """
+
+    async def rows(self, sessions: Sequence[str]) -> Chunk[Row]:
+        """Those of the sessions that exist, in the given order."""
 
     async def busy(self, owner: int) -> list[str]:
         """The busy sessions of an owner."""
@@ -196,16 +219,22 @@ class Store(Protocol):
     async def message(self, session: str, message: str) -> Message | None:
         """One message by its id."""
 
-    async def newest(self, session: str, limit: int, before: int | None) -> list[Body]:
+    async def newest(self, session: str, limit: int, before: int | None) -> Chunk[Body]:
         """The newest messages, or the newest with a seq under ``before``; newest first.
 
         Messages that wait for their turn are not among them: see :meth:`queue`.
         """
 
-    async def following(self, session: str, limit: int, after: int) -> list[Body]:
+    async def following(self, session: str, limit: int, after: int) -> Chunk[Body]:
         """The oldest messages with a seq over ``after``, without those that wait; oldest first."""
 
-    async def changed(self, session: str, limit: int, after: int) -> list[Body]:
+    async def places(
+        self, session: str, limit: int, before: int | None = None, after: int | None = None
+    ) -> list[Place]:
+        """Where the messages stand that :meth:`newest`, or with ``after`` :meth:`following`, would
+        give in chunks."""
+
+    async def changed(self, session: str, limit: int, after: int) -> Chunk[Body]:
         """Messages whose last change is after ``after``, in the order of those changes."""
 
     async def deleted(self, session: str, after: int) -> list[tuple[int, str]]:
@@ -220,13 +249,15 @@ class Store(Protocol):
     async def last_answer(self, session: str) -> Message | None:
         """The newest settled answer."""
 
-    async def events(self, session: str, after: int) -> list[Frame] | None:
-        """Every event after ``after``, or None if some of them are no longer kept."""
+    async def events(self, session: str, after: int) -> Chunk[Frame] | None:
+        """The events after ``after``, or None if some of them are no longer kept."""
 
     async def search(self, words: Sequence[str], limit: int) -> list[Hit]:
         """Messages that have every word, each as a word or its beginning; the best first.
 
-        What was written before is found.
+        What was written before is found. In scripts without spaces between words, what is
+        searched for is found inside the text. Where the messages are large there are fewer than
+        ``limit``. Raises :class:`~sessile.wire.errors.SearchTooSlow` after about a second.
         """
 
     async def tend(self) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sessile.store.base import Body, Head, RunningTurn, Store
+from sessile.store.base import READ, Body, Head, RunningTurn, Store
 from sessile.testing.writer import Writer
 from sessile.wire.errors import Moved, SessionNotFound
 from sessile.wire.messages import decode_message
@@ -205,7 +205,7 @@ class StoreSuite:
             while not change.taken:
                 await asyncio.sleep(0)
         await asyncio.gather(*outcomes)
-        frames = await store.events("s", 0) or []
+        frames = await store.events("s", 0) or ()
         assert [frame.seq for frame in frames] == list(range(1, 61))
         assert await store.row("s") == writer.row
 
@@ -320,7 +320,7 @@ class StoreSuite:
             await writers[id].commit(change)
 
         async def list_ids(*query: Any) -> list[str]:
-            return [row.id for row in await store.rows(*query)]
+            return await store.listed(*query)
 
         assert await list_ids(10, None, None, None) == ["a", "d", "c", "b"]
         assert await list_ids(2, None, None, None) == ["a", "d"]
@@ -329,6 +329,47 @@ class StoreSuite:
         assert await list_ids(10, None, None, True) == []
         with pytest.raises(SessionNotFound):
             await list_ids(10, "nobody", None, None)
+
+    async def test_a_read_stops_after_so_many_bytes(self, store: Store) -> None:
+        writer = Writer(store, "s")
+        for index in range(6):
+            change = writer.change()
+            writer.say(change, f"m{index}", content="x" * (READ // 3))
+            await writer.commit(change)
+        newest = await store.newest("s", 10, None)
+        assert (ids(newest), newest.cut) == (["m5", "m4"], True)
+        newest = await store.newest("s", 10, newest[-1].seq)
+        assert (ids(newest), newest.cut) == (["m3", "m2"], True)
+        following = await store.following("s", 10, 0)
+        assert (ids(following), following.cut) == (["m0", "m1"], True)
+        following = await store.following("s", 10, newest[0].seq)
+        assert ids(following) == ["m4", "m5"]
+        changed = await store.changed("s", 10, 0)
+        assert (ids(changed), changed.cut) == (["m0", "m1"], True)
+        places = await store.places("s", 4)
+        assert [id for _, id in places] == ["m5", "m4", "m3", "m2"]
+        places = await store.places("s", 4, before=places[-1].seq)
+        assert [id for _, id in places] == ["m1", "m0"]
+        places = await store.places("s", 3, after=following[0].seq - 1)
+        assert [id for _, id in places] == ["m4", "m5"]
+        head, seen = writer.row.seq, 0
+        while seen < head:
+            events = await store.events("s", seen)
+            assert events
+            assert [event.seq for event in events] == list(range(seen + 1, events[-1].seq + 1))
+            assert events.cut or events[-1].seq == head
+            assert sum(len(event.data) for event in events) < 3 * READ
+            seen = events[-1].seq
+
+    async def test_rows_are_read_in_the_given_order_in_chunks(self, store: Store) -> None:
+        for id in "abc":
+            writer = Writer(store, id)
+            writer.row.metadata = {"a": "x" * (READ * 2 // 3)}
+            await writer.fill(1)
+        rows = await store.rows(["c", "nobody", "a", "b"])
+        assert ([row.id for row in rows], rows.cut) == (["c", "a"], True)
+        rows = await store.rows(["b"])
+        assert ([row.id for row in rows], rows.cut) == (["b"], False)
 
     async def test_the_check_succeeds(self, store: Store) -> None:
         await store.check()

@@ -17,13 +17,17 @@
     │   ├── MessageConflict           409 message_conflict
     │   ├── TurnInProgress            409 turn_in_progress
     │   └── ApprovalAnswered          409 approval_answered
+    ├── TooSlow                       408 too_slow
     ├── BodyTooLarge                  413 body_too_large
     ├── MetadataTooLarge              413 metadata_too_large
     ├── UpgradeRequired               426 upgrade_required
     ├── QueueFull                     429 queue_full
+    ├── TooManyConnections            429 too_many_connections
+    ├── HeadTooLarge                  431 head_too_large
     ├── Unavailable                   503 unavailable
     │   ├── StoreUnavailable          503 store_unavailable
     │   │   └── Moved                 503 store_unavailable
+    │   ├── SearchTooSlow             503 search_too_slow
     │   ├── Elsewhere                 503 unavailable
     │   └── ShuttingDown              503 shutting_down
     ├── AgentError                    raised by an agent; its text is shown to the clients
@@ -150,6 +154,13 @@ class ApprovalAnswered(Conflict):
     code = "approval_answered"
 
 
+class TooSlow(SessileError):
+    """The request took too long to arrive."""
+
+    code = "too_slow"
+    status = 408
+
+
 class BodyTooLarge(SessileError):
     """The body exceeds the server's limit. Raise it with --max-body or --max-import."""
 
@@ -178,6 +189,20 @@ class QueueFull(SessileError):
     status = 429
 
 
+class TooManyConnections(SessileError):
+    """There are too many connections from this address. Close some."""
+
+    code = "too_many_connections"
+    status = 429
+
+
+class HeadTooLarge(SessileError):
+    """The head of the request has too many bytes or fields."""
+
+    code = "head_too_large"
+    status = 431
+
+
 class Unavailable(SessileError):
     """The server cannot process this request at the moment. Try again."""
 
@@ -189,6 +214,12 @@ class StoreUnavailable(Unavailable):
     """The store is not available at the moment, and nothing was acknowledged. Try again."""
 
     code = "store_unavailable"
+
+
+class SearchTooSlow(Unavailable):
+    """The search takes too long. Search for longer or fewer words."""
+
+    code = "search_too_slow"
 
 
 class Elsewhere(Unavailable):

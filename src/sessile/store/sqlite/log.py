@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 CHECKPOINT = 1_000  # pages in the log from which on it is moved into the database
 SELDOM = 16  # times as many on a slow disk: SQLite syncs inline when it starts the log again
 FULL = 4  # times these pages from which on writers wait until the log is moved
+WIPE = (
+    0.2  # seconds after which what was deleted leaves the log, with all that is deleted meanwhile
+)
 QUICK = 0.001  # seconds: a disk that syncs in less is not worth the way to a thread and back
 
 
@@ -58,6 +61,7 @@ class Log:
         self._threads = ThreadPoolExecutor(2, "sessile-disk")
         self._pages = 0
         self._moving = False
+        self._wiping: asyncio.TimerHandle | None = None
         self._held_up = 0  # pages in the log when it could not be moved whole though it was full
         self._usual = 0.0  # seconds that a sync takes
         self.in_doubt = False  # a sync failed: what is committed may not be durable
@@ -78,6 +82,8 @@ class Log:
         return CHECKPOINT * (SELDOM if self._slow else 1)
 
     def close(self) -> None:
+        if self._wiping is not None:
+            self._wiping.cancel()
         self._threads.shutdown()
         os.close(self._file)
         self._connection.close()
@@ -146,21 +152,40 @@ class Log:
     def _committed(self, connection: apsw.Connection, database: str, pages: int) -> int:
         self._pages = pages
         if pages >= self._mark and not self._moving:
-            self._moving = True
-            self._threads.submit(self._move).add_done_callback(
-                lambda future: self._loop.call_soon_threadsafe(self._moved, future.result())
-            )
+            self._begin_move(apsw.SQLITE_CHECKPOINT_PASSIVE)
         return apsw.SQLITE_OK
 
-    def _move(self) -> tuple[int, int]:
+    def wipe(self) -> None:
+        """Soon take out of the log what was deleted from the database, and so is only there."""
+        if self._wiping is None:
+            self._wiping = self._loop.call_later(WIPE, self._wipe)
+
+    def _wipe(self) -> None:
+        self._wiping = None
+        if self._moving:
+            self.wipe()
+        else:
+            self._begin_move(apsw.SQLITE_CHECKPOINT_TRUNCATE)
+
+    def _begin_move(self, mode: int) -> None:
+        self._moving = True
+        self._threads.submit(self._move, mode).add_done_callback(
+            lambda future: self._loop.call_soon_threadsafe(self._moved, mode, future.result())
+        )
+
+    def _move(self, mode: int) -> tuple[int, int]:
         try:
-            return self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+            return self._connection.wal_checkpoint(mode=mode)
+        except apsw.BusyError:
+            return (self._pages, 0)
         except apsw.Error as error:
             log.warning("the log stays as it is: %s: %s", type(error).__name__, error)
             return (self._pages, 0)
 
-    def _moved(self, progress: tuple[int, int]) -> None:
+    def _moved(self, mode: int, progress: tuple[int, int]) -> None:
         pages, moved = progress
+        if mode == apsw.SQLITE_CHECKPOINT_TRUNCATE and pages:
+            self.wipe()  # something still reads or writes it
         if moved == pages:
             self._held_up = 0
         elif self.full:

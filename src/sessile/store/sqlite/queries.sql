@@ -60,13 +60,17 @@ SELECT {columns} FROM sessions WHERE id = ?;
 -- A session's place in the order of activity.
 SELECT activity FROM sessions WHERE id = ?;
 
--- name: sessions
+-- name: listed
 -- Sessions by newest activity: under an activity, by archived or not, by part of title or id.
-SELECT {columns} FROM sessions
+SELECT id FROM sessions
 WHERE activity < ?1
   AND (?2 IS NULL OR archived = ?2)
   AND (?3 IS NULL OR instr(lower(title), lower(?3)) OR instr(lower(id), lower(?3)))
 ORDER BY activity DESC LIMIT ?4;
+
+-- name: sessions
+-- Those of the sessions that exist, in the order of the JSON array of their ids.
+SELECT {columns} FROM (SELECT value AS wanted FROM json_each(?)) CROSS JOIN sessions ON id = wanted;
 
 -- name: busy
 -- The busy sessions of an owner.
@@ -95,20 +99,33 @@ WHERE session = ? AND seq < ? AND status <> 'queued' ORDER BY seq DESC LIMIT ?;
 SELECT seq, changed, body FROM messages
 WHERE session = ? AND seq > ? AND status <> 'queued' ORDER BY seq LIMIT ?;
 
+-- name: newest_places
+-- Where the newest messages under a seq stand, without those that wait.
+SELECT seq, id FROM messages
+WHERE session = ? AND seq < ? AND status <> 'queued' ORDER BY seq DESC LIMIT ?;
+
+-- name: following_places
+-- Where the oldest messages over a seq stand, without those that wait.
+SELECT seq, id FROM messages
+WHERE session = ? AND seq > ? AND status <> 'queued' ORDER BY seq LIMIT ?;
+
 -- name: changed
 -- Messages in the order of their last change, after a seq: new ones, and old ones that changed.
-SELECT seq, changed, body FROM (
-    SELECT * FROM (
-        SELECT seq, changed, body FROM messages
+-- What is sorted has no bodies: those are read one by one.
+SELECT place.seq, place.changed,
+    (SELECT body FROM messages WHERE session = ?1 AND seq = place.seq)
+FROM (
+    SELECT seq, changed FROM (
+        SELECT seq, changed FROM messages
         WHERE session = ?1 AND seq > ?2 AND changed = seq ORDER BY seq LIMIT ?3
     )
     UNION ALL
-    SELECT * FROM (
-        SELECT seq, changed, body FROM messages INDEXED BY messages_changed_later
+    SELECT seq, changed FROM (
+        SELECT seq, changed FROM messages INDEXED BY messages_changed_later
         WHERE session = ?1 AND changed > ?2 AND changed > seq ORDER BY changed LIMIT ?3
     )
-)
-ORDER BY changed LIMIT ?3;
+    ORDER BY changed LIMIT ?3
+) AS place;
 
 -- name: deleted
 -- Deletions after a seq.

@@ -69,7 +69,10 @@ CREATE TABLE tail (
 
 -- Full-text search. The index follows behind the messages: what has a document number over the
 -- newest one in the index is not in it yet.
-CREATE VIRTUAL TABLE search USING fts5 (content, tokenize = 'unicode61 remove_diacritics 2');
+CREATE VIRTUAL TABLE search USING fts5 (
+    content, tokenize = 'unicode61 remove_diacritics 2', prefix = '1 2 3'
+);
+INSERT INTO search (search, rank) VALUES ('secure-delete', 1);
 
 -- The id that tells this store from all others: one row.
 CREATE TABLE store (id TEXT NOT NULL);

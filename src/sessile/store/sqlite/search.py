@@ -1,40 +1,90 @@
 """The full-text index over the embedded store's messages. It follows behind them: what is written
 is put into it every few seconds, and before a search.
+
+The index knows words by the spaces between them. Chinese, Japanese, Thai and a few other scripts
+have none: there every character is indexed as a word, and what is searched for is a phrase of
+them.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeAlias
+import logging
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import apsw
+from msgspec import MsgspecError
 
 from sessile.store import sql
-from sessile.store.base import Hit
+from sessile.store.base import READ, Hit
 from sessile.store.sqlite.transaction import transaction, unavailable
-from sessile.wire.messages import decode_message
+from sessile.wire.errors import SearchTooSlow
+from sessile.wire.messages import Message, decode_message
+
+log = logging.getLogger(__name__)
 
 INDEXED = 50  # messages put into the index in one transaction
 BREATH = 0.01  # seconds between two such transactions where nobody waits for them
+PATIENCE = 1.0  # seconds that a search may take, and may wait for others
 
-ReadLong: TypeAlias = Callable[[str, tuple[Any, ...]], Awaitable[list[Any]]]
+# Scripts without spaces between words: Thai to Tibetan, Burmese, Khmer, kana, Han.
+_UNSPACED = (
+    "\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3100-\u312f\u31f0-\u31ff"
+    "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
+)
+_one_unspaced = re.compile(f"([{_UNSPACED}])")
+_ends_unspaced = re.compile(f"[{_UNSPACED}]$")
+_BETWEEN = "\u200b"  # a space without width, which the index takes for one
 
 _Q = sql.queries(__package__)
 
 
 class SearchIndex:
-    """The index in a database; ``read_long`` runs a query beside the loop."""
+    """The index in a database; ``reader`` is a connection of its own for searches, which run
+    beside the loop, one at a time."""
 
-    def __init__(self, database: apsw.Connection, read_long: ReadLong) -> None:
+    def __init__(self, database: apsw.Connection, reader: apsw.Connection) -> None:
         self._database = database
+        self._reader = reader
+        self._searching = asyncio.Lock()
         self._execute: Callable[..., Any] = database.execute
-        self._read_long = read_long
+
+    async def close(self) -> None:
+        async with self._searching:
+            self._reader.close()
 
     async def find(self, words: Sequence[str], limit: int) -> list[Hit]:
-        """Messages that have every word, each as a word or its beginning; the best first."""
-        await self.catch_up(0)
-        phrases = ['"{}"*'.format(word.replace('"', '""')) for word in words]
-        found = await self._read_long(_Q["search"], (" ".join(phrases), limit))
-        return [_hit(*values) for values in found]
+        """Messages that have every word, each as a word or its beginning; the best first.
+
+        Raises :class:`~sessile.wire.errors.SearchTooSlow`.
+        """
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self.catch_up(0)
+                await self._searching.acquire()
+        except TimeoutError:
+            raise SearchTooSlow("Other searches and new messages come first. Try again.") from None
+        timer = asyncio.get_running_loop().call_later(PATIENCE, self._reader.interrupt)
+        try:
+            phrases = " ".join(map(_phrase, words))
+            with unavailable():
+                return await asyncio.to_thread(self._find, phrases, limit)
+        except apsw.InterruptError:
+            raise SearchTooSlow from None
+        finally:
+            timer.cancel()
+            self._searching.release()
+
+    def _find(self, phrases: str, limit: int) -> list[Hit]:
+        found: list[Hit] = []
+        size = 0
+        for session, title, body, marked in self._reader.execute(_Q["search"], (phrases, limit)):
+            if (message := _readable(body)) is not None:
+                found.append(_hit(session, title, message, marked))
+                size += len(body)
+            if size > READ:
+                break
+        return found
 
     async def catch_up(self, breath: float = BREATH) -> None:
         """Put into it what is there at this moment."""
@@ -48,25 +98,49 @@ class SearchIndex:
 
     def _take_some(self) -> int:
         """Index the next messages, in one transaction; the number of the last, 0 if all are."""
-        indexed = self._execute(_Q["indexed"]).get or 0
-        rows = self._execute(_Q["unindexed"], (indexed, INDEXED)).fetchall()
-        if not rows:
+        indexed: int = self._execute(_Q["indexed"]).get or 0
+        texts: list[tuple[int, str]] = []
+        size = 0
+        for document, body in self._execute(_Q["unindexed"], (indexed, INDEXED)):
+            message = _readable(body)
+            texts.append((document, "" if message is None else _separated(message.content)))
+            size += len(body)
+            if size > READ:
+                break
+        if not texts:
             return 0
         with transaction(self._database):
-            self._database.executemany(
-                _Q["put_text"],
-                [(document, decode_message(body).content) for document, body in rows],
-            )
-        last: int = rows[-1][0]
-        return last
+            self._database.executemany(_Q["put_text"], texts)
+        return texts[-1][0]
 
 
-def _hit(session: str, title: str, body: bytes, marked: str) -> Hit:
+def _readable(body: bytes) -> Message | None:
+    try:
+        return decode_message(body)
+    except (MsgspecError, TypeError) as error:
+        log.error("a message cannot be read, and is not found by a search: %s", error)
+        return None
+
+
+def _separated(text: str) -> str:
+    """A text with every character of an unspaced script as a word."""
+    if text.isascii():
+        return text
+    return _one_unspaced.sub(rf"{_BETWEEN}\1{_BETWEEN}", text)
+
+
+def _phrase(word: str) -> str:
+    """What finds a word, or text inside an unspaced script, in the language of FTS5."""
+    whole = '"{}"'.format(_separated(word).replace('"', '""'))
+    return whole if _ends_unspaced.search(word) else f"{whole}*"
+
+
+def _hit(session: str, title: str, message: Message, marked: str) -> Hit:
     text = ""
     found: list[tuple[int, int]] = []
-    for piece in marked.split("\x02"):
+    for piece in marked.replace(_BETWEEN, "").split("\x02"):
         inside, mark, outside = piece.rpartition("\x03")
         if mark:
             found.append((len(text), len(text) + len(inside)))
         text += inside + outside
-    return Hit(session, title, decode_message(body), text, found)
+    return Hit(session, title, message, text, found)

@@ -9,8 +9,8 @@ from typing import Any
 import apsw
 
 from sessile.store import sql
-from sessile.store.base import Body, Head, Hit, Row
-from sessile.store.columns import row_of
+from sessile.store.base import READ, Body, Chunk, Head, Hit, Place, Row
+from sessile.store.columns import COLUMNS, row_of
 from sessile.store.sqlite.log import Removed
 from sessile.store.sqlite.place import APPLICATION, DatabaseFile
 from sessile.store.sqlite.search import SearchIndex
@@ -29,6 +29,7 @@ ALL = 2**63 - 1
 SPARE = 512 * 1024  # bytes that a disk must have free after a write failed, to be ready again
 
 _Q = sql.queries(__package__)
+_METADATA, _PRIVATE = COLUMNS.index("metadata"), COLUMNS.index("private")
 
 
 class SQLiteStore:
@@ -69,6 +70,7 @@ class SQLiteStore:
             "synchronous = FULL",
             "cache_size = -32768",
             "temp_store = MEMORY",
+            "secure_delete = ON",  # what is deleted is overwritten
         ):
             self._execute(f"PRAGMA {pragma}")
         self._migrate()
@@ -79,7 +81,8 @@ class SQLiteStore:
         self.write = self.writer.write
         for values in self._execute(_Q["tails"]):
             self.writer.trims.stored(row_of(values), self._loop.time())
-        self._index = SearchIndex(self.database, self._read_long)
+        searcher = apsw.Connection(str(self._file.path), flags=apsw.SQLITE_OPEN_READONLY)
+        self._index = SearchIndex(self.database, searcher)
 
     def _migrate(self) -> None:
         scripts = sql.migrations(__package__)
@@ -103,6 +106,7 @@ class SQLiteStore:
 
     async def close(self) -> None:
         await self.writer.finish()
+        await self._index.close()
         async with self._reading:
             self._reader.close()
         self.writer.log.close()
@@ -127,9 +131,9 @@ class SQLiteStore:
         found = await self._read(_Q["session"], (session,))
         return row_of(found[0]) if found else None
 
-    async def rows(
+    async def listed(
         self, limit: int, before: str | None, query: str | None, archived: bool | None
-    ) -> list[Row]:
+    ) -> list[str]:
         await self.writer.all_synced()
         under = ALL
         if before is not None:
@@ -139,8 +143,23 @@ class SQLiteStore:
                 raise SessionNotFound
             under = found[0]
         flag = None if archived is None else int(archived)
-        found_rows = await self._read_long(_Q["sessions"], (under, flag, query, limit))
-        return [row_of(values) for values in found_rows]
+        listed = await self._read_long(_Q["listed"], (under, flag, query, limit))
+        return [session for (session,) in listed]
+
+    async def rows(self, sessions: Sequence[str]) -> Chunk[Row]:
+        await self.writer.all_synced()
+        with unavailable():
+            cursor = self._execute(_Q["sessions"], (encode(sessions).decode(),))
+            found: Chunk[Row] = Chunk()
+            size = 0
+            for values in cursor:
+                found.append(row_of(values))
+                size += len(values[_METADATA]) + len(values[_PRIVATE])
+                if size > READ:
+                    cursor.close()
+                    found.cut = True
+                    break
+        return found
 
     async def search(self, words: Sequence[str], limit: int) -> list[Hit]:
         await self.writer.all_synced()
@@ -161,6 +180,10 @@ class SQLiteStore:
             with unavailable(), transaction(self.database):
                 self.database.executemany(_Q["trim"], due)
             trims.trimmed(due, self._loop.time())
+            sessions = {session for session, _ in due}
+            if sessions & self.writer.deleted_in:
+                self.writer.deleted_in -= sessions
+                self.writer.log.wipe()
 
     async def busy(self, owner: int) -> list[str]:
         with unavailable():
@@ -176,14 +199,24 @@ class SQLiteStore:
     async def message(self, session: str, message: str) -> Message | None:
         return await self._one_message(_Q["message"], (session, message))
 
-    async def newest(self, session: str, limit: int, before: int | None) -> list[Body]:
+    async def newest(self, session: str, limit: int, before: int | None) -> Chunk[Body]:
         under = ALL if before is None else before
         return await self._bodies(_Q["newest"], (session, under, limit))
 
-    async def following(self, session: str, limit: int, after: int) -> list[Body]:
+    async def following(self, session: str, limit: int, after: int) -> Chunk[Body]:
         return await self._bodies(_Q["following"], (session, after, limit))
 
-    async def changed(self, session: str, limit: int, after: int) -> list[Body]:
+    async def places(
+        self, session: str, limit: int, before: int | None = None, after: int | None = None
+    ) -> list[Place]:
+        if after is not None:
+            found = await self._read(_Q["following_places"], (session, after, limit))
+        else:
+            under = ALL if before is None else before
+            found = await self._read(_Q["newest_places"], (session, under, limit))
+        return [Place(*place) for place in found]
+
+    async def changed(self, session: str, limit: int, after: int) -> Chunk[Body]:
         return await self._bodies(_Q["changed"], (session, after, limit))
 
     async def deleted(self, session: str, after: int) -> list[tuple[int, str]]:
@@ -198,14 +231,16 @@ class SQLiteStore:
     async def last_answer(self, session: str) -> Message | None:
         return await self._one_message(_Q["last_answer"], (session,))
 
-    async def events(self, session: str, after: int) -> list[Frame] | None:
-        rows = await self._read(_Q["events"], (session, after))
+    async def events(self, session: str, after: int) -> Chunk[Frame] | None:
+        rows = await self._read_some(_Q["events"], (session, after))
         if not rows:
             stored = await self._read(_Q["session"], (session,))
-            return [] if after == (row_of(stored[0]).seq if stored else 0) else None
+            return Chunk() if after == (row_of(stored[0]).seq if stored else 0) else None
         if rows[0][0] > after + 1:
             return None
-        return [frame for row in rows for frame in unpack(*row) if frame.seq > after]
+        found = Chunk(frame for row in rows for frame in unpack(*row) if frame.seq > after)
+        found.cut = rows.cut
+        return found
 
     async def _read(self, query: str, values: tuple[Any, ...]) -> list[Any]:
         """All rows of a query whose first value is the session that it reads."""
@@ -217,8 +252,30 @@ class SQLiteStore:
             raise as_unavailable(error) from error
         return rows
 
-    async def _bodies(self, query: str, values: tuple[Any, ...]) -> list[Body]:
-        return [Body(*row) for row in await self._read(query, values)]
+    async def _read_some(self, query: str, values: tuple[Any, ...]) -> Chunk[Any]:
+        """Rows whose last value is what they are long by."""
+        if self.writer.must_wait(values[0]):
+            await self.writer.all_synced()
+        found: Chunk[Any] = Chunk()
+        size = 0
+        try:
+            cursor = self._execute(query, values)
+            for row in cursor:
+                found.append(row)
+                size += len(row[-1])
+                if size > READ:
+                    cursor.close()
+                    found.cut = True
+                    break
+        except apsw.Error as error:
+            raise as_unavailable(error) from error
+        return found
+
+    async def _bodies(self, query: str, values: tuple[Any, ...]) -> Chunk[Body]:
+        rows = await self._read_some(query, values)
+        found = Chunk([Body(*row) for row in rows])
+        found.cut = rows.cut
+        return found
 
     async def _one_message(self, query: str, values: tuple[Any, ...]) -> Message | None:
         found = await self._read(query, values)

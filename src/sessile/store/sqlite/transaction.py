@@ -35,7 +35,7 @@ def unavailable() -> Iterator[None]:
 
 def as_unavailable(error: Exception) -> Exception:
     """What the callers of the port get; the rest of it is for the log."""
-    if not isinstance(error, apsw.Error | OSError):
+    if not isinstance(error, apsw.Error | OSError) or isinstance(error, apsw.InterruptError):
         return error
     log.error("the store failed: %s: %s", type(error).__name__, error)
     return StoreUnavailable()

@@ -53,6 +53,7 @@ class Writer:
         self.log = Log(file, database, self.flush)
         self.trims = Trims()
         self.failing = False
+        self.deleted_in: set[str] = set()  # sessions whose kept events may hold deleted messages
         self._loop = asyncio.get_running_loop()
         self._database = database
         self._execute: Callable[..., Any] = database.execute
@@ -215,6 +216,9 @@ class Writer:
     def _report(self, one: _Taken, error: Exception | None) -> None:
         commit = one.commit
         if error is None and commit.durable:
+            if commit.drop or commit.deleted:
+                self.log.wipe()
+                self.deleted_in.add(commit.session)
             if commit.drop:
                 self.trims.dropped(commit.session)
             else:
