@@ -4,7 +4,9 @@ python acp_agent.py [can-load] [needs-login]
 """
 
 import asyncio
+import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import acp
@@ -40,7 +42,11 @@ class Agent:
 
     async def prompt(self, prompt: list[Any], session_id: str, **_: Any) -> acp.PromptResponse:
         await asyncio.gather(*self._tasks)
-        said = " / ".join(block.text for block in prompt)
+        said = " / ".join(getattr(block, "text", block.type) for block in prompt)
+        if said == "the server's environment":
+            said = _environment_of(_parent(os.getppid()))  # its own parent is the keeper
+        if said == "environment":
+            said = " ".join(f"{name}={value}" for name, value in os.environ.items())
         reasons: dict[str, Any] = {"refuse": "refusal", "too long": "max_tokens"}
         if said == "plan":
             entry = PlanEntry(content="first", priority="low", status="pending")
@@ -67,6 +73,17 @@ class Agent:
 
     async def _say(self, session_id: str, words: str) -> None:
         await self._client.session_update(session_id, acp.update_agent_message_text(words))
+
+
+def _parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def _environment_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/environ").read_text()
+    except OSError as error:
+        return f"{error.strerror}"
 
 
 if __name__ == "__main__":

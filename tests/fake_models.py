@@ -70,7 +70,9 @@ def refusal(said: str) -> Response | None:
     return JSONResponse(_ERROR, 500) if "[[down]]" in said else None
 
 
-_ERROR = {"error": {"message": "the key is wrong", "type": "x", "code": "y"}}
+_ERROR = {
+    "error": {"message": "the key sk-abcdefghijkl is wrong at 10.0.0.7", "type": "x", "code": "y"}
+}
 
 
 class FakeModels(Starlette):
@@ -132,7 +134,7 @@ class FakeModels(Starlette):
                         yield _chunk({"tool_calls": [call]})
                     calls += 1
                 elif "[[broken]]" in said:
-                    yield 'data: {"error":{"message":"the GPU caught fire","type":"x"}}\n\n'
+                    yield 'data: {"error":{"message":"the GPU of 10.0.0.7 caught fire","type":"x"}}\n\n'
                     return
                 else:
                     yield _chunk({}, step.text)

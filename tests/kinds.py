@@ -46,11 +46,13 @@ KINDS = {
 
 
 @contextmanager
-def start_server(kind: Kind, folder: Path, models: FakeModels, *flags: str) -> Iterator[Process]:
+def start_server(
+    kind: Kind, folder: Path, models: FakeModels, *flags: str, **more: str
+) -> Iterator[Process]:
     home, work = folder / "home", folder / "work"
     home.mkdir(exist_ok=True)
     work.mkdir(exist_ok=True)
-    environment = kind.environment(home, models.state.url)
+    environment = kind.environment(home, models.state.url) | more
     flags = (*kind.flags, "--directory", str(work), *flags)
     with Process(folder, *flags, **environment) as process:
         yield process

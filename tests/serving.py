@@ -145,6 +145,13 @@ async def serving(folder: Path, **settings: Any) -> AsyncGenerator[Client, None]
             yield client
 
 
+def work_in(folder: Path) -> Path:
+    """A folder for an agent, beside the store in the same folder."""
+    work = folder / "work"
+    work.mkdir(exist_ok=True)
+    return work
+
+
 @asynccontextmanager
 async def running(
     app: Any, ws: type[asyncio.Protocol] | Literal["websockets-sansio"] = FramesProtocol

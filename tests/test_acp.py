@@ -12,7 +12,7 @@ import pytest
 
 from sessile.agents.acp.agent import ACPAgent
 from sessile.wire.errors import SettingsError
-from tests.serving import Client, frames, serving
+from tests.serving import Client, frames, serving, work_in
 
 SCRIPT = Path(__file__).parent / "acp_agent.py"
 
@@ -20,7 +20,7 @@ SCRIPT = Path(__file__).parent / "acp_agent.py"
 @asynccontextmanager
 async def serve_agent(folder: Path, *arguments: str) -> AsyncGenerator[Client, None]:
     command = shlex.join([sys.executable, str(SCRIPT), *arguments])
-    async with serving(folder, agent=ACPAgent(command, folder)) as chat:
+    async with serving(folder, agent=ACPAgent(command, work_in(folder))) as chat:
         yield chat
 
 
@@ -55,10 +55,14 @@ async def test_a_plan_is_shown(tmp_path: Path) -> None:
 async def test_the_ways_an_answer_ends(tmp_path: Path) -> None:
     async with serve_agent(tmp_path) as chat:
         assert (await ask(chat, "too long"))["metadata"]["finishReason"] == "length"
-        for said, reason in (("refuse", "refuses to continue"), ("crash", "it broke")):
+        for said, reason in (
+            ("refuse", "refuses to continue"),
+            ("crash", "The agent failed; the server's log says why."),
+        ):
             events = await chat.send("s", said)
             assert events[-3].data["status"] == "error"
             assert reason in events[-2].data["error"]
+            assert "it broke" not in str(events)
         assert "session-1" in (await ask(chat, "and on"))["content"]
 
 

@@ -24,7 +24,7 @@ from sessile.agents.pydantic_ai import PydanticAIAgent
 from sessile.testing import AgentSuite
 from tests import real
 from tests.fake_models import FakeModels
-from tests.serving import LONG
+from tests.serving import LONG, work_in
 from tests.test_frameworks import ChatModel, Model, calls, graph
 
 pytestmark = pytest.mark.timeout(120)
@@ -119,7 +119,7 @@ class _Real(AgentSuite):
     ) -> Agent:
         for name, value in self.environment(tmp_path / "home", models.state.url).items():
             monkeypatch.setenv(name, value)
-        return self.make(tmp_path)
+        return self.make(work_in(tmp_path))
 
     def make(self, folder: Path) -> Agent:
         raise NotImplementedError

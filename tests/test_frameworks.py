@@ -167,7 +167,9 @@ async def test_pydantic_ai_thoughts_tools_and_history(tmp_path: Path, model: Mod
 async def test_pydantic_ai_errors_and_stop(tmp_path: Path, model: Model) -> None:
     async with serving(tmp_path, agent=Agent(FunctionModel(stream_function=model))) as chat:
         events = await chat.send("s", "401")
-        assert events[-2].data["error"] == "The model's server answered 401: the key is wrong"
+        assert events[-2].data["error"] == (
+            "The model's provider refused the API key. The server's log has its reply."
+        )
         await send_and_stop(chat, "slow")
 
 
@@ -370,3 +372,19 @@ async def test_langgraph_interrupts_ask_people(
 async def test_langgraph_a_stop_ends_the_graph(tmp_path: Path) -> None:
     async with serving(tmp_path, agent=graph(ChatModel(script=[], endless=True))) as chat:
         await send_and_stop(chat, "go")
+
+
+async def test_langgraph_the_text_of_an_exception_is_logged_and_not_shown(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Refused(ChatModel):
+        async def _astream(self, *_: Any, **__: Any) -> AsyncGenerator[ChatGenerationChunk, None]:
+            raise RuntimeError("401 for sk" + "-abcdefghijkl at 10.0.0.7")
+            yield
+
+    async with serving(tmp_path, agent=graph(Refused(script=[]))) as chat:
+        events = await chat.send("s", "go")
+        assert "RuntimeError" in events[-2].data["error"]
+        assert "10.0.0.7" not in str(events) + str(await chat.messages("s"))
+    assert "401 for [key] at 10.0.0.7" in caplog.text
+    assert "sk-abc" not in caplog.text

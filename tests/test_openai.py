@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from sessile.agents.kit.providers import SENTENCES, kind_of
 from tests.fake_models import FakeModels
 from tests.serving import Client, frames, kinds, running, serving, text
 
@@ -108,16 +109,20 @@ async def test_images_are_shown_to_the_model(chat: Client, model: FakeModels) ->
 @pytest.mark.parametrize(
     ("said", "kept", "sentence"),
     [
-        ("[[http:401]]", "", "answered 401: the key is wrong"),
-        ("[[http:429]]", "", "answered 429: the key is wrong"),
-        ("[[http:500]]", "", "answered 500: the key is wrong"),
-        ("[[cut:2]] a b c", "Echo: [[cut:2]] ", "connection to the model's server failed"),
-        ("[[broken]]", "Echo: [[broken]]", "the GPU caught fire"),
+        ("[[http:401]]", "", "provider refused the API key"),
+        ("[[http:403]]", "", "provider refused the API key"),
+        ("[[http:404]]", "", "does not know the model"),
+        ("[[http:413]]", "", "too long for the model"),
+        ("[[http:422]]", "", "refused the request"),
+        ("[[http:429]]", "", "too many requests"),
+        ("[[http:500]]", "", "provider failed"),
+        ("[[cut:2]] a b c", "Echo: [[cut:2]] ", "broke off in the middle"),
+        ("[[broken]]", "Echo: [[broken]]", "broke off in the middle"),
         ("[[unfinished]]", "Echo: [[unfinished]]", "ended before its answer was"),
     ],
 )
 async def test_after_an_error_the_text_so_far_is_kept_and_the_session_continues(
-    chat: Client, said: str, kept: str, sentence: str
+    chat: Client, said: str, kept: str, sentence: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     events = await chat.send("s", said)
     assert kinds(events)[-3:] == ["assistant", "error", "done"]
@@ -125,6 +130,12 @@ async def test_after_an_error_the_text_so_far_is_kept_and_the_session_continues(
     assert events[-3].data["content"] == kept
     assert sentence in events[-2].data["error"]
     assert events[-2].data["code"] == "agent_error"
+    shown = str(events) + str(await chat.messages("s"))
+    for detail in ("sk-", "10.0.0.7", "127.0.0.1"):
+        assert detail not in shown
+    assert "sk-abc" not in caplog.text
+    if "10.0.0.7" in caplog.text:
+        assert "the agent openai:fake: The " in caplog.text
     assert (await chat.send("s", "again"))[-2].data["content"] == "Echo: again"
 
 
@@ -136,7 +147,7 @@ async def test_a_provider_that_cannot_be_reached(
     async with serving(tmp_path, agent="openai:fake") as chat:
         events = await chat.send("s", "Hello")
         assert events[-3].data["status"] == "error"
-        assert "connection" in events[-2].data["error"]
+        assert "could not be reached" in events[-2].data["error"]
 
 
 async def test_an_answer_cut_off_by_length_says_so(chat: Client) -> None:
@@ -153,3 +164,25 @@ async def test_a_stop_ends_the_request_to_the_model(chat: Client, model: FakeMod
         assert (await chat.http.post("/chat/s/stop")).json() == {"stopped": True}
         assert await asyncio.to_thread(model.left.wait, 10)
         assert (await sending)[-2].data["status"] == "stopped"
+
+
+@pytest.mark.parametrize(
+    ("status", "reply", "kind"),
+    [
+        (400, "This model's maximum context length is 8192 tokens", "length"),
+        (400, "prompt is too long: 210000 tokens > 200000 maximum", "length"),
+        (400, "API key not valid. Please pass a valid API key.", "key"),
+        (400, "unknown parameter", "refused"),
+        (402, "", "quota"),
+        (403, "", "key"),
+        (408, "", "timeout"),
+        (413, "", "length"),
+        (429, "You exceeded your current quota, please check your plan", "quota"),
+        (429, "Rate limit reached", "rate"),
+        (503, "overloaded", "failed"),
+        (504, "", "timeout"),
+    ],
+)
+def test_what_a_providers_reply_means(status: int, reply: str, kind: str) -> None:
+    assert kind_of(status, reply) == kind
+    assert SENTENCES[kind_of(status, reply)].endswith(".")

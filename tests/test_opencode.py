@@ -16,7 +16,7 @@ from sessile.agents.opencode import server as opencode_server
 from sessile.agents.opencode.agent import OpenCodeAgent
 from tests import real
 from tests.fake_models import FakeModels
-from tests.serving import Client, Process, frames, serving
+from tests.serving import Client, Process, frames, serving, work_in
 from tests.test_approvals import answer, question
 
 pytestmark = pytest.mark.timeout(120)
@@ -48,7 +48,7 @@ def opencode(models: FakeModels, tmp_path_factory: pytest.TempPathFactory) -> It
 
 @pytest.fixture
 async def chat(opencode: str, tmp_path: Path) -> AsyncGenerator[Client, None]:
-    agent = OpenCodeAgent(opencode, password=PASSWORD, directory=tmp_path, patience=0.5)
+    agent = OpenCodeAgent(opencode, password=PASSWORD, directory=work_in(tmp_path), patience=0.5)
     async with serving(tmp_path, agent=agent) as client:
         yield client
 
@@ -107,6 +107,7 @@ async def test_the_turn_fails_when_its_provider_stays_down(chat: Client) -> None
     assert "failed for too long" in error["error"]
     assert message["parts"][0]["name"] == "retry"
     assert message["parts"][0]["data"]["attempt"] >= 1
+    assert "10.0.0.7" not in str(events)
     assert (await chat.send("s", "and on"))[-2].data["content"] == "Echo: and on"
 
 
@@ -203,7 +204,7 @@ async def serve_over_cable(
 ) -> AsyncGenerator[tuple[Cable, Client], None]:
     cable = Cable(opencode)
     async with cable.open() as url:
-        agent = OpenCodeAgent(url, password=PASSWORD, directory=folder)
+        agent = OpenCodeAgent(url, password=PASSWORD, directory=work_in(folder))
         async with serving(folder, agent=agent) as chat:
             yield cable, chat
 
@@ -212,7 +213,7 @@ async def test_a_cut_connection_loses_nothing_and_repeats_nothing(
     opencode: str, tmp_path: Path
 ) -> None:
     """The tool ends and the answer is written while the connection is cut."""
-    go, done = tmp_path / "go", tmp_path / "done"
+    go, done = work_in(tmp_path) / "go", work_in(tmp_path) / "done"
     waits = tool(
         "bash",
         command=f"echo started; until [ -e {go} ]; do sleep 0.05; done; touch {done}",
@@ -236,7 +237,7 @@ async def test_a_cut_connection_loses_nothing_and_repeats_nothing(
 
 
 async def test_a_question_asked_while_disconnected_is_shown(opencode: str, tmp_path: Path) -> None:
-    go = tmp_path / "go"
+    go = work_in(tmp_path) / "go"
     first = tool("bash", command=f"until [ -e {go} ]; do sleep 0.05; done", description="d")
     second = tool("bash", command="echo ask", description="d")
     async with serve_over_cable(opencode, tmp_path) as (cable, chat), chat.socket("s") as socket:
@@ -290,8 +291,9 @@ async def test_a_connection_that_stays_cut_ends_the_turn(
 def test_an_agent_that_cannot_start_is_reported_in_one_line(
     opencode: str, tmp_path: Path, flags: tuple[str, ...], said: str
 ) -> None:
+    apart = ("--directory", str(work_in(tmp_path)))
     with pytest.raises(RuntimeError) as error:
-        Process(tmp_path, *(flag.format(url=opencode) for flag in flags))
+        Process(tmp_path, *apart, *(flag.format(url=opencode) for flag in flags))
     lines = str(error.value).strip().splitlines()
     assert len(lines) == 1
     assert said in lines[0]

@@ -220,12 +220,20 @@ async def test_long_output_is_shown_at_intervals_and_whole_at_the_end(
 
 
 @pytest.mark.parametrize("status", [401, 500])
-async def test_a_provider_that_refuses(chat: Client, s: str, status: int) -> None:
+async def test_a_provider_that_refuses(chat: Client, server: Process, s: str, status: int) -> None:
     events = await chat.send(s, f"[[http:{status}]]")
     assert kinds(events)[-3:] == ["assistant", "error", "done"]
     assert events[-3].data["status"] == "error"
-    assert "the key is wrong" in events[-2].data["error"]
+    known = {401: "refused the API key", 500: "provider failed"}
+    expected = known[status] if "acp-opencode" not in s else "provider answered with an error"
+    assert expected in events[-2].data["error"]
     assert (await chat.send(s, "and on"))[-2].data["content"] == "Echo: and on"
+    shown = str(events) + str(await chat.messages(s))
+    for detail in ("is wrong", "sk-", "10.0.0.7"):
+        assert detail not in shown
+    log = (server.folder / "stderr.log").read_text()
+    assert "10.0.0.7" in log
+    assert "sk-abc" not in log
 
 
 async def test_two_sessions_at_once_do_not_mix(chat: Client, kind: Kind, s: str) -> None:

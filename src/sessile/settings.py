@@ -169,6 +169,18 @@ class Settings(Struct, frozen=True, kw_only=True):
     opencode_command: Annotated[str, _meta("the command that starts OpenCode", "COMMAND")] = (
         "opencode"
     )
+    agent_env: Annotated[
+        tuple[str, ...],
+        _meta(
+            "an environment variable that the agent's process may have; NAME* is a prefix", "NAME"
+        ),
+    ] = ()
+    allow_file_host: Annotated[
+        tuple[str, ...],
+        _meta(
+            "a host whose addresses of files are passed on to the model; * is all public", "HOST"
+        ),
+    ] = ()
     retry_timeout: Annotated[
         float,
         _meta(
@@ -228,6 +240,8 @@ class SettingsFields(TypedDict, total=False):
     history_characters: int
     directory: str
     opencode_command: str
+    agent_env: tuple[str, ...]
+    allow_file_host: tuple[str, ...]
     retry_timeout: float
     echo_delay: float
     log_level: LogLevel

@@ -12,6 +12,8 @@ from sessile.agents.base import Agent, Turn
 from sessile.agents.echo import EchoAgent
 from sessile.agents.function import FunctionAgent
 from sessile.agents.kit.conversation import HistoryLimits
+from sessile.agents.kit.environment import check_names
+from sessile.agents.kit.files import FileHosts
 from sessile.bus.base import Bus
 from sessile.bus.memory import MemoryBus
 from sessile.settings import Settings
@@ -27,13 +29,19 @@ __all__ = ["agent_of", "bus_of", "read_export", "store_of", "write_file"]
 
 def store_of(settings: Settings) -> Store:
     """The store that the settings name; raises :class:`~sessile.wire.errors.SettingsError`."""
-    url = settings.store
-    if url.startswith("sqlite:///") and len(url) > len("sqlite:///"):
-        return SQLiteStore(unquote(url.removeprefix("sqlite:///")))
+    path = _database(settings)
+    if path is not None:
+        return SQLiteStore(path)
     raise SettingsError(
-        f"unknown store {_without_password(url)}; "
+        f"unknown store {_without_password(settings.store)}; "
         "use sqlite:///FILE (four slashes for an absolute path)"
     )
+
+
+def _database(settings: Settings) -> str | None:
+    """The file of the embedded store."""
+    scheme, _, path = settings.store.partition(":///")
+    return unquote(path) if scheme == "sqlite" and path else None
 
 
 def bus_of(settings: Settings) -> Bus:
@@ -76,6 +84,7 @@ def agent_of(agent: Agent | Callable[[Turn], Any] | str, settings: Settings) -> 
     if isinstance(agent, str):
         return _agent_by_name(agent, settings)
     if isinstance(agent, Agent):
+        _keep_apart(agent, settings)
         return agent
     if (adapted := _framework(agent, settings)) is not None:
         return adapted
@@ -94,9 +103,9 @@ def _agent_by_name(spec: str, settings: Settings) -> Agent:
     if kind == "openai":
         return _openai(rest, settings)
     if spec == "opencode" or spec.startswith("opencode:"):
-        return _opencode(rest, settings)
+        return agent_of(_opencode(rest, settings), settings)
     if kind == "acp":
-        return _acp(rest, settings)
+        return agent_of(_acp(rest, settings), settings)
     if rest and all(part.isidentifier() for part in [*kind.split("."), *rest.split(".")]):
         return agent_of(_imported(kind, rest, spec), settings)
     raise SettingsError(
@@ -108,15 +117,17 @@ def _agent_by_name(spec: str, settings: Settings) -> Agent:
 def _framework(agent: Any, settings: Settings) -> Agent | None:
     """Adapt an agent of a framework, recognized by the package of its class."""
     packages = {kind.__module__.partition(".")[0] for kind in type(agent).__mro__}
-    limits = _history_limits(settings)
+    limits, files = _history_limits(settings), FileHosts(settings.allow_file_host)
     if "pydantic_ai" in packages:
         from sessile.agents.pydantic_ai import PydanticAIAgent
 
-        return PydanticAIAgent(agent, limits)
+        return PydanticAIAgent(agent, limits, files)
     if "langgraph" in packages:
         from sessile.agents.langgraph import LangGraphAgent
 
-        return LangGraphAgent(agent.compile() if hasattr(agent, "compile") else agent, limits)
+        return LangGraphAgent(
+            agent.compile() if hasattr(agent, "compile") else agent, limits, files
+        )
     return None
 
 
@@ -134,6 +145,8 @@ def _opencode(url: str, settings: Settings) -> Agent:
         _directory(settings),
         _history_limits(settings),
         settings.retry_timeout,
+        _passed(settings),
+        FileHosts(settings.allow_file_host),
     )
 
 
@@ -142,7 +155,34 @@ def _acp(command: str, settings: Settings) -> Agent:
         from sessile.agents.acp.agent import ACPAgent
     except ImportError as error:
         raise _missing(f"acp:{command}", "acp", error) from error
-    return ACPAgent(command, _directory(settings), _history_limits(settings))
+    return ACPAgent(
+        command,
+        _directory(settings),
+        _history_limits(settings),
+        _passed(settings),
+        FileHosts(settings.allow_file_host),
+    )
+
+
+def _keep_apart(agent: Agent, settings: Settings) -> None:
+    """Refuse a store that an agent could read and destroy with its tools."""
+    folder: Path | None = getattr(agent, "folder", None)
+    path = _database(settings)
+    if folder is not None and path is not None and _is_inside(Path(path), folder):
+        raise SettingsError(
+            f"the store {path} is inside the folder in which the agent {agent.name} works ({folder}), "
+            "so the agent could read and delete it; use --directory FOLDER for another folder, or "
+            "--store sqlite:////FOLDER/sessile.db for a store outside it"
+        )
+
+
+def _is_inside(path: Path, folder: Path) -> bool:
+    """Whether a file, or the target of its link, is in a folder, also under the folder's other names."""
+    for where in (path.absolute().parent.resolve(), path.resolve().parent):
+        for above in (where, *where.parents):
+            if above == folder or (above.exists() and above.samefile(folder)):
+                return True
+    return False
 
 
 def _history_limits(settings: Settings) -> HistoryLimits:
@@ -154,6 +194,11 @@ def _directory(settings: Settings) -> Path:
     if not folder.is_dir():
         raise SettingsError(f"--directory {settings.directory} does not exist or is not a folder")
     return folder
+
+
+def _passed(settings: Settings) -> tuple[str, ...]:
+    check_names(settings.agent_env)
+    return settings.agent_env
 
 
 def _missing(agent: str, extra: str, error: ImportError) -> SettingsError:
@@ -174,6 +219,7 @@ def _openai(model: str, settings: Settings) -> Agent:
         settings.system_prompt,
         settings.history_messages,
         settings.history_characters,
+        files=FileHosts(settings.allow_file_host),
     )
 
 

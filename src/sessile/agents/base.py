@@ -138,7 +138,11 @@ class Turn:
 
 @runtime_checkable
 class Agent(Protocol):
-    """Answers the turns of all sessions."""
+    """Answers the turns of all sessions.
+
+    An agent whose tools work in a folder of this machine has that folder as ``folder``, a resolved
+    ``Path``; a server does not start with its store inside it.
+    """
 
     name: str  # for the banner and for logs
 

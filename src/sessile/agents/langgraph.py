@@ -20,6 +20,7 @@ from langgraph.types import Command, Interrupt
 
 from sessile.agents.base import DENIED, Decision, Output, Turn, Usage
 from sessile.agents.kit.conversation import HistoryLimits
+from sessile.agents.kit.files import FileHosts
 from sessile.agents.kit.rounds import Paragraphs, contents, result, rounds
 from sessile.wire.codec import decode_json
 from sessile.wire.codec import encode as encode_json
@@ -40,10 +41,12 @@ class LangGraphAgent:
         self,
         graph: Pregel[Any, Any, Any, Any],
         limits: HistoryLimits = HistoryLimits(),  # noqa: B008
+        files: FileHosts = FileHosts(),  # noqa: B008
     ) -> None:
         self.name = f"langgraph:{graph.get_name()}"
         self._graph = graph
         self._limits = limits
+        self._files = files
 
     async def open(self) -> None: ...
 
@@ -51,7 +54,8 @@ class LangGraphAgent:
 
     async def reply(self, turn: Turn) -> AsyncGenerator[Output, None]:
         shown = await turn.history(self._limits.messages, self._limits.characters)
-        given: Any = {"messages": [m for known in [*shown, turn.message] for m in _as_known(known)]}
+        known = [self._files.shown(message) for message in [*shown, turn.message]]
+        given: Any = {"messages": [m for message in known for m in _as_known(message)]}
         config: Any = {"configurable": {"thread_id": turn.answer_id, "turn": turn}}
         parts = _Parts()
         try:

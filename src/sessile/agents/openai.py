@@ -6,6 +6,7 @@ from openai import (
     APIConnectionError,
     APIError,
     APIStatusError,
+    APITimeoutError,
     AsyncOpenAI,
     OpenAIError,
 )
@@ -13,6 +14,8 @@ from openai.types import CompletionUsage
 from openai.types.chat import ChatCompletionChunk, ChatCompletionMessageParam
 
 from sessile.agents.base import Output, Turn, Usage
+from sessile.agents.kit.files import FileHosts
+from sessile.agents.kit.providers import kind_of, provider_error
 from sessile.agents.kit.rounds import contents
 from sessile.wire.errors import AgentError, SettingsError
 from sessile.wire.messages import Message
@@ -39,12 +42,14 @@ class OpenAIAgent:
         history_messages: int = 50,
         history_characters: int = 100_000,
         client: AsyncOpenAI | None = None,
+        files: FileHosts = FileHosts(),  # noqa: B008
     ) -> None:
         self.name = f"openai:{model}"
         self._model = model
         self._system_prompt = system_prompt
         self._history_messages = history_messages
         self._history_characters = history_characters
+        self._files = files
         try:
             self._client = client or AsyncOpenAI()
         except OpenAIError as error:
@@ -60,6 +65,7 @@ class OpenAIAgent:
 
     async def reply(self, turn: Turn) -> AsyncGenerator[Output, None]:
         turn.metadata["model"] = self._model
+        began, finish = False, None
         try:
             stream = await self._client.chat.completions.create(
                 model=self._model,
@@ -67,9 +73,9 @@ class OpenAIAgent:
                 stream=True,
                 stream_options={"include_usage": True},
             )
-            finish = None
             async with stream:
                 async for chunk in stream:
+                    began = True
                     for output in _outputs(chunk):
                         yield output
                     if chunk.usage is not None:
@@ -77,7 +83,7 @@ class OpenAIAgent:
                     if chunk.choices and chunk.choices[0].finish_reason:
                         finish = chunk.choices[0].finish_reason
         except APIError as error:
-            raise AgentError(_sentence(error)) from error
+            raise _failure(error, began) from error
         if finish is None:
             raise AgentError("The model's stream ended before its answer was complete.")
         if finish == "content_filter":
@@ -91,7 +97,7 @@ class OpenAIAgent:
         if self._system_prompt:
             messages.append({"role": "system", "content": self._system_prompt})
         for message in [*history, turn.message]:
-            messages.extend(_as_param(message))
+            messages.extend(_as_param(self._files.shown(message)))
         return messages
 
 
@@ -129,12 +135,13 @@ def _as_param(message: Message) -> list[ChatCompletionMessageParam]:
     return [{"role": "user", "content": message.content}]
 
 
-def _sentence(error: APIError) -> str:
+def _failure(error: APIError, began: bool) -> AgentError:
     if isinstance(error, APIStatusError):
-        body = error.body
-        said = body.get("message") if isinstance(body, dict) else None
-        reason = f": {said}" if said else "."
-        return f"The model's server answered {error.status_code}{reason}"
+        reply = f"{error.message} {error.code or ''}"
+        return provider_error(kind_of(error.status_code, reply), reply)
+    if isinstance(error, APITimeoutError):
+        return provider_error("timeout", str(error))
+    details = f"{error.message}: {error.__cause__}" if error.__cause__ else error.message
     if isinstance(error, APIConnectionError):
-        return "The connection to the model's server failed. Try again."
-    return f"The model's server ended the answer with an error: {error.message}"
+        return provider_error("broken" if began else "unreachable", details)
+    return provider_error("broken", details)

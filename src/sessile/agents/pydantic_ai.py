@@ -16,7 +16,7 @@ from pydantic_ai import (
     ImageUrl,
     ToolDenied,
 )
-from pydantic_ai.exceptions import AgentRunError, ModelHTTPError
+from pydantic_ai.exceptions import AgentRunError, ModelAPIError, ModelHTTPError
 from pydantic_ai.messages import (
     FunctionToolCallEvent,
     FunctionToolResultEvent,
@@ -40,6 +40,8 @@ from pydantic_core import to_jsonable_python
 
 from sessile.agents.base import Decision, Output, Turn, Usage
 from sessile.agents.kit.conversation import HistoryLimits
+from sessile.agents.kit.files import FileHosts
+from sessile.agents.kit.providers import Kind, kind_of, provider_error
 from sessile.agents.kit.rounds import Paragraphs, result, rounds
 from sessile.wire.errors import AgentError
 from sessile.wire.messages import Message
@@ -55,10 +57,16 @@ class PydanticAIAgent:
     turn as its dependencies. Output that is not text is the ``data`` part ``output``.
     """
 
-    def __init__(self, agent: Agent[Any, Any], limits: HistoryLimits = HistoryLimits()) -> None:  # noqa: B008
+    def __init__(
+        self,
+        agent: Agent[Any, Any],
+        limits: HistoryLimits = HistoryLimits(),  # noqa: B008
+        files: FileHosts = FileHosts(),  # noqa: B008
+    ) -> None:
         self.name = f"pydantic-ai:{agent.name or 'agent'}"
         self._agent = agent
         self._limits = limits
+        self._files = files
 
     async def open(self) -> None:
         await self._agent.__aenter__()
@@ -68,8 +76,10 @@ class PydanticAIAgent:
 
     async def reply(self, turn: Turn) -> AsyncGenerator[Output, None]:
         shown = await turn.history(self._limits.messages, self._limits.characters)
-        history = [known for message in shown for known in _as_model_messages(message)]
-        prompt: str | Sequence[UserContent] | None = _contents(turn.message)
+        history = [
+            known for message in shown for known in _as_model_messages(self._files.shown(message))
+        ]
+        prompt: str | Sequence[UserContent] | None = _contents(self._files.shown(turn.message))
         answers: DeferredToolResults | None = None
         usage, parts = Usage(), _Parts()
         try:
@@ -92,10 +102,11 @@ class PydanticAIAgent:
                     break
                 prompt, history = None, ended.all_messages()
                 answers = await _asked(turn, ended.output)
-        except ModelHTTPError as error:
-            raise AgentError(_sentence(error)) from error
+        except ModelAPIError as error:
+            raise provider_error(_kind(error, parts.began), str(error)) from error
         except AgentRunError as error:
-            raise AgentError(f"The agent failed: {error}") from error
+            sentence = f"The agent failed ({type(error).__name__}); the server's log says why."
+            raise AgentError(sentence, details=str(error)) from error
         if not isinstance(ended.output, str):
             yield DataPart("output", to_jsonable_python(ended.output))
 
@@ -123,11 +134,13 @@ class _Parts:
     """What an agent's events add to the answer."""
 
     def __init__(self) -> None:
+        self.began = False
         self._calls: dict[str, ToolCallPart] = {}
         self._paragraphs = Paragraphs()
         self._opening = ""  # the separator before the next text
 
     def take(self, event: Any) -> Output | None:
+        self.began = True
         if isinstance(event, PartStartEvent):
             if isinstance(event.part, TextPart):
                 self._opening = self._paragraphs.begin("text")
@@ -179,10 +192,27 @@ def _count(total: Usage, usage: Any) -> None:
     total.reasoning_tokens += usage.details.get("reasoning_tokens", 0)
 
 
-def _sentence(error: ModelHTTPError) -> str:
-    body = error.body
-    said = body.get("message") if isinstance(body, dict) else None
-    return f"The model's server answered {error.status_code}: {said or error.message}"
+# By their names, because older versions of PydanticAI do not have all of them.
+_KINDS: dict[str, Kind] = {
+    "ModelTimeoutError": "timeout",
+    "ModelRequestTimeout": "timeout",
+    "ModelRateLimitError": "rate",
+    "ModelQuotaExceededError": "quota",
+    "ModelContextWindowExceededError": "length",
+    "ModelAuthenticationError": "key",
+    "ModelNotFoundError": "model",
+}
+
+
+def _kind(error: ModelAPIError, began: bool) -> Kind:
+    for base in type(error).__mro__:
+        if base.__name__ in _KINDS:
+            return _KINDS[base.__name__]
+    if isinstance(error, ModelHTTPError):
+        return kind_of(error.status_code, str(error))
+    if type(error).__name__ == "ModelConnectionError":
+        return "broken" if began else "unreachable"
+    return "failed"
 
 
 # The session's messages in the agent's types ------------------------------------------------------

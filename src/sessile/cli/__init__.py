@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import Any, NoReturn
 
+from sessile.logs import escaped
 from sessile.settings import TABLE, Setting
 from sessile.wire.errors import RemoteError, SettingsError
 
@@ -23,10 +24,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         status = run(given)
     except SettingsError as error:
-        print(f"sessile: {error}", file=sys.stderr)
+        print(f"sessile: {escaped(str(error))}", file=sys.stderr)
         status = 2
     except RemoteError as error:
-        print(f"sessile: {error}", file=sys.stderr)
+        print(f"sessile: {escaped(str(error))}", file=sys.stderr)
         status = 1
     except KeyboardInterrupt:
         status = INTERRUPTED

@@ -1,6 +1,7 @@
 """``sessile serve``: the server in its own process."""
 
 import asyncio
+import ctypes
 import gc
 import logging
 import resource
@@ -17,9 +18,12 @@ import uvicorn
 from sessile.http.frames import guarded_frames, sending_anywhere
 from sessile.http.guard import EdgeLimits, Guard, guarded
 from sessile.http.web import is_built
+from sessile.logs import Formatter
 from sessile.server import Sessile, create_app
 from sessile.settings import TABLE, Settings, from_environment, read
 from sessile.wire.errors import SettingsError
+
+SET_DUMPABLE = 4  # prctl(2), on Linux
 
 
 def _settings(given: dict[str, Any]) -> Settings:
@@ -40,15 +44,16 @@ def serve(given: dict[str, Any]) -> int:
     Raises :class:`~sessile.wire.errors.SettingsError` if the server cannot start.
     """
     settings = _settings(given)
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s"
-    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(Formatter("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=settings.log_level.upper(), handlers=[handler])
     if not settings.allow_remote and not _is_loopback(settings.host):
         raise SettingsError(
             f"with --host {settings.host} everybody who can reach this machine can read and write all "
             "sessions, since there is no authentication; add --allow-remote to allow this"
         )
     app = create_app(settings)
+    _hide_environment()
     _allow_many_files()
     listener = _listen(settings)
     with listener, suppress(KeyboardInterrupt):
@@ -84,6 +89,13 @@ def _listen(settings: Settings) -> socket.socket:
         raise SettingsError(f"cannot listen on {where}: {error.strerror or error}") from error
     listener.setblocking(False)
     return listener
+
+
+def _hide_environment() -> None:
+    """Close /proc/PID/environ and /proc/PID/mem of this process to other processes of its user, such
+    as the commands of an agent. Debuggers and core dumps then need root."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def _allow_many_files() -> None:

@@ -10,7 +10,7 @@ from sessile.wire.messages import ExportedSession, Message
 # Writes one session into a SQLite file of its own.
 WriteSQLite: TypeAlias = Callable[[str, Handle], Awaitable[None]]
 
-# Reads an export that somebody sent, in JSON or such a file: the session, and its messages in
+# Reads an export that a client sent, in JSON or such a file: the session, and its messages in
 # chunks. Ends with the generator. Raises InvalidRequest for anything else.
 ReadExport: TypeAlias = Callable[[IO[bytes]], AsyncGenerator[ExportedSession | list[Message], None]]
 

@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 import msgspec
 
 from sessile.agents.base import Agent, Decision, Output, Turn
+from sessile.logs import fit, fit_error
 from sessile.session.limits import Sizes, size_of
 from sessile.session.questions import ALWAYS, Approvals, Policy
 from sessile.store.base import RunningTurn
@@ -181,9 +182,7 @@ class TurnRunner:
         elif isinstance(output, Part):
             self._check_count(self._put(self._fitting(*_own(output))))
         else:
-            raise TypeError(
-                f"an agent yields text or parts, not {type(output).__name__}: {output!r:.80}"
-            )
+            raise TypeError(f"an agent yields text or parts, not {type(output).__name__}")
 
     def _write(self, kind: Kind, text: str) -> None:
         if not text:
@@ -239,13 +238,17 @@ class TurnRunner:
 
     def _shown(self, error: Exception) -> ErrorEvent:
         """What the clients see of an error; the rest of it is for the log."""
+        name, content = self._agent.name, self.turn.content
         if isinstance(error, AgentError):
+            if error.details:
+                details = fit(error.details, content)
+                log.warning("the agent %s: %s (%s)", name, fit(str(error), content), details)
             return ErrorEvent(str(error), error.code)
         if isinstance(error, SessileError):
             return ErrorEvent(str(error), error.code)
-        log.error("the agent %s failed", self._agent.name, exc_info=error)
-        name = type(error).__name__
-        return ErrorEvent(f"The agent failed ({name}); the server's log says why.", "agent_error")
+        log.error("the agent %s failed", name, exc_info=fit_error(error, content))
+        kind = type(error).__name__
+        return ErrorEvent(f"The agent failed ({kind}); the server's log says why.", "agent_error")
 
     def _settle(self, status: MessageStatus, error: ErrorEvent | None = None) -> None:
         if self._deadline is not None:
@@ -256,7 +259,7 @@ class TurnRunner:
         try:
             self.answer.metadata = decode_metadata(encode(self.turn.metadata))
         except (TypeError, ValueError, RecursionError) as unfit:
-            log.error("metadata of the agent %s is not JSON: %s", self._agent.name, unfit)
+            log.error("metadata of the agent %s is not JSON: %s", self._agent.name, fit(str(unfit)))
         self._ledger.settle(self, status, error)
 
 

@@ -1,4 +1,4 @@
-"""Reads exports of sessions that somebody sent: each in a process of its own.
+"""Reads exports of sessions that a client sent: each in a process of its own.
 
 A file can be made to take any amount of memory or time to read, or to hit a fault in a parser. So
 a child with limits reads it, without secrets in its environment, and hands on what it read as

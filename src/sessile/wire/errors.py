@@ -244,10 +244,14 @@ class AgentError(SessileError):
     """The agent failed.
 
     An agent raises it to show an error to users: its text is stored with the answer and sent to
-    the clients. The text of any other exception is only logged.
+    the clients. ``details``, and the text of any other exception, are only logged.
     """
 
     code = "agent_error"
+
+    def __init__(self, message: str | None = None, *, details: str = "") -> None:
+        super().__init__(message)
+        self.details = details
 
 
 class AnswerTooLong(AgentError):

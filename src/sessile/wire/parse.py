@@ -1,4 +1,4 @@
-"""JSON that somebody sent to values, with what is wrong and where. Pure."""
+"""JSON that a client sent to values, with what is wrong and where. Pure."""
 
 import json
 import re

@@ -6,7 +6,7 @@ One process serves many sessions. Source of the rules: https://agentclientprotoc
 import asyncio
 import logging
 import shlex
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,12 @@ from acp.schema import (
 )
 from msgspec import UNSET
 
+from sessile.agents.acp.failures import failures, said_by
 from sessile.agents.acp.parts import Parts
 from sessile.agents.base import Decision, Output, Turn
 from sessile.agents.kit.child import Child
 from sessile.agents.kit.conversation import Context, HistoryLimits
+from sessile.agents.kit.files import FileHosts
 from sessile.agents.kit.pace import Pace
 from sessile.wire.errors import AgentError, SettingsError
 from sessile.wire.messages import Message
@@ -37,7 +39,6 @@ NAME = "acp"  # its key in a session's private metadata
 START = 30.0  # seconds for an agent to start, and to create or load a session
 QUIET = 0.2  # seconds without an update after which a replayed history is over
 LET_GO = 1.5  # seconds for it to end a stopped prompt
-LOGIN = -32000  # the protocol's code for an agent that requires a login
 
 _OPTIONS = {
     ("approved", True): ("allow_always", "allow_once"),
@@ -50,7 +51,8 @@ _OPTIONS = {
 class ACPAgent:
     """An agent that a command starts, such as ``gemini --acp`` or ``opencode acp``.
 
-    It works in ``directory``, or in the folder that the session's metadata names.
+    It works in ``directory``, or in the folder that the session's metadata names. Its process gets
+    the environment variables ``passed``, in addition to those that every agent gets.
     """
 
     def __init__(
@@ -58,6 +60,8 @@ class ACPAgent:
         command: str,
         directory: Path | None = None,
         limits: HistoryLimits = HistoryLimits(),  # noqa: B008
+        passed: Iterable[str] = (),
+        files: FileHosts = FileHosts(),  # noqa: B008
     ) -> None:
         self.name = f"acp:{command}"
         try:
@@ -66,8 +70,10 @@ class ACPAgent:
             raise SettingsError(f"the agent {self.name}: {error}") from error
         if not self._command:
             raise SettingsError("the agent acp needs a command: acp:COMMAND")
-        self._directory = (directory or Path.cwd()).resolve()
+        self.folder = self._directory = (directory or Path.cwd()).resolve()
         self._limits = limits
+        self._passed = tuple(passed)
+        self._files = files
         self._process: _Process | None = None
         self._starting = asyncio.Lock()
 
@@ -75,7 +81,7 @@ class ACPAgent:
         try:
             await self._ready()
         except AgentError as error:
-            raise SettingsError(f"the agent {self.name}: {error}") from error
+            raise SettingsError(f"the agent {self.name}: {error.details or error}") from error
 
     async def close(self) -> None:
         if self._process is not None:
@@ -85,13 +91,12 @@ class ACPAgent:
     async def reply(self, turn: Turn) -> AsyncGenerator[Output, None]:
         context = await Context.of(turn, NAME, self._directory, self._limits)
         process = await self._ready()
-        with _failures_of(process):
+        with failures():
             session, briefing = await self._taken_up(process, context)
         answer = _Answer(process, turn, session)
         try:
-            async for output in answer.outputs(
-                _prompt(briefing, turn.message, process.capabilities)
-            ):
+            message = self._files.shown(turn.message)
+            async for output in answer.outputs(_prompt(briefing, message, process.capabilities)):
                 yield output
         finally:
             await answer.end()
@@ -103,7 +108,7 @@ class ACPAgent:
         async with self._starting:
             if self._process is None or not self._process.running:
                 await self.close()
-                self._process = await _Process.start(self._command, self._directory)
+                self._process = await _Process.start(self._command, self._directory, self._passed)
             return self._process
 
     async def _taken_up(self, process: "_Process", context: Context) -> tuple[str, str]:
@@ -128,11 +133,13 @@ class _Process(acp.Client):
         self.connection = acp.connect_to_agent(self, child.stdin, child.stdout)
 
     @classmethod
-    async def start(cls, command: list[str], folder: Path) -> "_Process":
+    async def start(
+        cls, command: list[str], folder: Path, passed: Iterable[str] = ()
+    ) -> "_Process":
         """Start the agent; raises :class:`~sessile.wire.errors.AgentError`."""
-        process = cls(await Child.start(command, folder))
+        process = cls(await Child.start(command, folder, passed))
         try:
-            with _failures_of(process):
+            with failures():
                 async with asyncio.timeout(START):
                     initialized = await process.connection.initialize(
                         protocol_version=acp.PROTOCOL_VERSION,
@@ -142,7 +149,10 @@ class _Process(acp.Client):
         except AgentError as error:
             await process.end()
             if isinstance(error.__cause__, ConnectionError):
-                raise AgentError(f"it did not start: {await process._child.reason()}") from error
+                raise AgentError(
+                    "The agent did not start; the server's log says why.",
+                    details=f"it did not start: {await process._child.reason()}",
+                ) from error
             raise
         process.capabilities = initialized.agent_capabilities or AgentCapabilities()
         return process
@@ -177,8 +187,9 @@ class _Process(acp.Client):
                 else:
                     return False
         except (acp.RequestError, TimeoutError) as error:
-            said = _said(error) if isinstance(error, acp.RequestError) else "it does not answer"
-            log.info("the agent's session %s is started from scratch: %s", session, said)
+            said = said_by(error) if isinstance(error, acp.RequestError) else "it does not answer"
+            log.info("the agent's session %s is started from scratch", session)
+            log.debug("the agent said of its session %s: %s", session, said)
             return False
         self.sessions[session] = None
         return True
@@ -278,7 +289,7 @@ class _Answer:
                 yield output
         for output in self._pace.rest():
             yield output
-        with _failures_of(self._process):
+        with failures():
             response = await self._prompt
         self._ended(response)
 
@@ -328,32 +339,6 @@ class _Answer:
                 await asyncio.wait({self._prompt})
 
 
-class _failures_of:
-    """Converts failures of the agent to :class:`~sessile.wire.errors.AgentError`."""
-
-    def __init__(self, process: _Process) -> None:
-        self._process = process
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, acp.RequestError):
-            if error.code == LOGIN:
-                raise AgentError(
-                    f"The agent requires a login. Log in with the agent's own command. ({error})"
-                ) from error
-            raise AgentError(f"The agent failed: {_said(error)}") from error
-        if isinstance(error, TimeoutError):
-            raise AgentError("The agent does not answer.") from error
-        if isinstance(error, OSError):
-            raise AgentError("The agent's process ended during the answer.") from error
-
-
-def _said(error: acp.RequestError) -> str:
-    details = error.data.get("details") if isinstance(error.data, dict) else None
-    return f"{error}: {details}" if details else str(error)
-
-
 def _prompt(briefing: str, message: Message, capabilities: AgentCapabilities) -> list[Any]:
     """The history, if the agent needs it, and the user's message, as the protocol's blocks."""
     can = capabilities.prompt_capabilities
@@ -363,7 +348,12 @@ def _prompt(briefing: str, message: Message, capabilities: AgentCapabilities) ->
             blocks.append(acp.text_block(part.content))
         elif isinstance(part, FilePart):
             header, _, data = part.url.partition(";base64,")
-            if can and can.image and part.media_type.startswith("image/") and data:
+            if (
+                can
+                and can.image
+                and part.media_type.startswith("image/")
+                and header.startswith("data:")
+            ):
                 blocks.append(acp.image_block(data, part.media_type))
             elif header.startswith(("http://", "https://")):
                 name = part.url if part.filename is UNSET else part.filename

@@ -7,10 +7,11 @@ import os
 import shutil
 import sys
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from sessile.agents.kit import keeper
+from sessile.agents.kit.environment import agent_environment
 from sessile.wire.errors import AgentError
 
 LINE = 64 * 1024 * 1024  # maximum bytes of a line of its output
@@ -41,15 +42,20 @@ class Child:
         cls,
         command: Sequence[str],
         folder: Path | None = None,
+        passed: Iterable[str] = (),
         environment: Mapping[str, str] | None = None,
     ) -> "Child":
-        """Start a command; ``environment`` is added to the environment of this process.
+        """Start a command in a folder.
+
+        Its environment is what every agent gets of the environment of this process, what has one
+        of the names ``passed``, and ``environment``.
 
         Raises :class:`~sessile.wire.errors.AgentError` if the command does not exist.
         """
         if shutil.which(command[0]) is None:
             raise AgentError(
-                f"The command {command[0]} is not on the PATH. Install it, or give its path."
+                "The agent's command was not found; the server's log says which.",
+                details=f"The command {command[0]} is not on the PATH. Install it, or give its path.",
             )
         theirs, ours = os.pipe()
         try:
@@ -59,7 +65,7 @@ class Child:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
                 cwd=folder,
-                env=os.environ | (environment or {}),
+                env=agent_environment(os.environ, passed) | dict(environment or {}),
                 pass_fds=(theirs,),
                 limit=LINE,
             )
@@ -96,7 +102,7 @@ class Child:
             await self.stdin.wait_closed()
 
     async def reason(self) -> str:
-        """Wait for its end and return a sentence with its status and its last lines of error output."""
+        """Wait for its end and return its status and its last lines of error output, for the log."""
         status = await self._process.wait()
         await self._listening
         said = f": {' / '.join(self._said)}" if self._said else ""

@@ -113,9 +113,14 @@ def _directory(turn: Turn, root: Path) -> Path:
         raise AgentError(f"`{DIRECTORY}` in the session's metadata is not a string.")
     found = (root / wanted).resolve()
     if not found.is_relative_to(root):
-        raise AgentError(f"The session's folder {wanted} is not inside {root}.")
+        raise AgentError(
+            f"The session's folder {wanted} is not inside the agent's folder.", details=str(root)
+        )
     if not found.is_dir():
-        raise AgentError(f"The session's folder {wanted} does not exist in {root}.")
+        raise AgentError(
+            f"The session's folder {wanted} does not exist in the agent's folder.",
+            details=str(root),
+        )
     return found
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,10 @@ from msgspec import UNSET
 
 from sessile.agents.base import Decision, Output, Turn, Usage
 from sessile.agents.kit.conversation import Context, HistoryLimits
+from sessile.agents.kit.files import FileHosts
 from sessile.agents.kit.pace import Pace
 from sessile.agents.opencode.parts import Parts
-from sessile.agents.opencode.server import Listener, Lost, OpenCodeServer
+from sessile.agents.opencode.server import Listener, Lost, OpenCodeServer, is_local
 from sessile.wire.errors import AgentError, SettingsError
 from sessile.wire.messages import Message
 from sessile.wire.parts import DataPart, FilePart, TextPart
@@ -25,6 +26,7 @@ NAME = "opencode"  # of the agent, and its key in a session's private metadata
 NEWEST = 100  # maximum number of OpenCode messages to read
 LET_GO = 1.5  # seconds for OpenCode to end a stopped prompt
 SETTLE = 2.0  # seconds for its last output to arrive after its end
+RETRIES = "The model's provider failed, and OpenCode tries again."
 ERROR_GRACE = 1.0  # seconds after an error in which a continuing turn sends an event
 
 
@@ -33,7 +35,8 @@ class OpenCodeAgent:
 
     It works in ``directory``, or in the folder that the session's metadata names. ``patience`` is
     how many seconds it may retry when a model's provider fails. OpenCode's configuration decides
-    what needs permission; Sessile's settings decide who answers.
+    what needs permission; Sessile's settings decide who answers. Our own server gets the
+    environment variables ``passed``, in addition to those that every agent gets.
     """
 
     def __init__(
@@ -44,19 +47,23 @@ class OpenCodeAgent:
         directory: Path | None = None,
         limits: HistoryLimits = HistoryLimits(),  # noqa: B008
         patience: float = 60.0,
+        passed: Iterable[str] = (),
+        files: FileHosts = FileHosts(),  # noqa: B008
     ) -> None:
         self.name = NAME
         self._directory = (directory or Path.cwd()).resolve()
+        self.folder = self._directory if is_local(url) else None
         self._limits = limits
         self._patience = patience
-        self._server = OpenCodeServer(url, command, password, self._directory)
+        self._files = files
+        self._server = OpenCodeServer(url, command, password, self._directory, passed)
 
     async def open(self) -> None:
         try:
             await self._server.ready()
         except AgentError as error:
             await self._server.close()
-            raise SettingsError(f"the agent {NAME}: {error}") from error
+            raise SettingsError(f"the agent {NAME}: {error.details or error}") from error
 
     async def close(self) -> None:
         await self._server.close()
@@ -65,7 +72,7 @@ class OpenCodeAgent:
         context = await Context.of(turn, NAME, self._directory, self._limits)
         await self._server.ready()
         session, known, parts = await self._taken_up(context)
-        parts.extend(_prompt(turn.message))
+        parts.extend(_prompt(self._files.shown(turn.message)))
         folder = str(context.directory)
         async with self._server.listening(session) as listener:
             answer = _Answer(self._server, listener, turn, session, folder, known, self._patience)
@@ -147,7 +154,10 @@ class _Answer:
             for output in self._pace.due(found):
                 yield output
             if self._retry is not None and self._clock() > self._retry[0]:
-                raise AgentError(f"The model's provider failed for too long: {self._retry[1]}")
+                raise AgentError(
+                    "The model's provider failed for too long. The server's log has its reply.",
+                    details=self._retry[1],
+                )
             if self._error_at is not None and self._clock() > self._error_at:
                 self._over = True
         for output in [*self._pace.rest(), *self._pace.due(await self._settled())]:
@@ -155,7 +165,7 @@ class _Answer:
         if self._parts.aborted:
             raise AgentError("The answer was stopped in OpenCode.")
         if self._parts.error is not None:
-            raise AgentError(self._parts.sentence())
+            raise self._parts.failure()
         if self._parts.too_long:
             self._turn.metadata["finishReason"] = "length"
 
@@ -204,7 +214,8 @@ class _Answer:
             return []
         give_up_at = self._clock() + self._patience if self._retry is None else self._retry[0]
         self._retry = give_up_at, status["message"]
-        return [DataPart("retry", {"attempt": status["attempt"], "reason": status["message"]})]
+        # What the provider said may have a part of a key in it: it is logged when OpenCode gives up.
+        return [DataPart("retry", {"attempt": status["attempt"], "reason": RETRIES})]
 
     async def _catch_up(self) -> list[Output]:
         """What was missed while the stream of events was lost."""

@@ -3,10 +3,13 @@
 from typing import Any
 
 from sessile.agents.base import Output, Usage
+from sessile.agents.kit.providers import Kind, kind_of, provider_error
 from sessile.agents.kit.rounds import Paragraphs
+from sessile.wire.errors import AgentError
 from sessile.wire.parts import DataPart, FilePart, ReasoningPart, ToolCallPart
 
 _STATES = {"pending": "pending", "running": "running", "completed": "complete", "error": "error"}
+_KINDS: dict[str, Kind] = {"ProviderAuthError": "key", "ContextOverflowError": "length"}
 _ABORTED = "MessageAbortedError"
 
 
@@ -140,14 +143,16 @@ class Parts:
             cost += info["cost"]
         return total, cost
 
-    def sentence(self) -> str:
-        """The error as a sentence for the user."""
+    def failure(self) -> AgentError:
+        """The error as users see it, with OpenCode's own as its details."""
         error = self.error or {}
-        data = error.get("data") or {}
-        message = data.get("message") or error.get("name") or "OpenCode failed."
-        if "statusCode" in data:
-            return f"The model's provider answered {data['statusCode']}: {message}"
-        return f"OpenCode failed: {message}"
+        name, data = str(error.get("name")), error.get("data") or {}
+        reply = f"{name}: {data.get('message')} {data.get('responseBody') or ''}"
+        if name in _KINDS:
+            return provider_error(_KINDS[name], reply)
+        if isinstance(status := data.get("statusCode"), int):
+            return provider_error(kind_of(status, reply), reply)
+        return AgentError("OpenCode failed; the server's log says why.", details=reply)
 
 
 def _tool(part: dict[str, Any]) -> ToolCallPart:

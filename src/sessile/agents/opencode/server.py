@@ -4,8 +4,9 @@ import asyncio
 import logging
 import re
 import secrets
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -63,8 +64,16 @@ class OpenCodeServer:
     or its password in ``password``.
     """
 
-    def __init__(self, url: str | None, command: str, password: str, folder: Path) -> None:
+    def __init__(
+        self,
+        url: str | None,
+        command: str,
+        password: str,
+        folder: Path,
+        passed: Iterable[str] = (),
+    ) -> None:
         self._command = command
+        self._passed = tuple(passed)
         self._folder = folder
         self._owned = url is None
         parts = urlsplit(url or "")
@@ -104,15 +113,21 @@ class OpenCodeServer:
             async with asyncio.timeout(REACH):
                 await self._known.wait()
         except TimeoutError:
-            raise AgentError(f"OpenCode cannot be reached at {self._url}.") from None
+            raise self._unreachable() from None
         if self._refusal is not None:
             raise AgentError(self._refusal)
+
+    def _unreachable(self) -> AgentError:
+        return AgentError(
+            "OpenCode cannot be reached.", details=f"OpenCode cannot be reached at {self._url}."
+        )
 
     async def _start(self) -> None:
         if self._owned:
             self._child = await Child.start(
                 [self._command, "serve", "--hostname", "127.0.0.1", "--port", "0"],
                 self._folder,
+                self._passed,
                 {"OPENCODE_SERVER_PASSWORD": self._user[1], "OPENCODE_SERVER_USERNAME": _USER},
             )
             self._url = await self._address(self._child)
@@ -136,7 +151,10 @@ class OpenCodeServer:
         except TimeoutError:
             await child.end()
             raise AgentError(f"OpenCode did not start within {START:.0f} seconds.") from None
-        raise AgentError(f"OpenCode did not start: {await child.reason()}")
+        raise AgentError(
+            "OpenCode did not start; the server's log says why.",
+            details=f"OpenCode did not start: {await child.reason()}",
+        )
 
     # Its API ------------------------------------------------------------------------------------
 
@@ -151,11 +169,14 @@ class OpenCodeServer:
                 method, path, json=body, params={"directory": directory, **query}
             )
         except httpx2.HTTPError as error:
-            raise AgentError(f"OpenCode cannot be reached: {_sentence(error)}") from error
+            raise AgentError("OpenCode cannot be reached.", details=_sentence(error)) from error
         if response.status_code == 404:
             return None
         if response.status_code >= 400:
-            raise AgentError(f"OpenCode answered {response.status_code}: {_reason(response)}")
+            raise AgentError(
+                f"OpenCode answered {response.status_code}; the server's log says why.",
+                details=f"{path}: {_reason(response)}",
+            )
         return response.json() if response.content else True
 
     # Its events ---------------------------------------------------------------------------------
@@ -192,10 +213,14 @@ class OpenCodeServer:
                 self._known.clear()
             lost = True
             if self._child is not None and await self._child.gone(PAUSE):
-                self._tell(AgentError(f"OpenCode has ended: {await self._child.reason()}."))
+                ended = AgentError(
+                    "OpenCode has ended. Send the message again.",
+                    details=await self._child.reason(),
+                )
+                self._tell(ended)
                 return
             if clock() - heard_at > REACH:
-                self._tell(AgentError(f"OpenCode cannot be reached at {self._url}."))
+                self._tell(self._unreachable())
             await asyncio.sleep(PAUSE)
 
     async def _follow(self, response: httpx2.Response, lost: bool) -> None:
@@ -224,6 +249,18 @@ class OpenCodeServer:
     def _tell(self, error: Exception) -> None:
         for listener in set(self._listeners.values()):
             listener.put(error)
+
+
+def is_local(url: str | None) -> bool:
+    """Whether OpenCode works on this machine: our own server, or one at a loopback address."""
+    if url is None:
+        return True
+    name = urlsplit(url).hostname or ""
+    try:
+        address = ip_address(name)
+    except ValueError:
+        return name == "localhost" or name.endswith(".localhost")
+    return address.is_loopback or address.is_unspecified
 
 
 def _refused(status: int) -> str | None:

@@ -1,4 +1,4 @@
-"""Reads a session out of a SQLite file that somebody sent; for the child of ``store/reading.py``.
+"""Reads a session out of a SQLite file that a client sent; for the child of ``store/reading.py``.
 
 Such a file can be a program: a view or a generated column computes what is read, without end. Only
 plain tables are read, from memory, and nothing of the file is run.
