@@ -1,9 +1,11 @@
 """Creates adapters from their names; no other module names an adapter."""
 
+import contextlib
 import importlib
 import os
+import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -15,21 +17,54 @@ from sessile.agents.kit.conversation import HistoryLimits
 from sessile.bus.base import Bus
 from sessile.bus.memory import MemoryBus
 from sessile.settings import Settings
-from sessile.store.base import Store
+from sessile.store.base import Checked, Finding, Store
+from sessile.store.sqlite.backup import back_up
+from sessile.store.sqlite.check import check
+from sessile.store.sqlite.examine import examine
 from sessile.store.sqlite.file import read_file, write_file
 from sessile.store.sqlite.store import SQLiteStore
 from sessile.wire.errors import SettingsError
 
-__all__ = ["agent_of", "bus_of", "read_file", "store_of", "write_file"]
+__all__ = [
+    "agent_of",
+    "back_up_store",
+    "bus_of",
+    "check_store",
+    "examine_store",
+    "program_of",
+    "read_file",
+    "store_of",
+    "without_password",
+    "write_file",
+]
 
 
 def store_of(settings: Settings) -> Store:
     """The store that the settings name; raises :class:`~sessile.wire.errors.SettingsError`."""
-    url = settings.store
+    return SQLiteStore(_file_of(settings.store))
+
+
+def check_store(url: str, report: Callable[[str], None]) -> Checked:
+    """Check the store at a URL (:func:`sessile.store.sqlite.check.check`)."""
+    return check(_file_of(url), report)
+
+
+def back_up_store(url: str, to: Path, report: Callable[[str], None]) -> Checked:
+    """Copy the store at a URL (:func:`sessile.store.sqlite.backup.back_up`)."""
+    return back_up(_file_of(url), to, report)
+
+
+def examine_store(url: str) -> Iterator[Finding]:
+    """What a server would find where the store at a URL is
+    (:func:`sessile.store.sqlite.examine.examine`)."""
+    return examine(_file_of(url))
+
+
+def _file_of(url: str) -> str:
     if url.startswith("sqlite:///") and len(url) > len("sqlite:///"):
-        return SQLiteStore(unquote(url.removeprefix("sqlite:///")))
+        return unquote(url.removeprefix("sqlite:///"))
     raise SettingsError(
-        f"unknown store {_without_password(url)}; "
+        f"unknown store {without_password(url)}; "
         "use sqlite:///FILE (four slashes for an absolute path)"
     )
 
@@ -38,10 +73,11 @@ def bus_of(settings: Settings) -> Bus:
     """The bus that the settings name; raises :class:`~sessile.wire.errors.SettingsError`."""
     if settings.bus in ("memory:", "memory://"):
         return MemoryBus()
-    raise SettingsError(f"unknown bus {_without_password(settings.bus)}; use memory://")
+    raise SettingsError(f"unknown bus {without_password(settings.bus)}; use memory://")
 
 
-def _without_password(url: str) -> str:
+def without_password(url: str) -> str:
+    """A URL as it may be shown."""
     try:
         parts = urlsplit(url)
         password = parts.password
@@ -64,6 +100,17 @@ def agent_of(agent: Agent | Callable[[Turn], Any] | str, settings: Settings) -> 
         f"{agent!r} is not an agent; use `async def reply(turn)`, a PydanticAI agent or a "
         "LangGraph graph"
     )
+
+
+def program_of(settings: Settings) -> str | None:
+    """The program that the agent of these settings starts; None if it starts none."""
+    kind, _, rest = settings.agent.partition(":")
+    if settings.agent == "opencode":
+        return settings.opencode_command
+    if kind == "acp":
+        with contextlib.suppress(ValueError):
+            return next(iter(shlex.split(rest)), None)
+    return None
 
 
 def _agent_by_name(spec: str, settings: Settings) -> Agent:
