@@ -1,4 +1,4 @@
-"""The commands for those who run a server: `sessile backup`, `check` and `doctor`."""
+"""`sessile check` and `sessile backup`, on damaged stores and beside a server that writes."""
 
 import asyncio
 import os
@@ -12,57 +12,11 @@ from pathlib import Path
 import apsw
 import pytest
 
-from sessile.cli.doctor import of_clock
 from sessile.store import sql
-from sessile.store.sqlite.examine import kind_of, of_kind, of_space
 from sessile.store.sqlite.place import DatabaseFile
+from tests.operating import damage, files, run
 from tests.serving import LONG, Client, Process, clean_environment, process, serving
 from tests.test_faults import in_a_mount_namespace
-
-Ended = subprocess.CompletedProcess[str]
-
-
-def run(
-    folder: Path, *arguments: str, within: list[str | Path] | None = None, **more: str
-) -> Ended:
-    return subprocess.run(
-        [*(within or ()), sys.executable, "-m", "sessile", *arguments],
-        cwd=folder,
-        env=clean_environment() | more,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
-def files(folder: Path) -> dict[str, tuple[bytes, int]]:
-    """The files of a folder: their contents, and when they were written."""
-    return {
-        path.name: (path.read_bytes(), path.stat().st_mtime_ns)
-        for path in folder.iterdir()
-        if path.is_file() and path.name != "stderr.log"
-    }
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> Path:
-    """The folder of a store that no server uses: two sessions, six messages, all of them indexed."""
-    async with serving(tmp_path) as chat:
-        await chat.send("a", "one")
-        await chat.send("a", "two [[tool]]")
-        await chat.send("b", "three")
-        assert (await chat.http.get("/search", params={"q": "three"})).status_code == 200
-    return tmp_path
-
-
-def damage(folder: Path, *statements: str) -> None:
-    database = apsw.Connection(str(folder / "sessile.db"))
-    for statement in statements:
-        database.execute(statement)
-    database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    database.close()
-
 
 # Check --------------------------------------------------------------------------------------------
 
@@ -75,65 +29,56 @@ def test_a_whole_store_has_no_faults(store: Path) -> None:
     assert files(store) == before, "nothing was created or changed"
 
 
-BODY = "CAST(json_set(CAST(body AS TEXT), {}) AS BLOB)"
+DAMAGES = {
+    "UPDATE messages SET body = x'7b' WHERE session = 'b'": "its body cannot be read: Input data",
+    "UPDATE sessions SET metadata = 'x' WHERE id = 'b'": "session b: its row cannot be read",
+    "UPDATE sessions SET running = x'7b7d' WHERE id = 'b'": "session b: its row cannot be read",
+    "UPDATE sessions SET seq = 'x' WHERE id = 'b'": "session b: its row cannot be read",
+    "UPDATE messages SET status = 'queued' WHERE reply_to <> ''": "its body and its row differ",
+    "UPDATE messages SET changed = 900": "do not fit the session's number",
+    "UPDATE sessions SET message_count = 5 WHERE id = 'b'": (
+        "session b: its message count is 5, but it has 2 messages"
+    ),
+    "UPDATE sessions SET queued = 1 WHERE id = 'b'": (
+        "session b: 1 messages are counted as queued, but 0 are"
+    ),
+    """UPDATE messages SET status = 'streaming',
+    body = CAST(json_set(CAST(body AS TEXT), '$.status', 'streaming') AS BLOB)
+    WHERE session = 'b' AND role = 'assistant'""": "it is being written, but no turn runs",
+    """UPDATE messages SET body = CAST(replace(
+    CAST(body AS TEXT), '"state":"complete"', '"state":"running"') AS BLOB)""": (
+        "is running, but no turn runs"
+    ),
+    "DELETE FROM tail WHERE last > 2 AND session = 'b'": "session b: its newest event is 2",
+    """DELETE FROM tail WHERE session = 'a' AND last > 2
+    AND last < (SELECT seq FROM sessions WHERE id = 'a')""": "session a: its events 3 to ",
+    "UPDATE tail SET events = '[' WHERE last = 2": "its events 1 to 2 cannot be read",
+    "UPDATE tail SET events = '[]' WHERE last = 2": "its events 1 to 2 have other numbers",
+    "UPDATE sessions SET seq = 900 WHERE id = 'b'": "but its number is 900",
+    "DELETE FROM sessions WHERE id = 'b'": "session b: it does not exist, but has messages",
+    "INSERT INTO deletions VALUES ('b', 900, 'x')": (
+        "session b, message x: its deletion 900 is ahead of the session"
+    ),
+    "DELETE FROM search WHERE rowid = 1": "it is missing in the full-text index",
+    "UPDATE search SET content = 'other' WHERE rowid = 1": (
+        "it has another text in the full-text index"
+    ),
+    "INSERT INTO search (rowid, content) VALUES (900, 'x')": "which no message has",
+    "DELETE FROM search_data WHERE id > 10": "SQLite: ",
+    "DROP INDEX messages_queued": "the index messages_queued is missing",
+    "PRAGMA application_id = 0": "the application id is 0, not 6182174",
+    "DELETE FROM store": "the store has 0 ids, not one",
+}
 
 
-@pytest.mark.parametrize(
-    ("statement", "says"),
-    [
-        (
-            "UPDATE messages SET body = x'7b' WHERE session = 'b' AND role = 'user'",
-            ": its body cannot be read: Input data was truncated",
-        ),
-        ("UPDATE sessions SET metadata = 'x' WHERE id = 'b'", "session b: its row cannot be read"),
-        ("UPDATE sessions SET running = x'7b7d' WHERE id = 'b'", "session b: its row cannot be read"),
-        ("UPDATE messages SET status = 'queued' WHERE reply_to <> ''", "its body and its row differ"),
-        ("UPDATE messages SET changed = 900", "do not fit the session's number"),
-        (
-            "UPDATE sessions SET message_count = 5 WHERE id = 'b'",
-            "session b: its message count is 5, but it has 2 messages",
-        ),
-        (
-            "UPDATE sessions SET queued = 1 WHERE id = 'b'",
-            "session b: 1 messages are counted as queued, but 0 are",
-        ),
-        (
-            f"UPDATE messages SET body = {BODY.format(chr(39) + '$.status' + chr(39) + ',' + chr(39) + 'streaming' + chr(39))}, "
-            "status = 'streaming' WHERE session = 'b' AND role = 'assistant'",
-            "it is being written, but no turn runs",
-        ),
-        (
-            "UPDATE messages SET body = CAST(replace(CAST(body AS TEXT), '\"state\":\"complete\"', "
-            "'\"state\":\"running\"') AS BLOB)",
-            "is running, but no turn runs",
-        ),
-        ("DELETE FROM tail WHERE last = (SELECT max(last) FROM tail WHERE session = 'b') "
-         "AND session = 'b'", "session b: its newest event is "),
-        ("DELETE FROM tail WHERE last = 2 AND session = 'b'", "session b: its events 2 to 2 are missing"),
-        ("UPDATE tail SET events = '[' WHERE last = 2", "its events 2 to 2 cannot be read"),
-        ("UPDATE tail SET events = '[]' WHERE last = 2", "its events 2 to 2 have other numbers"),
-        ("UPDATE sessions SET seq = 900 WHERE id = 'b'", "but its number is 900"),
-        ("DELETE FROM sessions WHERE id = 'b'", "session b: it does not exist, but has messages"),
-        (
-            "INSERT INTO deletions VALUES ('b', 900, 'x')",
-            "session b, message x: its deletion 900 is ahead of the session",
-        ),
-        ("DELETE FROM search WHERE rowid = 1", "it is missing in the full-text index"),
-        ("UPDATE search SET content = 'other' WHERE rowid = 1", "it has another text in the full-text index"),
-        ("INSERT INTO search (rowid, content) VALUES (900, 'x')", "which no message has"),
-        ("DELETE FROM search_idx; DELETE FROM search_data WHERE id > 10", "SQLite: "),
-        ("DROP INDEX messages_queued", "the index messages_queued is missing"),
-        ("PRAGMA application_id = 0", "the application id is 0, not 6182174"),
-        ("DELETE FROM store", "the store has 0 ids, not one"),
-    ],
-)  # fmt: skip
-def test_a_check_finds(store: Path, statement: str, says: str) -> None:
+@pytest.mark.parametrize("statement", DAMAGES)
+def test_a_check_finds(store: Path, statement: str) -> None:
     damage(store, statement)
     before = files(store)
     ended = run(store, "check")
     assert (ended.returncode, ended.stderr) == (1, "")
     *faults, summary = ended.stdout.splitlines()
-    assert any(says in fault for fault in faults), ended.stdout
+    assert any(DAMAGES[statement] in fault for fault in faults), ended.stdout
     assert f"sqlite:///sessile.db: {len(faults)} fault" in summary
     assert files(store) == before
 
@@ -344,7 +289,7 @@ def test_a_backup_to_a_full_disk_leaves_nothing(large: Path) -> None:
 
 def test_a_backup_that_is_killed_leaves_no_file_and_the_next_one_cleans_up(large: Path) -> None:
     part = large / "copy.db.sessile-part"
-    for number in (signal.SIGKILL, signal.SIGINT):
+    for number in (signal.SIGINT, signal.SIGKILL):
         backup = subprocess.Popen(
             [sys.executable, "-m", "sessile", "backup", "copy.db"],
             cwd=large,
@@ -381,141 +326,3 @@ def test_two_backups_to_one_file_do_not_disturb_each_other(store: Path) -> None:
     said = [backup.communicate(timeout=60)[1] for backup in backups]
     assert sorted(backup.returncode for backup in backups) == [0, 1, 1], said
     assert run(store, "check", "--store", "sqlite:///copy.db").returncode == 0
-
-
-# Doctor -------------------------------------------------------------------------------------------
-
-
-def lines(ended: Ended) -> list[str]:
-    found = ended.stdout.splitlines()
-    assert ended.stderr == ""
-    assert all(line.split()[0] in ("ok", "warning", "problem") for line in found), found
-    problems = any(line.startswith("problem") for line in found)
-    assert ended.returncode == (1 if problems else 0)
-    return found
-
-
-def has(found: list[str], level: str, text: str) -> bool:
-    return any(line.startswith(level) and text in line for line in found)
-
-
-def test_doctor_finds_no_problem_and_creates_nothing(tmp_path: Path) -> None:
-    found = lines(run(tmp_path, "doctor", "--port", "0"))
-    assert has(found, "ok", "Python 3.")
-    assert has(found, "ok", "SQLite 3.")
-    assert has(found, "ok", "sessile.db does not exist yet; a server creates it")
-    assert has(found, "ok", "port is 0 (from --port)")
-    assert not has(found, "problem", "")
-    assert os.listdir(tmp_path) == []
-
-
-def test_doctor_shows_settings_and_where_they_come_from_but_no_secrets(tmp_path: Path) -> None:
-    secrets = {
-        "OPENAI_API_KEY": "hidden-1",
-        "SESSILE_SYSTEM_PROMPT": "hidden-2",
-        "SESSILE_AGENT": "acp:sh --key hidden-3",
-        "SESSILE_BUS": "nats://user:hidden-4@host",
-    }
-    ended = run(tmp_path, "doctor", "--queue-limit", "7", SESSILE_STOER="sqlite:///x", **secrets)
-    found = lines(ended)
-    assert "hidden" not in ended.stdout
-    assert has(found, "ok", "queue_limit is 7 (from --queue-limit)")
-    assert has(found, "ok", "agent is acp:sh … (from SESSILE_AGENT)")
-    assert has(found, "ok", "system_prompt is a text of 8 characters")
-    assert has(found, "ok", "OPENAI_API_KEY is set")
-    assert has(found, "problem", "unknown bus nats://user:***@host")
-    assert has(found, "warning", "SESSILE_STOER is not a setting")
-    assert not has(found, "", "history_messages")
-
-
-def test_doctor_sees_whether_a_server_runs(tmp_path: Path) -> None:
-    with Process(tmp_path) as server:
-        port = server.url.rpartition(":")[2]
-        found = lines(run(tmp_path, "doctor", "--port", port))
-    assert has(found, "ok", "a server has the store open")
-    assert has(found, "warning", f"cannot listen on 127.0.0.1:{port}: Address already in use")
-    assert has(lines(run(tmp_path, "doctor")), "ok", "no server has the store open")
-
-
-def test_doctor_finds_what_is_wrong_with_the_store(store: Path) -> None:
-    before = files(store)
-    assert not has(lines(run(store, "doctor")), "problem", "")
-    assert files(store) == before
-    (store / "sessile.db").chmod(0o644)
-    store.chmod(0o777)
-    damage(store, "UPDATE sessions SET updated_at = updated_at + 86400")
-    found = lines(run(store, "doctor"))
-    assert has(found, "warning", "sessile.db can be read or written by other users (mode 644)")
-    assert has(found, "warning", "other users can write to the folder")
-    assert has(found, "warning", "the newest change of the store is in the future")
-    (store / "other.db").hardlink_to(store / "sessile.db")
-    assert has(lines(run(store, "doctor")), "problem", "has 2 names (hard links)")
-    damage(store, "PRAGMA user_version = 99")
-    assert has(lines(run(store, "doctor")), "problem", "written by a newer Sessile")
-    flags = ("--store", "sqlite:///no/such/s.db")
-    assert has(lines(run(store, "doctor", *flags)), "problem", "no/such of the store")
-    assert has(lines(run(store, "doctor", "--store", "x://y")), "problem", "unknown store x://y")
-
-
-def test_doctor_finds_what_is_wrong_with_the_settings(tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text("raise ValueError('broken')\n")
-    for flags, says in (
-        (["--port", "x"], "--port must be a whole number"),
-        (["--host", "0.0.0.0"], "add --allow-remote"),
-        (["--host", "no.such.host.invalid", "--allow-remote"], "cannot listen on"),
-        (["--agent", "acp:no-such-command --flag"], "command no-such-command is not on the PATH"),
-        (
-            ["--agent", "opencode", "--opencode-command", "none-such"],
-            "none-such is not on the PATH",
-        ),
-        (["--agent", "openai:m"], "needs OPENAI_API_KEY"),
-        (["--agent", "mine:reply"], "the agent failed: ValueError: broken"),
-        (["no_such_module:reply"], "cannot import the agent"),
-    ):
-        assert has(lines(run(tmp_path, "doctor", *flags)), "problem", says), flags
-    few = ["bash", "-c", 'ulimit -n 256; exec "$@"', "-"]
-    assert has(
-        lines(run(tmp_path, "doctor", within=[*few])), "warning", "limit of open files is 256"
-    )
-    assert has(
-        lines(run(tmp_path, "doctor", "--agent", "acp:sh")), "ok", "the agent's command is /"
-    )
-    assert os.listdir(tmp_path) == ["mine.py"]
-
-
-MOUNTS = """\
-22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/root rw
-40 22 0:35 / /srv rw,relatime shared:2 - nfs4 host:/srv rw
-41 22 0:36 / /srv/my\\040disk rw shared:3 - xfs /dev/sdb rw
-42 22 0:37 / /run rw shared:4 - tmpfs tmpfs rw
-43 22 0:38 / /far rw shared:5 - fuse.sshfs me@host: rw
-"""
-
-
-def test_file_systems_that_do_not_suit() -> None:
-    for folder, kind, level in (
-        ("/home/me", "ext4", "ok"),
-        ("/srv/data", "nfs4", "problem"),
-        ("/srv/my disk/data", "xfs", "ok"),
-        ("/run/x", "tmpfs", "warning"),
-        ("/far/away", "fuse.sshfs", "warning"),
-        ("/srvice", "ext4", "ok"),
-    ):
-        assert kind_of(Path(folder), MOUNTS) == kind
-        assert of_kind(kind, Path(folder)).level == level
-    assert of_kind(kind_of(Path("/"), ""), Path("/")).level == "ok"
-
-
-def test_a_disk_that_is_nearly_full_and_a_clock_that_is_wrong() -> None:
-    sizes = {10 * 1024**2: "problem", 500 * 1024**2: "warning", 10 * 1024**3: "ok"}
-    assert {size: of_space(size, Path("/")).level for size in sizes} == sizes
-    assert of_clock(0).level == "problem"
-    assert of_clock(1_800_000_000).level == "ok"
-
-
-def test_doctor_on_a_disk_that_cannot_be_written(tmp_path: Path) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    script = 'mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" && cd "$1" && shift && "$@"'
-    found = lines(run(tmp_path, "doctor", within=in_a_mount_namespace(script, disk)))
-    assert has(found, "problem", "is not writable") or has(found, "problem", "is read-only")

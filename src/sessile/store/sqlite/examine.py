@@ -20,8 +20,7 @@ FILES = ("", "-wal", "-shm")
 
 # Kinds of file systems, as /proc/self/mountinfo names them.
 NETWORK = frozenset(
-    ["9p", "afs", "beegfs", "ceph", "cifs", "glusterfs", "lustre", "ncpfs", "nfs", "nfs4"]
-    + ["smb3", "smbfs", "vboxsf", "virtiofs"]
+    ("9p", "afs", "ceph", "cifs", "glusterfs", "lustre", "nfs", "nfs4", "smb3", "smbfs", "vboxsf")
 )
 MEMORY = frozenset({"tmpfs", "ramfs"})
 
