@@ -3,7 +3,8 @@
 SQLite's online backup, in one read transaction: it copies the pages of one moment, whatever is
 written meanwhile, and no writer waits for it. The log grows until the copy is done. Without that
 transaction every commit of the server starts the copy again, and under constant writes it never
-ends. VACUUM INTO also copies one moment; it takes three times as long (docs/operating.md).
+ends. VACUUM INTO also copies one moment, but it delays the server's syncs, because it syncs
+everything at once, and of a damaged page it says only that there is one (docs/operating.md).
 """
 
 import fcntl
