@@ -52,7 +52,7 @@ async def write(chat: Client, seconds: float) -> int:
 def replicating(program: Path, config: Path) -> Iterator[None]:
     """Litestream beside the server, killed at the end."""
     with (config.parent / "litestream.log").open("wb") as log:
-        command = [program, "replicate", "-config", config]
+        command = [str(program), "replicate", "-config", str(config)]
         running = subprocess.Popen(command, stdout=log, stderr=log)
         try:
             yield

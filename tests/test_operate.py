@@ -173,15 +173,16 @@ async def write(chat: Client, writer: int, acknowledged: list[tuple[str, str]]) 
         acknowledged.append((session, id))
 
 
+@pytest.mark.timeout(180)
 async def test_backup_and_check_beside_a_server_that_writes_all_the_time(tmp_path: Path) -> None:
     """Every message that was acknowledged before the backup is in it."""
     acknowledged: list[tuple[str, str]] = []
     async with process(tmp_path, "--echo-delay", "0.001") as (server, chat):
         await chat.stream("POST", "/chat/approval", json={"content": "x"})
         writing = [asyncio.create_task(write(chat, n, acknowledged)) for n in range(8)]
-        while len(acknowledged) < 100:
+        while len(acknowledged) < 50:
             await asyncio.sleep(0.05)
-        for turn in range(3):
+        for turn in range(2):
             checked = await asyncio.to_thread(run, tmp_path, "check")
             assert "no faults in " in checked.stdout, checked.stdout
             before = list(acknowledged)
@@ -193,18 +194,32 @@ async def test_backup_and_check_beside_a_server_that_writes_all_the_time(tmp_pat
         await asyncio.gather(*writing, return_exceptions=True)
         assert server.terminate() == 0
     assert "no faults in " in run(tmp_path, "check").stdout
-    copy = tmp_path / "copy2.db"
+    copy = tmp_path / "copy1.db"
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
-    assert "no faults" in run(tmp_path, "check", "--store", "sqlite:///copy2.db").stdout
-    assert not [name for name in os.listdir(tmp_path) if name.startswith("copy2.db-")]
+    assert "no faults" in run(tmp_path, "check", "--store", "sqlite:///copy1.db").stdout
+    assert not [name for name in os.listdir(tmp_path) if name.startswith("copy1.db-")]
     database = apsw.Connection(str(copy))
     stored = set(database.execute("SELECT session, id FROM messages"))
     database.close()
     assert set(before) <= stored
-    async with process(tmp_path, "--store", "sqlite:///copy2.db") as (_, chat):
+    async with process(tmp_path, "--store", "sqlite:///copy1.db") as (_, chat):
         session, id = before[-1]
         assert id in [message["id"] for message in await chat.messages(session, limit=200)]
         assert (await chat.send(session, "again"))[-2].data["content"] == "again"
+
+
+@pytest.mark.timeout(180)
+async def test_a_server_that_is_killed_under_load_leaves_no_faults(tmp_path: Path) -> None:
+    for _ in range(3):
+        acknowledged: list[tuple[str, str]] = []
+        async with process(tmp_path, "--echo-delay", "0.001") as (server, chat):
+            first = server.pid * 100
+            writing = [asyncio.create_task(write(chat, first + n, acknowledged)) for n in range(8)]
+            while len(acknowledged) < 50:
+                await asyncio.sleep(0.02)
+            server.kill()
+            await asyncio.gather(*writing, return_exceptions=True)
+        assert "no faults in " in run(tmp_path, "check").stdout
 
 
 async def test_a_backup_during_a_turn_has_the_turn_as_a_crash_would_leave_it(

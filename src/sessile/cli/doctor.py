@@ -12,7 +12,7 @@ from importlib.metadata import version
 from typing import Any
 
 from sessile.cli.given import flags_of, settings_of
-from sessile.cli.screen import clean
+from sessile.cli.plain import clean
 from sessile.cli.serve import bound, refuse_remote
 from sessile.http.web import is_built
 from sessile.settings import TABLE, Settings

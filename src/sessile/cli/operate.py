@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from sessile.cli.given import store_of
-from sessile.cli.screen import clean
+from sessile.cli.plain import clean
 from sessile.store.base import Checked
 from sessile.wire.errors import BackupFailed, StoreUnavailable
 from sessile.wiring import back_up_store, check_store, without_password
