@@ -78,14 +78,15 @@ class Check:
                 return
             self.older = version if version < len(_MIGRATIONS) else 0
             yield from self._of_sqlite()
+            if self.older:
+                self.sessions = self._execute("SELECT count(*) FROM sessions").get
+                self.messages = self._execute("SELECT count(*) FROM messages").get
         except apsw.BusyError:
             raise
         except apsw.Error as error:
             yield f"SQLite cannot read the file: {error}"
             return
         if self.older:
-            self.sessions = self._execute("SELECT count(*) FROM sessions").get
-            self.messages = self._execute("SELECT count(*) FROM messages").get
             return
         for look in (self._of_schema, self._of_sessions, self._of_ownerless, self._of_texts):
             try:

@@ -91,7 +91,10 @@ class DatabaseFile:
         """
         if inode_of(os.stat(self.path)) in _LOCKED:
             return True
-        file = os.open(self.path if _LOCK else f"{self.path}-lock", os.O_RDONLY | os.O_CLOEXEC)
+        locked = str(self.path) if _LOCK is not None else f"{self.path}-lock"
+        if not os.path.exists(locked):
+            return False
+        file = os.open(locked, os.O_RDONLY | os.O_CLOEXEC)
         try:
             if _LOCK is not None:
                 found = fcntl.fcntl(file, fcntl.F_OFD_GETLK, _FIELDS)
