@@ -25,7 +25,7 @@ def run(
         env=clean_environment() | (more or {}),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
 

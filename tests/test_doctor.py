@@ -3,11 +3,15 @@
 import os
 from pathlib import Path
 
+import pytest
+
 from sessile.cli.doctor import of_clock
 from sessile.store.sqlite.examine import kind_of, of_kind, of_space
 from tests.operating import Ended, damage, files, run
 from tests.serving import Process
 from tests.test_faults import in_a_mount_namespace
+
+pytestmark = pytest.mark.timeout(180)  # many processes start
 
 
 def lines(ended: Ended) -> list[str]:
@@ -82,30 +86,33 @@ def test_doctor_finds_what_is_wrong_with_the_store(store: Path) -> None:
     assert has(lines(run(store, "doctor", "--store", "x://y")), "problem", "unknown store x://y")
 
 
-def test_doctor_finds_what_is_wrong_with_the_settings(tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text("raise ValueError('broken')\n")
-    for flags, says in (
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
         (["--port", "x"], "--port must be a whole number"),
         (["--host", "0.0.0.0"], "add --allow-remote"),
         (["--host", "no.such.host.invalid", "--allow-remote"], "cannot listen on"),
         (["--agent", "acp:no-such-command --flag"], "command no-such-command is not on the PATH"),
-        (
-            ["--agent", "opencode", "--opencode-command", "none-such"],
-            "none-such is not on the PATH",
-        ),
+        (["--agent", "opencode", "--opencode-command", "none-such"], "none-such is not on the"),
         (["--agent", "openai:m"], "needs OPENAI_API_KEY"),
         (["--agent", "mine:reply"], "the agent failed: ValueError: broken"),
         (["no_such_module:reply"], "cannot import the agent"),
-    ):
-        assert has(lines(run(tmp_path, "doctor", *flags)), "problem", says), flags
-    few = ["bash", "-c", 'ulimit -n 256; exec "$@"', "-"]
-    assert has(
-        lines(run(tmp_path, "doctor", within=[*few])), "warning", "limit of open files is 256"
-    )
-    assert has(
-        lines(run(tmp_path, "doctor", "--agent", "acp:sh")), "ok", "the agent's command is /"
-    )
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_doctor_finds_settings_that_cannot_be_used(
+    tmp_path: Path, flags: list[str], says: str
+) -> None:
+    (tmp_path / "mine.py").write_text("raise ValueError('broken')\n")
+    assert has(lines(run(tmp_path, "doctor", *flags)), "problem", says)
     assert os.listdir(tmp_path) == ["mine.py"]
+
+
+def test_doctor_finds_the_command_of_the_agent_and_a_low_limit_of_files(tmp_path: Path) -> None:
+    few = ["bash", "-c", 'ulimit -n 256; exec "$@"', "-"]
+    found = lines(run(tmp_path, "doctor", "--agent", "acp:sh", within=few))
+    assert has(found, "warning", "limit of open files is 256")
+    assert has(found, "ok", "the agent's command is /")
 
 
 MOUNTS = """\

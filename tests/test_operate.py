@@ -18,6 +18,8 @@ from tests.operating import damage, files, run
 from tests.serving import LONG, Client, Process, clean_environment, process, serving
 from tests.test_faults import in_a_mount_namespace
 
+pytestmark = pytest.mark.timeout(180)  # many processes start
+
 # Check --------------------------------------------------------------------------------------------
 
 
@@ -173,7 +175,6 @@ async def write(chat: Client, writer: int, acknowledged: list[tuple[str, str]]) 
         acknowledged.append((session, id))
 
 
-@pytest.mark.timeout(180)
 async def test_backup_and_check_beside_a_server_that_writes_all_the_time(tmp_path: Path) -> None:
     """Every message that was acknowledged before the backup is in it."""
     acknowledged: list[tuple[str, str]] = []
@@ -208,7 +209,6 @@ async def test_backup_and_check_beside_a_server_that_writes_all_the_time(tmp_pat
         assert (await chat.send(session, "again"))[-2].data["content"] == "again"
 
 
-@pytest.mark.timeout(180)
 async def test_a_server_that_is_killed_under_load_leaves_no_faults(tmp_path: Path) -> None:
     for _ in range(3):
         acknowledged: list[tuple[str, str]] = []
