@@ -1,5 +1,7 @@
 """Fixtures that many tests use."""
 
+import asyncio
+import shutil
 from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 
@@ -47,6 +49,29 @@ async def chat(tmp_path: Path) -> AsyncGenerator[Client, None]:
     """A client of a server with the echo agent."""
     async with serving(tmp_path) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a store that no server uses: two sessions, six messages, all indexed."""
+    folder = tmp_path_factory.mktemp("stored")
+
+    async def write() -> None:
+        async with serving(folder) as chat:
+            await chat.send("a", "one")
+            await chat.send("a", "two [[tool]]")
+            await chat.send("b", "three")
+            assert (await chat.http.get("/search?q=three")).status_code == 200
+
+    asyncio.run(write())
+    return folder
+
+
+@pytest.fixture
+def store(stored: Path, tmp_path: Path) -> Path:
+    """A folder with a copy of that store."""
+    shutil.copytree(stored, tmp_path, dirs_exist_ok=True)
+    return tmp_path
 
 
 @pytest.fixture(params=KINDS, scope="module")

@@ -26,6 +26,7 @@ NEEDED = {
 
 def main() -> None:
     real.install()
+    real.litestream()
     install_packages()
     install_page()
 

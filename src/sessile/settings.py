@@ -1,7 +1,7 @@
 """All settings: one table for flags, environment variables and documentation."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import Annotated, Any, Literal, NamedTuple, TypeAlias, TypedDict, get_type_hints
 
 import msgspec
@@ -279,8 +279,10 @@ def _rows() -> Iterator[Setting]:
 TABLE = list(_rows())  # in the order of the documentation
 
 
-def from_environment(environ: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """The settings from the environment.
+def from_environment(
+    environ: Mapping[str, str] | None = None, names: Container[str] | None = None
+) -> dict[str, Any]:
+    """The settings from the environment: all, or those with one of the ``names``.
 
     Raises :class:`~sessile.wire.errors.SettingsError`, which names the variable.
     """
@@ -288,7 +290,7 @@ def from_environment(environ: Mapping[str, str] | None = None) -> dict[str, Any]
     return {
         setting.name: read(setting, environ[setting.variable], setting.variable)
         for setting in TABLE
-        if setting.variable in environ
+        if setting.variable in environ and (names is None or setting.name in names)
     }
 
 

@@ -1,9 +1,11 @@
 """Creates adapters from their names; no other module names an adapter."""
 
+import contextlib
 import importlib
 import os
+import shlex
 import sys
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import unquote, urlsplit
@@ -17,30 +19,64 @@ from sessile.agents.kit.files import FileHosts
 from sessile.bus.base import Bus
 from sessile.bus.memory import MemoryBus
 from sessile.settings import Settings
-from sessile.store.base import Store
+from sessile.store.base import Checked, Finding, Store
 from sessile.store.reading import SMALL, read_apart, read_here
+from sessile.store.sqlite.backup import back_up
+from sessile.store.sqlite.check import check
+from sessile.store.sqlite.examine import examine
 from sessile.store.sqlite.file import write_file
 from sessile.store.sqlite.store import SQLiteStore
 from sessile.wire.errors import SettingsError
 from sessile.wire.messages import ExportedSession, Message
 
-__all__ = ["agent_of", "bus_of", "read_export", "store_of", "write_file"]
+__all__ = [
+    "agent_of",
+    "back_up_store",
+    "bus_of",
+    "check_store",
+    "examine_store",
+    "program_of",
+    "read_export",
+    "store_of",
+    "without_password",
+    "write_file",
+]
 
 
 def store_of(settings: Settings) -> Store:
     """The store that the settings name; raises :class:`~sessile.wire.errors.SettingsError`."""
-    path = _database(settings)
+    return SQLiteStore(_file_of(settings.store))
+
+
+def check_store(url: str, report: Callable[[str], None]) -> Checked:
+    """Check the store at a URL (:func:`sessile.store.sqlite.check.check`)."""
+    return check(_file_of(url), report)
+
+
+def back_up_store(url: str, to: Path, report: Callable[[str], None]) -> Checked:
+    """Copy the store at a URL (:func:`sessile.store.sqlite.backup.back_up`)."""
+    return back_up(_file_of(url), to, report)
+
+
+def examine_store(url: str) -> Iterator[Finding]:
+    """What a server would find where the store at a URL is
+    (:func:`sessile.store.sqlite.examine.examine`)."""
+    return examine(_file_of(url))
+
+
+def _file_of(url: str) -> str:
+    path = _database(url)
     if path is not None:
-        return SQLiteStore(path)
+        return path
     raise SettingsError(
-        f"unknown store {_without_password(settings.store)}; "
+        f"unknown store {without_password(url)}; "
         "use sqlite:///FILE (four slashes for an absolute path)"
     )
 
 
-def _database(settings: Settings) -> str | None:
-    """The file of the embedded store."""
-    scheme, _, path = settings.store.partition(":///")
+def _database(url: str) -> str | None:
+    """The file of an embedded store."""
+    scheme, _, path = url.partition(":///")
     return unquote(path) if scheme == "sqlite" and path else None
 
 
@@ -48,7 +84,7 @@ def bus_of(settings: Settings) -> Bus:
     """The bus that the settings name; raises :class:`~sessile.wire.errors.SettingsError`."""
     if settings.bus in ("memory:", "memory://"):
         return MemoryBus()
-    raise SettingsError(f"unknown bus {_without_password(settings.bus)}; use memory://")
+    raise SettingsError(f"unknown bus {without_password(settings.bus)}; use memory://")
 
 
 SQLITE_MAGIC = b"SQLite format 3\0"
@@ -64,13 +100,14 @@ def read_export(
     """
     start = os.pread(file.fileno(), SMALL + 1, 0)
     if start.startswith(SQLITE_MAGIC):
-        return read_apart(file, "sessile.store.sqlite.reading", largest)
+        return read_apart(file, "sessile.store.sqlite.imported", largest)
     if len(start) <= SMALL:
         return read_here(start)
     return read_apart(file, "sessile.store.reading", largest)
 
 
-def _without_password(url: str) -> str:
+def without_password(url: str) -> str:
+    """A URL as it may be shown."""
     try:
         parts = urlsplit(url)
         password = parts.password
@@ -94,6 +131,17 @@ def agent_of(agent: Agent | Callable[[Turn], Any] | str, settings: Settings) -> 
         f"{agent!r} is not an agent; use `async def reply(turn)`, a PydanticAI agent or a "
         "LangGraph graph"
     )
+
+
+def program_of(settings: Settings) -> str | None:
+    """The program that the agent of these settings starts; None if it starts none."""
+    kind, _, rest = settings.agent.partition(":")
+    if settings.agent == "opencode":
+        return settings.opencode_command
+    if kind == "acp":
+        with contextlib.suppress(ValueError):
+            return next(iter(shlex.split(rest)), None)
+    return None
 
 
 def _agent_by_name(spec: str, settings: Settings) -> Agent:
@@ -167,7 +215,7 @@ def _acp(command: str, settings: Settings) -> Agent:
 def _keep_apart(agent: Agent, settings: Settings) -> None:
     """Refuse a store that an agent could read and destroy with its tools."""
     folder: Path | None = getattr(agent, "folder", None)
-    path = _database(settings)
+    path = _database(settings.store)
     if folder is not None and path is not None and _is_inside(Path(path), folder):
         raise SettingsError(
             f"the store {path} is inside the folder in which the agent {agent.name} works ({folder}), "

@@ -64,11 +64,25 @@ def _sessions(given: dict[str, Any]) -> int:
     return action(**given)
 
 
+def _operate(given: dict[str, Any]) -> int:
+    from sessile.cli import operate
+
+    action: Callable[..., int] = getattr(operate, given.pop("action"))
+    return action(given)
+
+
+def _doctor(given: dict[str, Any]) -> int:
+    from sessile.cli.doctor import doctor
+
+    return doctor(given)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="sessile", description="A durable server for AI chat sessions.")
     parser.add_argument("--version", action="version", version=f"sessile {version('sessile')}")
     commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
-    _add_serve(commands.add_parser("serve", help="run the server", description=_ABOUT_SERVE))
+    serve = commands.add_parser("serve", help="run the server", description=_ABOUT_SERVE)
+    _add_settings(serve, _serve)
     chat = _add_client(commands, "chat", "chat in the terminal", _chat)
     chat.add_argument("session", nargs="?", help="the session to continue; a new one by default")
     chat.add_argument(
@@ -93,7 +107,24 @@ def _parser() -> argparse.ArgumentParser:
         "--id", help="an id for the new session; by default the exported session's id"
     )
     import_.set_defaults(action="import_")
+    _add_operating(commands)
     return parser
+
+
+def _add_operating(commands: Any) -> None:
+    """Add the commands for those who run a server; they work beside it, on its files."""
+    backup = commands.add_parser("backup", help="copy the store while a server may be using it")
+    backup.add_argument("to", metavar="TO", help="the file to write, which must not exist")
+    check = commands.add_parser("check", help="look for faults in the store, and change nothing")
+    for parser, action in ((backup, "backup"), (check, "check")):
+        for setting in TABLE:
+            if setting.name == "store":
+                _add_flag(parser, setting)
+        parser.set_defaults(run=_operate, action=action)
+    doctor = commands.add_parser(
+        "doctor", help="say what would go wrong with a server", description=_ABOUT_DOCTOR
+    )
+    _add_settings(doctor, _doctor)
 
 
 def _add_sessions(kinds: Any) -> None:
@@ -135,8 +166,10 @@ def _add_client(
 
 _ABOUT_SERVE = "Run the server. Every flag is also an environment variable: --store is SESSILE_STORE, and so on."
 
+_ABOUT_DOCTOR = "Say what would go wrong with `sessile serve` and the same flags and environment; nothing is changed."
 
-def _add_serve(parser: argparse.ArgumentParser) -> None:
+
+def _add_settings(parser: argparse.ArgumentParser, run: Callable[[dict[str, Any]], int]) -> None:
     parser.add_argument(
         "app",
         nargs="?",
@@ -146,7 +179,7 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     )
     for setting in TABLE:
         _add_flag(parser, setting)
-    parser.set_defaults(run=_serve)
+    parser.set_defaults(run=run)
 
 
 def _add_flag(parser: argparse.ArgumentParser, setting: Setting) -> None:

@@ -10,15 +10,11 @@ from rich.markdown import Markdown
 from rich.padding import Padding
 from rich.text import Text
 
+from sessile.cli.plain import clean
+
 LINES = 12  # of a tool's output that are shown
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _FENCE = re.compile(r"^ {0,3}(```|~~~)", re.MULTILINE)
 _MARKS = {"complete": ("✓", "green"), "error": ("✗", "red")}
-
-
-def clean(text: str) -> str:
-    """Remove what could control the terminal."""
-    return _CONTROLS.sub("", text.expandtabs())
 
 
 class Screen:

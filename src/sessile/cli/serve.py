@@ -15,27 +15,16 @@ from typing import Any
 
 import uvicorn
 
+from sessile.cli.given import settings_of
 from sessile.http.frames import guarded_frames, sending_anywhere
 from sessile.http.guard import EdgeLimits, Guard, guarded
 from sessile.http.web import is_built
 from sessile.logs import Formatter
 from sessile.server import Sessile, create_app
-from sessile.settings import TABLE, Settings, from_environment, read
+from sessile.settings import Settings
 from sessile.wire.errors import SettingsError
 
 SET_DUMPABLE = 4  # prctl(2), on Linux
-
-
-def _settings(given: dict[str, Any]) -> Settings:
-    app = given.pop("app", None)
-    if app is not None:
-        if "agent" in given:
-            raise SettingsError(f"use either {app} or --agent {given['agent']}, not both")
-        given["agent"] = app
-    for setting in TABLE:
-        if isinstance(text := given.get(setting.name), str):
-            given[setting.name] = read(setting, text, setting.flag)
-    return Settings(**(from_environment() | given))
 
 
 def serve(given: dict[str, Any]) -> int:
@@ -43,22 +32,28 @@ def serve(given: dict[str, Any]) -> int:
 
     Raises :class:`~sessile.wire.errors.SettingsError` if the server cannot start.
     """
-    settings = _settings(given)
+    settings = settings_of(given)
     handler = logging.StreamHandler()
     handler.setFormatter(Formatter("%(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler])
+    refuse_remote(settings)
+    app = create_app(settings)
+    _hide_environment()
+    _allow_many_files()
+    listener = bound(settings)
+    listener.listen(4096)
+    with listener, suppress(KeyboardInterrupt):
+        _run(app, listener, settings)
+    return 0
+
+
+def refuse_remote(settings: Settings) -> None:
+    """Refuse an address that other machines can reach, unless that is allowed."""
     if not settings.allow_remote and not _is_loopback(settings.host):
         raise SettingsError(
             f"with --host {settings.host} everybody who can reach this machine can read and write all "
             "sessions, since there is no authentication; add --allow-remote to allow this"
         )
-    app = create_app(settings)
-    _hide_environment()
-    _allow_many_files()
-    listener = _listen(settings)
-    with listener, suppress(KeyboardInterrupt):
-        _run(app, listener, settings)
-    return 0
 
 
 def _is_loopback(host: str) -> bool:
@@ -68,7 +63,8 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _listen(settings: Settings) -> socket.socket:
+def bound(settings: Settings) -> socket.socket:
+    """A socket at the address of the settings, which does not listen yet."""
     where = f"{settings.host}:{settings.port}"
     try:
         family, _, _, _, address = socket.getaddrinfo(
@@ -81,7 +77,6 @@ def _listen(settings: Settings) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind(address)
-            listener.listen(4096)
         except BaseException:
             listener.close()
             raise

@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
+from sessile.cli.plain import clean
 from sessile.cli.remote import Remote, session_path
-from sessile.cli.screen import Screen, clean
+from sessile.cli.screen import Screen
 from sessile.wire.codec import encode
 from sessile.wire.errors import RemoteError
 

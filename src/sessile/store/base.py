@@ -6,7 +6,7 @@ recovery of an answer that was cut off; it is trimmed behind both.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 from msgspec import Struct
 
@@ -138,6 +138,26 @@ class OpenCommit(Protocol):
         None says that the commit is stored. An error says that it is not, or that nobody knows.
         For the commits of one session it is called in the order of :meth:`Store.write`.
         """
+
+
+class Checked(NamedTuple):
+    """What a check of a store saw: how much it has, and how many faults were reported.
+
+    ``older`` is the number of its schema if an older Sessile wrote it, and otherwise 0: of such a
+    store only the file is checked, and not the values of its rows.
+    """
+
+    sessions: int
+    messages: int
+    faults: int
+    older: int = 0
+
+
+class Finding(NamedTuple):
+    """What a look at the place of a store, or at a setting, found: a sentence without a period."""
+
+    level: Literal["ok", "warning", "problem"]
+    text: str
 
 
 class Head(NamedTuple):

@@ -33,6 +33,7 @@
     ├── AgentError                    raised by an agent; its text is shown to the clients
     │   └── AnswerTooLong             ends an answer with the code answer_too_long
     ├── RemoteError                   ends a client command with one line and exit status 1
+    ├── BackupFailed                  ends `sessile backup` with one line and exit status 1
     └── SettingsError                 prevents the start, with one line and exit status 2
 
 The text of an error is a sentence for a person: what is wrong and, if possible, what to do. Every
@@ -268,6 +269,12 @@ class RemoteError(SessileError):
     def __init__(self, message: str | None = None, code_of_server: str = "") -> None:
         super().__init__(message)
         self.code_of_server = code_of_server
+
+
+class BackupFailed(SessileError):
+    """The backup was not written."""
+
+    code = "backup_failed"
 
 
 class SettingsError(SessileError):

@@ -21,7 +21,8 @@ _TABLES = {"sessions", "messages", "tail"}  # of a database that has no such id 
 # A lock of the open file (Linux), on one byte that SQLite's own locks, from byte 2^30 on, do not
 # touch. The fields are type, whence, start, length and process.
 _LOCK = getattr(fcntl, "F_OFD_SETLK", None)
-_FIELDS = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, APPLICATION, 1, 0)
+_LAYOUT = "hhqqi4x"
+_FIELDS = struct.pack(_LAYOUT, fcntl.F_WRLCK, os.SEEK_SET, APPLICATION, 1, 0)
 
 Inode: TypeAlias = tuple[int, int]  # device and number
 
@@ -82,6 +83,29 @@ class DatabaseFile:
             return SettingsError(f"cannot use the store {self.given}: it is a folder")
         return SettingsError(f"cannot write the store {self.given}: {error.strerror}")
 
+    def is_taken(self) -> bool:
+        """Whether a server has the file open. This takes no lock.
+
+        No connection of this process may be open on the file: to close it here takes away SQLite's
+        own locks. Raises OSError where the file cannot be read.
+        """
+        if inode_of(os.stat(self.path)) in _LOCKED:
+            return True
+        locked = str(self.path) if _LOCK is not None else f"{self.path}-lock"
+        if not os.path.exists(locked):
+            return False
+        file = os.open(locked, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            if _LOCK is not None:
+                found = fcntl.fcntl(file, fcntl.F_OFD_GETLK, _FIELDS)
+                return bool(struct.unpack(_LAYOUT, found)[0] != fcntl.F_UNLCK)
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(file)
+        return False
+
     def release(self) -> None:
         """Give the lock back, after the last connection was closed: to close the file here takes
         away SQLite's own locks on it."""
@@ -99,6 +123,16 @@ class DatabaseFile:
         is_new = not (application or tables)
         if not (is_ours or is_new):
             raise SettingsError(f"the store {self.given} is the database of another program")
+
+    def check_version(self, database: apsw.Connection, known: int) -> int:
+        """The number of the database's schema; refuses one that a newer Sessile wrote."""
+        version: int = database.execute("PRAGMA user_version").get
+        if version > known:
+            raise SettingsError(
+                f"the store {self.given} was written by a newer Sessile "
+                f"(schema {version}, this one knows {known})"
+            )
+        return version
 
     def spare(self) -> int:
         """Bytes that are free on the file's disk."""

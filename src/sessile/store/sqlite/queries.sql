@@ -196,3 +196,47 @@ SELECT id, title, archived, metadata FROM sessions LIMIT 2;
 -- name: exported_messages
 -- Their messages; those that wait stand at the end.
 SELECT body FROM messages ORDER BY status = 'queued', seq;
+
+-- name: all_sessions
+-- Every session, for a check.
+SELECT {columns} FROM sessions ORDER BY id;
+
+-- name: all_messages
+-- Every message of a session with all that is kept of it, for a check; the text that is findable.
+SELECT seq, id, changed, role, status, reply_to, body, document,
+    (SELECT content FROM search WHERE rowid = document)
+FROM messages WHERE session = ? ORDER BY seq;
+
+-- name: all_events
+-- Every kept event of a session, for a check.
+SELECT first, events, last FROM tail WHERE session = ? ORDER BY last;
+
+-- name: ownerless
+-- Sessions that do not exist but of which something is kept, for a check.
+SELECT DISTINCT 'messages', session FROM messages WHERE session NOT IN (SELECT id FROM sessions)
+UNION ALL
+SELECT DISTINCT 'deletions', session FROM deletions WHERE session NOT IN (SELECT id FROM sessions)
+UNION ALL
+SELECT DISTINCT 'events', session FROM tail WHERE session NOT IN (SELECT id FROM sessions);
+
+-- name: ownerless_texts
+-- Texts in the index that no message has, for a check.
+SELECT rowid FROM search
+WHERE NOT EXISTS (SELECT 1 FROM messages WHERE document = search.rowid);
+
+-- name: deleted_ahead
+-- Deletions with a number that their session has not reached, for a check.
+SELECT session, deletions.seq, message FROM deletions
+JOIN sessions ON id = session WHERE deletions.seq > sessions.seq;
+
+-- name: store_ids
+-- How many ids the store has.
+SELECT count(*) FROM store;
+
+-- name: newest_change
+-- When a session was last changed, in unix seconds; 0 if there is none.
+SELECT coalesce(max(updated_at), 0) FROM sessions;
+
+-- name: schema
+-- The names of the tables and indexes.
+SELECT type, name FROM sqlite_schema WHERE type IN ('table', 'index') ORDER BY name;

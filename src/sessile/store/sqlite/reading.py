@@ -1,74 +1,84 @@
-"""Reads a session out of a SQLite file that a client sent; for the child of ``store/reading.py``.
+"""Reading a store's file from another process: nothing is created, changed or locked by it.
 
-Such a file can be a program: a view or a generated column computes what is read, without end. Only
-plain tables are read, from memory, and nothing of the file is run.
+SQLite in WAL mode writes even where it only reads: into the log's index, beside the database. So
+how the file is opened depends on what is there.
 """
 
+import os
 from collections.abc import Iterator
-from typing import IO
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
 
 import apsw
-import msgspec
 
-from sessile.store import sql
-from sessile.store.reading import Read, run
-from sessile.wire.errors import InvalidRequest
-from sessile.wire.messages import ExportedSession, decode_metadata
+from sessile.store.sqlite.place import DatabaseFile
+from sessile.wire.errors import SettingsError, StoreUnavailable
 
-_Q = sql.queries(__package__)
-_TABLES = ("sessions", "messages")
+WAIT = 5_000  # milliseconds for SQLite's locks
 
 
-def read_sqlite(file: IO[bytes]) -> Read:
-    """The one session of a database; raises :class:`~sessile.wire.errors.InvalidRequest`."""
-    database = apsw.Connection("")
+class Changed(StoreUnavailable):
+    """A server started or ended while the store was read. Try again."""
+
+
+@contextmanager
+def reading(given: str | Path) -> Iterator[apsw.Connection]:
+    """A connection that shows the store as it is at one moment, also while a server writes.
+
+    Raises :class:`~sessile.wire.errors.SettingsError` if there is no such file,
+    :class:`~sessile.wire.errors.StoreUnavailable` if another process keeps it busy, and
+    :class:`Changed` at the end if a server started meanwhile: what was read may be wrong then.
+    """
+    file = DatabaseFile(given)
     try:
-        database.deserialize("main", _without_log(file.read()))
-        for pragma in ("query_only = ON", "temp_store = MEMORY", "cell_size_check = ON"):
-            database.execute(f"PRAGMA {pragma}")
-        database.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
-        database.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
-        for table in _TABLES:
-            _check_plain(database, table)
-        rows = [
-            ExportedSession(id, title, bool(archived), decode_metadata(metadata))
-            for id, title, archived, metadata in database.execute(_Q["exported"])
-        ]
-    except (apsw.Error, msgspec.MsgspecError, TypeError, ValueError) as error:
-        raise _not_an_export(error) from error
-    if len(rows) != 1:
-        raise InvalidRequest(f"The database has {len(rows)} sessions; one is imported.")
-    return Read(rows[0], _bodies(database))
-
-
-def _bodies(database: apsw.Connection) -> Iterator[bytes]:
+        taken = file.is_taken()
+        before = _state(file.path)
+        database = _connected(file.path, taken)
+    except FileNotFoundError as error:
+        raise SettingsError(f"the store {given} does not exist") from error
+    except OSError as error:
+        raise SettingsError(f"cannot read the store {given}: {error.strerror}") from error
     try:
-        for (body,) in database.execute(_Q["exported_messages"]):
-            if not isinstance(body, bytes):
-                raise InvalidRequest("The database is not an export of a session.")
-            yield body
-    except apsw.Error as error:
-        raise _not_an_export(error) from error
+        database.execute("BEGIN")
+        yield database
+    except apsw.BusyError as error:
+        raise StoreUnavailable(f"the store {given} is busy: {error}. Try again.") from error
+    finally:
+        database.close()
+    if not taken and (file.is_taken() or _state(file.path) != before):
+        raise Changed
 
 
-def _without_log(data: bytes) -> bytes:
-    """A database whose header says that it has no log beside it: it is in memory."""
-    return data[:18] + b"\x01\x01" + data[20:] if data[18:20] == b"\x02\x02" else data
+def _state(path: Path) -> tuple[int, int, int, bool]:
+    found = os.stat(path)
+    return found.st_ino, found.st_size, found.st_mtime_ns, _has_log(path)
 
 
-def _check_plain(database: apsw.Connection, table: str) -> None:
-    made = "SELECT type, sql FROM sqlite_master WHERE name = ?"
-    found = [(kind, text.lstrip().upper()) for kind, text in database.execute(made, (table,))]
-    if len(found) != 1 or found[0][0] != "table" or not found[0][1].startswith("CREATE TABLE"):
-        raise InvalidRequest(f"The database is not an export: `{table}` is not a plain table.")
-    hidden = database.execute("SELECT 1 FROM pragma_table_xinfo(?) WHERE hidden", (table,))
-    if hidden.fetchone():
-        raise InvalidRequest(f"The database is not an export: `{table}` has computed columns.")
+def _has_log(path: Path) -> bool:
+    log = Path(f"{path}-wal")
+    return log.exists() and log.stat().st_size > 0
 
 
-def _not_an_export(error: Exception) -> InvalidRequest:
-    return InvalidRequest(f"The database is not an export of a session: {error}.")
+def _connected(path: Path, taken: bool) -> apsw.Connection:
+    if path.is_dir():
+        raise IsADirectoryError(0, "it is a folder")
+    if taken:  # the index is the server's: a reader is entered in it, and held up by nobody
+        database = _open(path, "mode=ro")
+    elif not _has_log(path):
+        database = _open(path, "immutable=1")
+    elif Path(f"{path}-shm").exists():
+        database = _open(path, "mode=ro&readonly_shm=1")
+    else:  # with this, SQLite keeps the index in memory
+        database = _open(path, "mode=ro", "unix-none")
+        database.execute("PRAGMA locking_mode = EXCLUSIVE")
+    database.set_busy_timeout(WAIT)
+    database.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+    database.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
+    database.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
+    return database
 
 
-if __name__ == "__main__":
-    run(read_sqlite)
+def _open(path: Path, how: str, vfs: str | None = None) -> apsw.Connection:
+    flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+    return apsw.Connection(f"file:{quote(str(path))}?{how}", flags=flags, vfs=vfs)

@@ -103,7 +103,7 @@ class SearchIndex:
         size = 0
         for document, body in self._execute(_Q["unindexed"], (indexed, INDEXED)):
             message = _readable(body)
-            texts.append((document, "" if message is None else _separated(message.content)))
+            texts.append((document, "" if message is None else as_indexed(message.content)))
             size += len(body)
             if size > READ:
                 break
@@ -122,8 +122,8 @@ def _readable(body: bytes) -> Message | None:
         return None
 
 
-def _separated(text: str) -> str:
-    """A text with every character of an unspaced script as a word."""
+def as_indexed(text: str) -> str:
+    """A text as the index has it: every character of an unspaced script is a word."""
     if text.isascii():
         return text
     return _one_unspaced.sub(rf"{_BETWEEN}\1{_BETWEEN}", text)
@@ -131,7 +131,7 @@ def _separated(text: str) -> str:
 
 def _phrase(word: str) -> str:
     """What finds a word, or text inside an unspaced script, in the language of FTS5."""
-    whole = '"{}"'.format(_separated(word).replace('"', '""'))
+    whole = '"{}"'.format(as_indexed(word).replace('"', '""'))
     return whole if _ends_unspaced.search(word) else f"{whole}*"
 
 

@@ -86,12 +86,7 @@ class SQLiteStore:
 
     def _migrate(self) -> None:
         scripts = sql.migrations(__package__)
-        version = self._execute("PRAGMA user_version").get
-        if version > len(scripts):
-            raise SettingsError(
-                f"the store {self._file.given} was written by a newer Sessile "
-                f"(schema {version}, this one knows {len(scripts)})"
-            )
+        version = self._file.check_version(self.database, len(scripts))
         # Also where nothing is to be done: it shows now, not at the first message, that the
         # file can be written.
         with transaction(self.database):

@@ -1,0 +1,10 @@
+"""Text as a terminal may get it."""
+
+import re
+
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def clean(text: str) -> str:
+    """Remove what could control the terminal."""
+    return _CONTROLS.sub("", text.expandtabs())
