@@ -68,7 +68,13 @@ class Sessile:
         if self._registry is None or self._feeds is None:
             return Figures(0, 0, 0)
         registry = self._registry
-        return Figures(registry.awake, registry.running, self._feeds.watchers, registry.draining)
+        return Figures(
+            registry.awake,
+            registry.running,
+            self._feeds.watchers,
+            registry.draining,
+            self.store.unreadable,
+        )
 
     @asynccontextmanager
     async def lifespan(self, app: object = None) -> AsyncGenerator[None, None]:

@@ -28,6 +28,7 @@ class SimulatedStore:
     """
 
     name = "simulated"
+    unreadable = 0
     id = "simulated"
 
     def __init__(self, network: Network, node: int) -> None:

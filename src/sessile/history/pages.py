@@ -5,15 +5,16 @@ Where a session lives in this process its object is asked for the answer that is
 which spares folding it from the store.
 """
 
+import contextlib
 from bisect import insort
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import aclosing
 from typing import NamedTuple, Protocol
 
 from sessile.history.answer import answer_so_far
 from sessile.store.base import Body, Place, Row, Store
 from sessile.wire.codec import encode
-from sessile.wire.errors import MessageNotFound
+from sessile.wire.errors import MessageNotFound, SessionUnreadable
 from sessile.wire.fold import Answer
 from sessile.wire.messages import Message, decode_message
 
@@ -181,7 +182,7 @@ class History:
         size = 0
         while len(found) < limit and size < HISTORY:
             newest = await self._store.newest(session, limit - len(found), seq)
-            found += [decode_message(body.body) for body in newest]
+            found += _readable(newest)
             size += sum(len(body.body) for body in newest)
             if not newest.cut:
                 break
@@ -218,6 +219,13 @@ class History:
         if running is not None and decode_message(running.body).id == message_id:
             return running.seq, []
         raise MessageNotFound
+
+
+def _readable(bodies: Iterable[Body]) -> Iterator[Message]:
+    """The messages, without one that is damaged: an agent answers without it."""
+    for body in bodies:
+        with contextlib.suppress(SessionUnreadable):
+            yield decode_message(body.body)
 
 
 def _body(answer: Answer | None) -> Body | None:

@@ -24,12 +24,13 @@ __all__ = ["Access", "Figures", "Watcher"]
 
 class Figures(NamedTuple):
     """What this process has: sessions in memory, turns that run, watchers. While ``draining`` it
-    begins no turns, because it ends."""
+    begins no turns, because it ends. ``unreadable`` counts damaged sessions of the store."""
 
     awake: int
     running: int
     watchers: int
     draining: bool = False
+    unreadable: int = 0
 
 
 class Access:

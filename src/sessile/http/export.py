@@ -5,13 +5,14 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from datetime import UTC, datetime
 
-from msgspec import UNSET, MsgspecError
+from msgspec import UNSET
 from starlette.background import BackgroundTask
 
 from sessile.http.context import Context
 from sessile.http.responses import FileResponse, Response, json_array, streamed
 from sessile.node.handle import Handle
 from sessile.wire.codec import encode
+from sessile.wire.errors import SessionUnreadable
 from sessile.wire.messages import Session, decode_message
 from sessile.wire.parts import (
     DataPart,
@@ -54,7 +55,7 @@ async def _markdown(session: Handle, value: Session) -> AsyncGenerator[bytes, No
 def _section(body: bytes) -> str:
     try:
         message = decode_message(body)
-    except MsgspecError:
+    except SessionUnreadable:
         return "\n## A message that cannot be read\n"
     when = _when(message.created_at)
     status = "" if message.status == "complete" else f" · {message.status}"

@@ -85,5 +85,6 @@ class _Figures(Collector):
             ("sessions_awake", "Sessions in memory.", figures.awake),
             ("turns_running", "Turns being answered.", figures.running),
             ("watchers", "Streams and sockets that watch a session.", figures.watchers),
+            ("sessions_unreadable", "Damaged sessions found in the store.", figures.unreadable),
         ):
             yield GaugeMetricFamily(f"sessile_{name}", help, value=value)

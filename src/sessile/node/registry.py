@@ -14,7 +14,7 @@ from sessile.session import commands
 from sessile.session.limits import SessionLimits
 from sessile.session.session import Session
 from sessile.store.base import Row, Store
-from sessile.wire.errors import Elsewhere, SessileError, StoreUnavailable
+from sessile.wire.errors import Elsewhere, SessileError, SessionUnreadable, StoreUnavailable
 from sessile.wire.messages import Message, Metadata
 from sessile.wire.messages import Session as SessionValue
 
@@ -214,6 +214,7 @@ class Registry:
 
     async def _recover(self) -> None:
         for id in tuple(self._unrecovered):
-            with contextlib.suppress(Elsewhere):
+            # One that is damaged answers so to whoever asks for it; the others go on.
+            with contextlib.suppress(Elsewhere, SessionUnreadable):
                 self.release(await self.acquire(id))
             self._unrecovered.pop(id, None)

@@ -203,6 +203,14 @@ class Store(Protocol):
     name: str  # for the start's banner and for logs: technology and place, no secrets
     id: str  # unique among all stores; known after `open`
 
+    @property
+    def unreadable(self) -> int:
+        """How many sessions were found so far of which something is damaged.
+
+        What would give such a session raises :class:`~sessile.wire.errors.SessionUnreadable`; a
+        list goes on without it.
+        """
+
     async def open(self) -> None:
         """Connect and bring the schema up to date."""
 

@@ -7,7 +7,8 @@ import msgspec
 
 from sessile.store.base import Row, RunningTurn
 from sessile.wire.codec import encode
-from sessile.wire.messages import decode_metadata
+from sessile.wire.errors import SessionUnreadable
+from sessile.wire.messages import UNREADABLE, decode_metadata
 
 COLUMNS = (
     "id",
@@ -51,7 +52,14 @@ def values_of(row: Row) -> tuple[Any, ...]:
 
 
 def row_of(values: Sequence[Any]) -> Row:
-    """The row that has these values."""
+    """The row that has these values; raises :class:`~sessile.wire.errors.SessionUnreadable`."""
+    try:
+        return _row_of(values)
+    except UNREADABLE as error:
+        raise SessionUnreadable from error
+
+
+def _row_of(values: Sequence[Any]) -> Row:
     (
         id,
         title,

@@ -12,8 +12,10 @@ import msgspec
 from msgspec import Raw, Struct
 
 from sessile.wire.codec import encode
+from sessile.wire.errors import SessionUnreadable
 from sessile.wire.events import DeltaEvent
 from sessile.wire.frames import Frame
+from sessile.wire.messages import UNREADABLE
 
 
 class _Deltas(Struct, array_like=True):
@@ -57,7 +59,17 @@ def pack(frames: Sequence[Frame]) -> bytes:
 
 
 def unpack(first: int, events: bytes) -> list[Frame]:
-    """The events of a value, the first of which has that number."""
+    """The events of a value, the first of which has that number.
+
+    Raises :class:`~sessile.wire.errors.SessionUnreadable`.
+    """
+    try:
+        return _unpack(first, events)
+    except UNREADABLE as error:
+        raise SessionUnreadable from error
+
+
+def _unpack(first: int, events: bytes) -> list[Frame]:
     frames: list[Frame] = []
     for entry in _decode_entries(events):
         data = bytes(entry)

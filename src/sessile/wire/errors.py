@@ -27,6 +27,7 @@
     ├── Unavailable                   503 unavailable
     │   ├── StoreUnavailable          503 store_unavailable
     │   │   └── Moved                 503 store_unavailable
+    │   ├── SessionUnreadable         503 session_unreadable
     │   ├── SearchTooSlow             503 search_too_slow
     │   ├── Elsewhere                 503 unavailable
     │   └── ShuttingDown              503 shutting_down
@@ -215,6 +216,12 @@ class StoreUnavailable(Unavailable):
     """The store is not available at the moment, and nothing was acknowledged. Try again."""
 
     code = "store_unavailable"
+
+
+class SessionUnreadable(Unavailable):
+    """A part of this session in the store cannot be read. The server's log says more."""
+
+    code = "session_unreadable"
 
 
 class SearchTooSlow(Unavailable):

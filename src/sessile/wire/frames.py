@@ -4,8 +4,9 @@ import msgspec
 from msgspec import UNSET, Struct
 
 from sessile.wire.codec import decode_json, encode
+from sessile.wire.errors import SessionUnreadable
 from sessile.wire.events import BroadcastEvent, DeletedEvent, Event, MessageEvent
-from sessile.wire.messages import Message
+from sessile.wire.messages import UNREADABLE, Message
 
 _event_decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
 
@@ -43,7 +44,10 @@ class Frame(Struct, eq=False):
         if self._event is None and self.broadcast:
             self._event = BroadcastEvent(decode_json(self.data))
         elif self._event is None:
-            self._event = _event_decoder.decode(self.data)
+            try:
+                self._event = _event_decoder.decode(self.data)
+            except UNREADABLE as error:
+                raise SessionUnreadable from error
         return self._event
 
     @property

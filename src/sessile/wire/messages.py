@@ -5,6 +5,7 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from sessile.wire.errors import SessionUnreadable
 from sessile.wire.parts import Part
 
 Role: TypeAlias = Literal["user", "assistant", "system"]
@@ -14,6 +15,9 @@ MessageStatus: TypeAlias = Literal[
 SessionStatus: TypeAlias = Literal["idle", "queued", "running"]
 WhileBusy: TypeAlias = Literal["queue", "interrupt", "reject"]
 Metadata: TypeAlias = dict[str, Any]
+
+# What is raised for stored values that are damaged.
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, TypeError, ValueError)
 
 
 class Message(Struct, rename="camel"):
@@ -60,7 +64,17 @@ class Page(Struct):
     has_more: bool
 
 
-decode_message = msgspec.json.Decoder(Message).decode
+_decode_message = msgspec.json.Decoder(Message).decode
+
+
+def decode_message(body: bytes) -> Message:
+    """A stored message; raises :class:`~sessile.wire.errors.SessionUnreadable`."""
+    try:
+        return _decode_message(body)
+    except UNREADABLE as error:
+        raise SessionUnreadable from error
+
+
 decode_metadata = msgspec.json.Decoder(Metadata).decode
 
 

@@ -13,12 +13,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import apsw
-from msgspec import MsgspecError
 
 from sessile.store import sql
 from sessile.store.base import READ, Hit
 from sessile.store.sqlite.transaction import transaction, unavailable
-from sessile.wire.errors import SearchTooSlow
+from sessile.wire.errors import SearchTooSlow, SessionUnreadable
 from sessile.wire.messages import Message, decode_message
 
 log = logging.getLogger(__name__)
@@ -117,8 +116,8 @@ class SearchIndex:
 def _readable(body: bytes) -> Message | None:
     try:
         return decode_message(body)
-    except (MsgspecError, TypeError) as error:
-        log.error("a message cannot be read, and is not found by a search: %s", error)
+    except SessionUnreadable as error:
+        log.error("a message cannot be read, and is not found by a search: %s", error.__cause__)
         return None
 
 

@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from sessile.store.sqlite.transaction import as_unavailable, transaction, unavai
 from sessile.store.sqlite.writer import Writer
 from sessile.store.tail import unpack
 from sessile.wire.codec import encode
-from sessile.wire.errors import SessionNotFound, SettingsError, StoreUnavailable
+from sessile.wire.errors import SessionNotFound, SessionUnreadable, SettingsError, StoreUnavailable
 from sessile.wire.frames import Frame
 from sessile.wire.messages import Message, decode_message
 
@@ -43,6 +44,7 @@ class SQLiteStore:
         self._file = DatabaseFile(path)
         self.name = f"SQLite {self._file.given}"
         self._reading = asyncio.Lock()
+        self._unreadable: set[str] = set()
 
     # Opening ------------------------------------------------------------------------------------
 
@@ -80,7 +82,8 @@ class SQLiteStore:
         self.writer = Writer(self._file, self.database)
         self.write = self.writer.write
         for values in self._execute(_Q["tails"]):
-            self.writer.trims.stored(row_of(values), self._loop.time())
+            with suppress(SessionUnreadable), self._of(values[0]):
+                self.writer.trims.stored(row_of(values), self._loop.time())
         searcher = apsw.Connection(str(self._file.path), flags=apsw.SQLITE_OPEN_READONLY)
         self._index = SearchIndex(self.database, searcher)
 
@@ -118,13 +121,29 @@ class SQLiteStore:
         with unavailable():
             self._execute(_Q["last_activity"]).fetchone()
 
+    @property
+    def unreadable(self) -> int:
+        return len(self._unreadable)
+
+    @contextmanager
+    def _of(self, session: str) -> Iterator[None]:
+        """Say once of a session that something of it cannot be read."""
+        try:
+            yield
+        except SessionUnreadable as error:
+            if session not in self._unreadable:
+                self._unreadable.add(session)
+                log.error("the session %s cannot be read: %s", session, error.__cause__)
+            raise
+
     # Reading ------------------------------------------------------------------------------------
     #
     # Nothing of a session is read that the loss of power could take back: its sync is waited for.
 
     async def row(self, session: str) -> Row | None:
         found = await self._read(_Q["session"], (session,))
-        return row_of(found[0]) if found else None
+        with self._of(session):
+            return row_of(found[0]) if found else None
 
     async def listed(
         self, limit: int, before: str | None, query: str | None, archived: bool | None
@@ -148,7 +167,8 @@ class SQLiteStore:
             found: Chunk[Row] = Chunk()
             size = 0
             for values in cursor:
-                found.append(row_of(values))
+                with suppress(SessionUnreadable), self._of(values[0]):
+                    found.append(row_of(values))
                 size += len(values[_METADATA]) + len(values[_PRIVATE])
                 if size > READ:
                     cursor.close()
@@ -218,7 +238,9 @@ class SQLiteStore:
         return await self._read(_Q["deleted"], (session, after))
 
     async def queue(self, session: str) -> list[Message]:
-        return [decode_message(body) for (body,) in await self._read(_Q["queue"], (session,))]
+        found = await self._read(_Q["queue"], (session,))
+        with self._of(session):
+            return [decode_message(body) for (body,) in found]
 
     async def answer(self, session: str, question: Message) -> Message | None:
         return await self._one_message(_Q["answer"], (session, question.seq, question.id))
@@ -233,7 +255,8 @@ class SQLiteStore:
             return Chunk() if after == (row_of(stored[0]).seq if stored else 0) else None
         if rows[0][0] > after + 1:
             return None
-        found = Chunk(frame for row in rows for frame in unpack(*row) if frame.seq > after)
+        with self._of(session):
+            found = Chunk(frame for row in rows for frame in unpack(*row) if frame.seq > after)
         found.cut = rows.cut
         return found
 
@@ -274,7 +297,8 @@ class SQLiteStore:
 
     async def _one_message(self, query: str, values: tuple[Any, ...]) -> Message | None:
         found = await self._read(query, values)
-        return decode_message(found[0][0]) if found else None
+        with self._of(values[0]):
+            return decode_message(found[0][0]) if found else None
 
     async def _read_long(self, query: str, values: tuple[Any, ...]) -> list[Any]:
         def read() -> list[Any]:
