@@ -121,6 +121,37 @@ async def test_a_full_disk_loses_nothing_and_the_server_recovers(
         )
 
 
+async def test_sessions_can_be_deleted_when_the_disk_is_full(
+    small_disk: Process, tmp_path: Path
+) -> None:
+    chat = Client(small_disk.url)
+    async with chat.http:
+
+        async def store(session: str) -> int:
+            body = {"content": "some words " * 2_000}
+            response = await chat.http.post(f"/sessions/{session}/messages", json=body)
+            return response.status_code
+
+        ballast = put_ballast(small_disk, tmp_path, 1_000_000)
+        count = 0
+        while await store(f"s{count % 10}") == 201:
+            count += 1
+            assert count < 1_000
+        assert await store("s0") == 503
+        (first, *_) = await chat.messages("s1", limit=1)
+        deleted = await chat.http.delete(f"/sessions/s1/messages/{first['id']}")
+        assert deleted.status_code == 204
+        for index in range(2):
+            assert (await chat.http.delete(f"/sessions/s{index}")).status_code == 204
+        left = {session["id"] for session in (await chat.http.get("/sessions")).json()}
+        assert left == {f"s{index}" for index in range(2, 10)}
+        ballast.unlink()
+        async with asyncio.timeout(30):
+            while (await chat.http.get("/readyz")).status_code != 200:
+                await asyncio.sleep(0.1)
+        assert await store("again") == 201
+
+
 async def test_a_disk_that_fills_up_during_an_answer_leaves_nothing_stuck(
     small_disk: Process, tmp_path: Path
 ) -> None:

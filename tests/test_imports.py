@@ -191,7 +191,13 @@ async def test_a_large_import_is_read_in_chunks(tmp_path: Path) -> None:
         assert memory(server) - before < len(body)
         found = await chat.messages("i", limit=100)
         assert [m["id"] for m in found] == [f"m{i}" for i in range(100)]
-    assert names(tmp_path) == {"sessile.db", "stderr.log", "sessile.db-shm", "sessile.db-wal"}
+    assert names(tmp_path) == {
+        "stderr.log",
+        "sessile.db",
+        "sessile.db-reserve",
+        "sessile.db-shm",
+        "sessile.db-wal",
+    }
 
 
 def names(folder: Path) -> set[str]:

@@ -19,10 +19,11 @@ from sessile.store.sqlite.reading import reading
 from sessile.store.sqlite.search import as_indexed
 from sessile.store.tail import unpack
 from sessile.wire.errors import SessionUnreadable
-from sessile.wire.messages import Message, decode_message
+from sessile.wire.messages import UNREADABLE, Message, decode_message
 from sessile.wire.parts import ToolCallPart
 
 MOST = 100  # faults of the file itself after which SQLite looks no further
+DAMAGED = (SessionUnreadable, *UNREADABLE)
 OPEN = ("pending", "running")
 
 _Q = sql.queries(__package__)
@@ -93,7 +94,7 @@ class Check:
                 yield from look()
             except apsw.BusyError:
                 raise
-            except (apsw.Error, SessionUnreadable) as error:
+            except (apsw.Error, *DAMAGED) as error:
                 yield f"SQLite cannot read all rows: {error}"
 
     # The file -----------------------------------------------------------------------------------
@@ -128,8 +129,8 @@ class Check:
             try:
                 for fault in self._of_session(row_of(values)):
                     yield f"session {values[0]}{fault}"
-            except SessionUnreadable as error:
-                yield f"session {values[0]}: its row cannot be read: {error.__cause__}"
+            except DAMAGED as error:
+                yield f"session {values[0]}: its row cannot be read: {error.__cause__ or error}"
 
     def _of_session(self, row: Row) -> Iterator[str]:
         count = queued = 0
@@ -163,8 +164,8 @@ class Check:
             yield f"its numbers {seq} and {changed} do not fit the session's number {row.seq}"
         try:
             message = decode_message(body)
-        except SessionUnreadable as error:
-            yield f"its body cannot be read: {error.__cause__}"
+        except DAMAGED as error:
+            yield f"its body cannot be read: {error.__cause__ or error}"
             return
         said = None if message.reply_to is UNSET else message.reply_to
         if (message.seq, message.id, message.role, message.status, said) != (
@@ -192,8 +193,8 @@ class Check:
                 yield f"its events {expected} to {first - 1} are missing"
             try:
                 numbers = [getattr(frame.event, "seq", 0) for frame in unpack(first, events)]
-            except SessionUnreadable as error:
-                yield f"its events {first} to {last} cannot be read: {error.__cause__}"
+            except DAMAGED as error:
+                yield f"its events {first} to {last} cannot be read: {error.__cause__ or error}"
             else:
                 if numbers != list(range(first, last + 1)):
                     yield f"its events {first} to {last} have other numbers"

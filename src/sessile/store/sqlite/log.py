@@ -167,6 +167,11 @@ class Log:
         else:
             self._begin_move(apsw.SQLITE_CHECKPOINT_TRUNCATE)
 
+    def make_room(self) -> None:
+        """Move the log into the database at once, as far as that is possible."""
+        if not self._moving:
+            self._move(apsw.SQLITE_CHECKPOINT_PASSIVE)
+
     def _begin_move(self, mode: int) -> None:
         self._moving = True
         self._threads.submit(self._move, mode).add_done_callback(

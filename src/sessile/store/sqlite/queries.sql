@@ -181,6 +181,10 @@ DELETE FROM search WHERE rowid = (SELECT document FROM messages WHERE session = 
 -- Forget the texts of a session.
 DELETE FROM search WHERE rowid IN (SELECT document FROM messages WHERE session = ?);
 
+-- name: delete_ownerless_texts
+-- Forget the texts that no message has.
+DELETE FROM search WHERE rowid IN (SELECT rowid FROM search EXCEPT SELECT document FROM messages);
+
 -- name: search
 -- Messages that have all words, the best first; what was found stands between control characters.
 SELECT s.id, s.title, m.body, snippet(search, 0, char(2), char(3), '…', 24)

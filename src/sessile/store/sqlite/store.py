@@ -81,6 +81,8 @@ class SQLiteStore:
         self.id = self._execute(_Q["store_id"]).get
         self.writer = Writer(self._file, self.database)
         self.write = self.writer.write
+        # Without a reserve the disk may have been full, and something deleted in part.
+        self._texts_left = self.writer.reserve.keep()
         for values in self._execute(_Q["tails"]):
             with suppress(SessionUnreadable), self._of(values[0]):
                 self.writer.trims.stored(row_of(values), self._loop.time())
@@ -187,6 +189,9 @@ class SQLiteStore:
 
     async def tend(self) -> None:
         self._look_at_the_files()
+        if self.writer.reserve.keep() or self._texts_left:
+            self._texts_left = False
+            self.writer.delete_texts_left()
         await self._index.catch_up()
 
     async def trim(self, grace: float) -> None:

@@ -20,6 +20,7 @@ from sessile.store.base import Commit, OpenCommit, Row
 from sessile.store.columns import values_of
 from sessile.store.sqlite.log import Log
 from sessile.store.sqlite.place import DatabaseFile
+from sessile.store.sqlite.reserve import Reserve
 from sessile.store.sqlite.transaction import as_unavailable, transaction, unavailable
 from sessile.store.tail import pack
 from sessile.store.trims import Trims
@@ -52,6 +53,8 @@ class Writer:
     def __init__(self, file: DatabaseFile, database: apsw.Connection) -> None:
         self.log = Log(file, database, self.flush)
         self.trims = Trims()
+        self.reserve = Reserve(file)
+        self._sparing = False
         self.failing = False
         self.deleted_in: set[str] = set()  # sessions whose kept events may hold deleted messages
         self._loop = asyncio.get_running_loop()
@@ -148,14 +151,38 @@ class Writer:
         error = self._try(taken)
         if isinstance(error, apsw.BusyError):
             return self._block(taken, error)
-        if error is None or len(taken) == 1:
-            return [(one, error) for one in taken]
+        if error is None:
+            return [(one, None) for one in taken]
         # One of them was at fault, or all are: each by itself shows which.
         return [(one, self._try_alone(one)) for one in taken]
 
     def _try_alone(self, one: _Taken) -> Exception | None:
         error = self._try([one])
+        if isinstance(error, apsw.FullError) and (one.commit.drop or one.commit.deleted):
+            error = self._try_on_a_full_disk(one)
         return None if error is None else as_unavailable(error)
+
+    def _try_on_a_full_disk(self, one: _Taken) -> Exception | None:
+        """Delete in the room of the reserve, without the writes that overwrite what is deleted and
+        take its text out of the index: :meth:`delete_texts_left` does that later."""
+        self.reserve.give()
+        self._execute("PRAGMA secure_delete = OFF")
+        self._sparing = True
+        try:
+            error = self._try([one])
+            if isinstance(error, apsw.FullError):
+                self.log.make_room()
+                error = self._try([one])
+            return error
+        finally:
+            self._sparing = False
+            self._execute("PRAGMA secure_delete = ON")
+
+    def delete_texts_left(self) -> None:
+        """Take out of the index what no message has."""
+        with unavailable(), transaction(self._database):
+            self._execute(_Q["delete_ownerless_texts"])
+        self.log.wipe()
 
     def _block(
         self, taken: list[_Taken], error: apsw.BusyError
@@ -180,7 +207,7 @@ class Writer:
             return error
         except Exception as error:
             self.failing = self.failing or isinstance(error, apsw.Error)
-            return as_unavailable(error)
+            return error
         self._blocked_since = 0.0
         self.failing = False
         return None
@@ -265,11 +292,11 @@ class Writer:
         self._execute(_Q["drop_session"], values)
         if commit.base:
             self._expect_one(session)
-        for query in _DROPS:
+        for query in _DROPS[self._sparing :]:
             self._execute(_Q[query], (session,))
 
     def _delete(self, session: str, message_id: str) -> None:
-        for query in ("delete_text", "delete_message"):
+        for query in ("delete_text", "delete_message")[self._sparing :]:
             self._execute(_Q[query], (session, message_id))
 
     def _put_session(self, row: Row, base: int, stood: int) -> None:
