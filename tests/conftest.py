@@ -6,11 +6,16 @@ from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests import real
 from tests.fake_models import FakeModels, serve_in_thread
 from tests.kinds import KINDS, Kind
 from tests.serving import Client, serving
+
+# How long an example takes depends on what else the machine does.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

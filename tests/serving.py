@@ -183,7 +183,9 @@ class _no_signals:
 
 
 class Process:
-    """``sessile serve`` in its own process."""
+    """``sessile serve`` in its own process, which also gets these ``files``."""
+
+    files: Sequence[int] = ()
 
     def __init__(
         self,
@@ -202,6 +204,7 @@ class Process:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
+                pass_fds=self.files,
             )
         assert self._process.stdout is not None
         line = self._process.stdout.readline()

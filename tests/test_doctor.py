@@ -92,8 +92,15 @@ def test_doctor_finds_what_is_wrong_with_the_store(store: Path) -> None:
         (["--port", "x"], "--port must be a whole number"),
         (["--host", "0.0.0.0"], "add --allow-remote"),
         (["--host", "no.such.host.invalid", "--allow-remote"], "cannot listen on"),
-        (["--agent", "acp:no-such-command --flag"], "command no-such-command is not on the PATH"),
-        (["--agent", "opencode", "--opencode-command", "none-such"], "none-such is not on the"),
+        (
+            ["--agent", "acp:no-such-command --flag", "--directory", "work"],
+            "command no-such-command is not on the PATH",
+        ),
+        (
+            ["--agent", "opencode", "--opencode-command", "none-such", "--directory", "work"],
+            "none-such is not on the",
+        ),
+        (["--agent", "acp:sh"], "is inside the folder in which the agent works"),
         (["--agent", "openai:m"], "needs OPENAI_API_KEY"),
         (["--agent", "mine:reply"], "the agent failed: ValueError: broken"),
         (["no_such_module:reply"], "cannot import the agent"),
@@ -104,13 +111,16 @@ def test_doctor_finds_settings_that_cannot_be_used(
     tmp_path: Path, flags: list[str], says: str
 ) -> None:
     (tmp_path / "mine.py").write_text("raise ValueError('broken')\n")
+    (tmp_path / "work").mkdir()
     assert has(lines(run(tmp_path, "doctor", *flags)), "problem", says)
-    assert os.listdir(tmp_path) == ["mine.py"]
+    assert sorted(os.listdir(tmp_path)) == ["mine.py", "work"]
 
 
 def test_doctor_finds_the_command_of_the_agent_and_a_low_limit_of_files(tmp_path: Path) -> None:
     few = ["bash", "-c", 'ulimit -n 256; exec "$@"', "-"]
-    found = lines(run(tmp_path, "doctor", "--agent", "acp:sh", within=few))
+    (tmp_path / "work").mkdir()
+    flags = ("--agent", "acp:sh", "--directory", "work")
+    found = lines(run(tmp_path, "doctor", *flags, within=few))
     assert has(found, "warning", "limit of open files is 256")
     assert has(found, "ok", "the agent's command is /")
 

@@ -14,10 +14,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sessile.store.reading import LAST_DATE
-from tests.serving import Client, Process, process
+from tests.serving import Client, Process, client_of, process
 from tests.test_guard import GROWTH, memory
 
 MIB = 1024 * 1024
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    """A process that no import may harm."""
+    with Process(tmp_path_factory.mktemp("imports")) as server:
+        yield server
 
 
 async def import_(chat: Client, content: bytes, id: str = "i") -> tuple[int, str]:
@@ -153,8 +160,8 @@ HARMFUL = {
 
 
 @pytest.mark.parametrize("kind", HARMFUL)
-async def test_harmful_json_is_refused_while_others_are_served(tmp_path: Path, kind: str) -> None:
-    async with process(tmp_path) as (server, chat):
+async def test_harmful_json_is_refused_while_others_are_served(server: Process, kind: str) -> None:
+    async with client_of(server) as chat:
         for _ in range(5):
             await chat.http.get("/sessions")
         before = memory(server)
@@ -266,19 +273,16 @@ mutations: st.SearchStrategy[Callable[[dict[str, Any]], dict[str, Any]]] = st.bu
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx2.Client]:
-    """A client of a process that all examples use."""
-    with (
-        Process(tmp_path_factory.mktemp("imports")) as server,
-        httpx2.Client(base_url=server.url, timeout=60) as client,
-    ):
+def client(server: Process) -> Iterator[httpx2.Client]:
+    """A client that all examples use."""
+    with httpx2.Client(base_url=server.url, timeout=60) as client:
         yield client
 
 
 @given(changes=st.lists(mutations, max_size=3), session=json_values | st.just({"id": "x"}))
 @settings(max_examples=40, deadline=None)
 def test_any_json_is_imported_or_refused(
-    server: httpx2.Client,
+    client: httpx2.Client,
     changes: list[Callable[[dict[str, Any]], dict[str, Any]]],
     session: Any,
 ) -> None:
@@ -286,11 +290,11 @@ def test_any_json_is_imported_or_refused(
     for change in changes:
         value = change(value)
     body = json.dumps({"session": session, "messages": [value]}).encode()
-    response = server.post("/sessions/import", content=body)
+    response = client.post("/sessions/import", content=body)
     assert response.status_code in (201, 400, 409, 413), response.text
     if response.status_code == 201:
         id = response.json()["id"]
-        assert server.get(f"/chat/{id}/messages").status_code == 200
+        assert client.get(f"/chat/{id}/messages").status_code == 200
         for format in ("json", "markdown", "sqlite"):
-            assert server.get(f"/sessions/{id}/export?format={format}").status_code == 200
-        assert server.delete(f"/sessions/{id}").status_code == 204
+            assert client.get(f"/sessions/{id}/export?format={format}").status_code == 200
+        assert client.delete(f"/sessions/{id}").status_code == 204

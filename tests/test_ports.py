@@ -143,7 +143,13 @@ class TestSQLiteStore(StoreSuite):
             "exported_messages",
         }
         over_all |= {"store_id", "store_ids"}  # of one row
-        over_all |= {"schema", "all_sessions", "ownerless", "ownerless_texts", "deleted_ahead"}  # checks
+        over_all |= {
+            "schema",
+            "all_sessions",
+            "ownerless",
+            "ownerless_texts",
+            "deleted_ahead",
+        }  # checks
         sorts_a_page = {"changed"}
         for name, query in sql.queries("sessile.store.sqlite", first=5).items():
             numbered = [int(number) for number in re.findall(r"\?(\d+)", query)]

@@ -98,12 +98,12 @@ async def test_sigterm_lets_a_turn_end_and_starts_no_other(tmp_path: Path) -> No
 
 
 async def test_a_turn_that_outlasts_the_grace_period_is_interrupted(tmp_path: Path) -> None:
-    async with serving(tmp_path, echo_delay=0.05) as chat:
+    async with serving(tmp_path, echo_delay=0.05, drain=0.1) as chat:
         assert chat.app is not None
         running = asyncio.create_task(chat.send("s", WORDS))
         while not await chat.messages("s"):
             await asyncio.sleep(0.01)
-        await chat.app.drain(patience=0.1)
+        await chat.app.drain()
         ended = await running
         assert ended[-2].data["status"] == "interrupted"
         assert kinds(ended)[-1] == "done"
@@ -211,11 +211,7 @@ async def test_a_store_of_the_first_version_is_brought_up_to_date(tmp_path: Path
         assert (await chat.send("s", "more"))[-2].data["content"] == "more"
     steps = len(sql.migrations("sessile.store.sqlite"))
     log = (tmp_path / "stderr.log").read_text()
-    assert [f"step {n} of {steps}" in log for n in range(1, steps + 1)] == [
-        False,
-        True,
-        True,
-        True,
-    ]
+    announced = [f"step {n} of {steps}" in log for n in range(1, steps + 1)]
+    assert announced == [False] + [True] * (steps - 1)
     async with process(tmp_path):
         assert (tmp_path / "stderr.log").read_text() == log

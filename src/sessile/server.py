@@ -23,7 +23,6 @@ from sessile.wiring import agent_of, bus_of, read_export, store_of, write_file
 
 RETRIES = 2  # how often a turn is started again with --on-crash retry
 ESCAPED = 16  # times as large as its text a message can be as JSON, in which it stands twice
-DRAIN = 10.0  # seconds that running turns get when the server ends
 
 
 class Sessile:
@@ -96,10 +95,10 @@ class Sessile:
                 await self.drain()
                 self._app = self._registry = self._feeds = None
 
-    async def drain(self, patience: float = DRAIN) -> None:
-        """Begin no more turns, give those that run so many seconds, then let every client go."""
+    async def drain(self) -> None:
+        """Begin no more turns, give those that run some time to end, then let every client go."""
         if self._registry is not None and self._feeds is not None:
-            await self._registry.close(patience)
+            await self._registry.close(self.settings.drain)
             self._feeds.close()
 
     def _build(self, feeds: Feeds) -> ASGIApp:

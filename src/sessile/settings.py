@@ -14,6 +14,7 @@ _MIB = 1024 * 1024
 
 CrashPolicy: TypeAlias = Literal["mark", "retry"]
 ApprovalPolicy: TypeAlias = Literal["ask", "allow", "deny"]
+LocalUsers: TypeAlias = Literal["user", "any"]
 LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
 
 
@@ -50,6 +51,14 @@ class Settings(Struct, frozen=True, kw_only=True):
         bool,
         _meta("listen on an address that other machines can reach, without authentication"),
     ] = False
+    local: Annotated[
+        LocalUsers,
+        _meta("who may connect over loopback: user (the one who runs the server) or any", "WHO"),
+    ] = "user"
+    drain: Annotated[
+        float,
+        _meta("seconds for running turns to end when the server is stopped", "SECONDS", 0, 86400),
+    ] = 10.0
     allow_host: Annotated[
         tuple[str, ...], _meta("a Host to accept, in addition to loopback", "HOST")
     ] = ()
@@ -210,6 +219,8 @@ class SettingsFields(TypedDict, total=False):
     store: str
     bus: str
     allow_remote: bool
+    local: LocalUsers
+    drain: float
     allow_host: tuple[str, ...]
     allow_origin: tuple[str, ...]
     max_body: int

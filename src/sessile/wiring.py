@@ -218,7 +218,7 @@ def _keep_apart(agent: Agent, settings: Settings) -> None:
     path = _database(settings.store)
     if folder is not None and path is not None and _is_inside(Path(path), folder):
         raise SettingsError(
-            f"the store {path} is inside the folder in which the agent {agent.name} works ({folder}), "
+            f"the store {path} is inside the folder in which the agent works ({folder}), "
             "so the agent could read and delete it; use --directory FOLDER for another folder, or "
             "--store sqlite:////FOLDER/sessile.db for a store outside it"
         )

@@ -12,8 +12,8 @@ from importlib.metadata import version
 from typing import Any
 
 from sessile.cli.given import flags_of, settings_of
+from sessile.cli.listening import bound, refuse_remote
 from sessile.cli.plain import clean
-from sessile.cli.serve import bound, refuse_remote
 from sessile.http.web import is_built
 from sessile.settings import TABLE, Settings
 from sessile.store.base import Finding
@@ -112,7 +112,7 @@ def _of_store(settings: Settings) -> Iterator[Finding]:
 
 
 def _of_address(settings: Settings) -> Iterator[Finding]:
-    yield from _refused(lambda: refuse_remote(settings))
+    yield from _refused(lambda: refuse_remote(settings, settings.host))
     if settings.allow_remote:
         yield Finding(
             "warning",

@@ -6,24 +6,24 @@ import gc
 import logging
 import resource
 import signal
-import socket
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
-from ipaddress import ip_address
+from socket import socket
 from typing import Any
 
 import uvicorn
 
 from sessile.cli.given import settings_of
+from sessile.cli.listening import inherited_sockets, is_loopback, listening, refuse_remote
 from sessile.http.frames import guarded_frames, sending_anywhere
 from sessile.http.guard import EdgeLimits, Guard, guarded
 from sessile.http.web import is_built
 from sessile.logs import Formatter
 from sessile.server import Sessile, create_app
 from sessile.settings import Settings
-from sessile.wire.errors import SettingsError
 
+LAST_REQUESTS = 0.5  # seconds in which what is connected may still send a request
 SET_DUMPABLE = 4  # prctl(2), on Linux
 
 
@@ -36,54 +36,18 @@ def serve(given: dict[str, Any]) -> int:
     handler = logging.StreamHandler()
     handler.setFormatter(Formatter("%(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler])
-    refuse_remote(settings)
+    inherited = inherited_sockets()
+    if not inherited:
+        refuse_remote(settings, settings.host)
+    for listener in inherited:
+        refuse_remote(settings, listener.getsockname()[0])
     app = create_app(settings)
     _hide_environment()
     _allow_many_files()
-    listener = bound(settings)
-    listener.listen(4096)
-    with listener, suppress(KeyboardInterrupt):
-        _run(app, listener, settings)
+    listeners = inherited or [listening(settings)]
+    with suppress(KeyboardInterrupt):
+        _run(app, listeners, bool(inherited), settings)
     return 0
-
-
-def refuse_remote(settings: Settings) -> None:
-    """Refuse an address that other machines can reach, unless that is allowed."""
-    if not settings.allow_remote and not _is_loopback(settings.host):
-        raise SettingsError(
-            f"with --host {settings.host} everybody who can reach this machine can read and write all "
-            "sessions, since there is no authentication; add --allow-remote to allow this"
-        )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def bound(settings: Settings) -> socket.socket:
-    """A socket at the address of the settings, which does not listen yet."""
-    where = f"{settings.host}:{settings.port}"
-    try:
-        family, _, _, _, address = socket.getaddrinfo(
-            settings.host,
-            settings.port,
-            type=socket.SOCK_STREAM,
-            flags=socket.AI_PASSIVE,
-        )[0]
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind(address)
-        except BaseException:
-            listener.close()
-            raise
-    except OSError as error:
-        raise SettingsError(f"cannot listen on {where}: {error.strerror or error}") from error
-    listener.setblocking(False)
-    return listener
 
 
 def _hide_environment() -> None:
@@ -103,11 +67,14 @@ def _allow_many_files() -> None:
 class _Server(uvicorn.Server):
     """uvicorn; it settles the running turns before it closes connections."""
 
-    def __init__(self, config: uvicorn.Config, app: Sessile, guard: Guard, banner: str) -> None:
+    def __init__(
+        self, config: uvicorn.Config, app: Sessile, guard: Guard, banner: str, inherited: bool
+    ) -> None:
         super().__init__(config)
         self._sessile = app
         self._guard = guard
         self._banner = banner
+        self._inherited = inherited
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -122,18 +89,26 @@ class _Server(uvicorn.Server):
             for number in numbers:
                 loop.remove_signal_handler(number)
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+    async def startup(self, sockets: list[socket] | None = None) -> None:
         await super().startup(sockets)
         self._guard.watch(self.server_state.connections)
         print(self._banner, flush=True)
 
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+    async def shutdown(self, sockets: list[socket] | None = None) -> None:
+        if self._inherited:
+            # The next process accepts what connects from this moment on. What is connected has its
+            # request answered, as the last of its connection.
+            for server in self.servers:
+                server.close()
+            self._guard.close_after_answers()
+            await asyncio.sleep(LAST_REQUESTS)
         await self._sessile.drain()
         await super().shutdown(sockets)
 
 
-def _run(app: Sessile, listener: socket.socket, settings: Settings) -> None:
-    guard = Guard(_edge_limits(settings))
+def _run(app: Sessile, listeners: list[socket], inherited: bool, settings: Settings) -> None:
+    only_user = settings.local == "user" and not settings.allow_remote
+    guard = Guard(_edge_limits(settings), only_user)
     config = uvicorn.Config(
         sending_anywhere(app),
         http=guarded(guard),
@@ -148,12 +123,12 @@ def _run(app: Sessile, listener: socket.socket, settings: Settings) -> None:
         proxy_headers=False,
         timeout_graceful_shutdown=5,
     )
-    server = _Server(config, app, guard, _banner(app, listener, settings))
+    server = _Server(config, app, guard, _banner(app, listeners), inherited)
 
     async def serve() -> None:
         async with app.lifespan():
             _collect_rarely()
-            await server.serve([listener])
+            await server.serve(listeners)
 
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         runner.run(serve())
@@ -182,17 +157,20 @@ def _collect_rarely() -> None:
     gc.set_threshold(20_000, 5, 5)
 
 
-def _banner(app: Sessile, listener: socket.socket, settings: Settings) -> str:
-    host, port = listener.getsockname()[:2]
-    shown = f"[{host}]" if ":" in host else host
+def _banner(app: Sessile, listeners: list[socket]) -> str:
+    addresses = [listener.getsockname()[:2] for listener in listeners]
+    shown = [
+        f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        for host, port in addresses
+    ]
     lines = [
-        f"Sessile {version('sessile')} on http://{shown}:{port}",
+        f"Sessile {version('sessile')} on {' and '.join(shown)}",
         f"  store  {app.store.name}",
         f"  agent  {app.agent.name}",
     ]
     if not is_built():
         lines.insert(1, "  web    not built; run `uv run just web` in a clone to build it")
-    if not _is_loopback(settings.host):
+    if not all(is_loopback(host) for host, _ in addresses):
         lines.append(
             "  no authentication: everybody who can reach this address can read and write all sessions"
         )

@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from sessile.http.guard import PROBES
 from sessile.http.responses import error_response
 from sessile.http.websocket import refuse
 from sessile.wire.errors import (
@@ -22,7 +23,6 @@ from sessile.wire.errors import (
 log = logging.getLogger(__name__)
 
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
-_PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
 class Edge:
@@ -111,7 +111,7 @@ def _path(scope: Scope) -> str:
 
 def _is_probe(scope: Scope) -> bool:
     """Whether an operator's tool asks, which may know the server by its address alone."""
-    return scope["type"] == "http" and _path(scope) in _PROBES
+    return scope["type"] == "http" and _path(scope) in PROBES
 
 
 def _opens_the_page(scope: Scope) -> bool:

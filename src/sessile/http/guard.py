@@ -8,19 +8,21 @@ Times are looked at once for all connections, in short intervals: a request cost
 """
 
 import asyncio
+import os
 from collections import Counter
 from collections.abc import Iterable
 from http import HTTPStatus
-from ipaddress import ip_address
 from typing import Any, NamedTuple
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from sessile.http.peer import Peers, is_loopback
 from sessile.http.responses import error_response
 from sessile.wire.errors import (
     HeadTooLarge,
     InvalidRequest,
+    OtherUser,
     SessileError,
     TooManyConnections,
     TooSlow,
@@ -29,6 +31,10 @@ from sessile.wire.errors import (
 LINGER = 2.0  # seconds in which a client that was refused can read why
 FRAMING = 8  # bytes that a chunked body may take beside each of its own
 PROXIED = 10  # times as many connections from this machine: a proxy brings those of many clients
+
+
+# What operators' tools ask, under any name and as any user.
+PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
 class EdgeLimits(NamedTuple):
@@ -52,10 +58,16 @@ class EdgeLimits(NamedTuple):
 
 
 class Guard:
-    """Looks at all connections of a server every ``interval`` seconds, and counts them by address."""
+    """Looks at all connections of a server every ``interval`` seconds, and counts them by address.
 
-    def __init__(self, limits: EdgeLimits) -> None:
+    With ``only_user``, connections over loopback are for the user that runs the server, and root.
+    """
+
+    def __init__(self, limits: EdgeLimits, only_user: bool = False) -> None:
         self.limits = limits
+        self._peers = Peers() if only_user else None
+        self._users = {None, 0, os.geteuid()}
+        self.closing = False
         self._addresses: Counter[str] = Counter()
         shortest = min(limits.head_timeout, limits.body_timeout, limits.send_timeout)
         self.interval = max(0.05, min(1.0, shortest / 4))
@@ -75,13 +87,23 @@ class Guard:
 
         loop.call_later(self.interval, look)
 
+    def close_after_answers(self) -> None:
+        """Let every connection end with the answer that it gets, or gets next."""
+        self.closing = True
+
     def admit(self, address: str | None) -> bool:
         """Count a connection; False if there are too many from its address."""
         if address is None:
             return True
         self._addresses[address] += 1
-        most = self.limits.connections * (PROXIED if _is_loopback(address) else 1)
+        most = self.limits.connections * (PROXIED if is_loopback(address) else 1)
         return self._addresses[address] <= most
+
+    def is_other_user(self, client: Any, server: Any) -> bool:
+        """Whether a connection comes from another user of this machine."""
+        if self._peers is None or client is None or not is_loopback(client[0]):
+            return False
+        return self._peers.user_of(client, server) not in self._users
 
     def release(self, address: str | None) -> None:
         if address is None:
@@ -135,7 +157,8 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._address = self.client[0] if self.client else None
-        self._head_since = self.loop.time()
+        self._made = self._head_since = self.loop.time()
+        self._other_user = self.guard.is_other_user(self.client, self.server)
         if not self.guard.admit(self._address):
             self._refuse(TooManyConnections())
 
@@ -154,8 +177,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             if self._should_upgrade():
-                self.guard.release(self._address)
-                self.handle_websocket_upgrade()
+                self._upgrade()
                 return
         except httptools.HttpParserError as error:
             if isinstance(error.__context__, _TooManyRequests):
@@ -201,8 +223,11 @@ class GuardedProtocol(HttpToolsProtocol):
         self._head_since = None
         self._body_since = self.loop.time()
         self._received = 0
-        if self.parser.should_upgrade() and not self._should_upgrade():
-            self.cycle.keep_alive = False  # the parser takes nothing after it
+        if self.parser.should_upgrade():
+            if not self._should_upgrade():
+                self.cycle.keep_alive = False  # the parser takes nothing after it
+        elif self.guard.closing:
+            self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
         self._body += len(body)
@@ -212,6 +237,18 @@ class GuardedProtocol(HttpToolsProtocol):
         self._stage += 1
         self._body_since = None
         super().on_message_complete()
+
+    def _upgrade(self) -> None:
+        if self._other_user:
+            self._refuse(OtherUser())
+        else:
+            self.guard.release(self._address)
+            self.handle_websocket_upgrade()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        if self._other_user and cycle.scope["path"] not in PROBES:
+            app = error_response(OtherUser())
+        super()._start_asgi_task(cycle, app)
 
     def _should_upgrade(self) -> bool:
         return self.scope["method"] == "GET" and super()._should_upgrade()
@@ -250,6 +287,13 @@ class GuardedProtocol(HttpToolsProtocol):
                 cycle.disconnected = True
                 cycle.message_event.set()
         return started
+
+    def shutdown(self) -> None:
+        # Who connected a moment ago has a request under way, which is answered.
+        if self.cycle is None and self.loop.time() - self._made < LINGER:
+            self.loop.call_later(LINGER, super().shutdown)
+        else:
+            super().shutdown()
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(InvalidRequest(msg))
@@ -303,10 +347,3 @@ def answer(error: SessileError) -> bytes:
     status = f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}\r\n".encode()
     fields = [b"%s: %s\r\n" % field for field in response.raw_headers]
     return b"".join([status, *fields, b"\r\n", response.body])
-
-
-def _is_loopback(address: str) -> bool:
-    try:
-        return ip_address(address).is_loopback
-    except ValueError:
-        return False

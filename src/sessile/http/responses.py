@@ -12,6 +12,8 @@ from starlette.types import Receive, Scope, Send
 from sessile.wire.codec import encode
 from sessile.wire.errors import SessileError
 
+SMALL = 64 * 1024  # bytes up to which a response is sent at once
+
 # No page of another site may use an answer, nor take it for another kind of file.
 SAFE = [
     (b"x-content-type-options", b"nosniff"),
@@ -83,10 +85,17 @@ class Streamed(Response):
 
 async def streamed(
     chunks: AsyncGenerator[bytes, None], media_type: str, headers: dict[str, str]
-) -> Streamed:
-    """A response of chunks. The first is made before the response begins: what fails by then is
-    answered as an error."""
-    return Streamed(await anext(chunks, b""), chunks, media_type, headers)
+) -> Response:
+    """A response of chunks; of small ones it is whole at once.
+
+    The first are made before the response begins: what fails by then is answered as an error.
+    """
+    first = b""
+    async for chunk in chunks:
+        first += chunk
+        if len(first) > SMALL:
+            return Streamed(first, chunks, media_type, headers)
+    return Response(first, media_type=media_type, headers=headers)
 
 
 async def json_array(

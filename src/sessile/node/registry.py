@@ -214,7 +214,7 @@ class Registry:
 
     async def _recover(self) -> None:
         for id in tuple(self._unrecovered):
-            # One that is damaged answers so to whoever asks for it; the others go on.
+            # One that is damaged answers so to every client; the others go on.
             with contextlib.suppress(Elsewhere, SessionUnreadable):
                 self.release(await self.acquire(id))
             self._unrecovered.pop(id, None)

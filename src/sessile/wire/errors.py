@@ -7,6 +7,7 @@
     │   └── InvalidMessageId          400 invalid_message_id
     ├── HostNotAllowed                403 host_not_allowed
     ├── OriginNotAllowed              403 origin_not_allowed
+    ├── OtherUser                     403 other_user
     ├── NotFound                      404 not_found
     │   ├── SessionNotFound           404 session_not_found
     │   ├── MessageNotFound           404 message_not_found
@@ -90,6 +91,13 @@ class OriginNotAllowed(SessileError):
     """Requests from this Origin are not allowed. Add it with --allow-origin."""
 
     code = "origin_not_allowed"
+    status = 403
+
+
+class OtherUser(SessileError):
+    """This server is for the user of this machine who runs it. Allow others with --local any."""
+
+    code = "other_user"
     status = 403
 
 

@@ -16,7 +16,7 @@ import apsw
 
 from sessile.store import sql
 from sessile.store.base import READ, Hit
-from sessile.store.sqlite.transaction import transaction, unavailable
+from sessile.store.sqlite.transaction import transaction, unavailable, when_free
 from sessile.wire.errors import SearchTooSlow, SessionUnreadable
 from sessile.wire.messages import Message, decode_message
 
@@ -91,8 +91,7 @@ class SearchIndex:
             until = self._execute(_Q["last_document"]).get
         indexed = 0
         while indexed < until:
-            with unavailable():
-                indexed = self._take_some() or until
+            indexed = await when_free(self._take_some) or until
             await asyncio.sleep(breath)  # others wait for the loop
 
     def _take_some(self) -> int:

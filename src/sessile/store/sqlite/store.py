@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from sessile.store.columns import COLUMNS, row_of
 from sessile.store.sqlite.log import Removed
 from sessile.store.sqlite.place import APPLICATION, DatabaseFile
 from sessile.store.sqlite.search import SearchIndex
-from sessile.store.sqlite.transaction import as_unavailable, transaction, unavailable
+from sessile.store.sqlite.transaction import as_unavailable, transaction, unavailable, when_free
 from sessile.store.sqlite.writer import Writer
 from sessile.store.tail import unpack
 from sessile.wire.codec import encode
@@ -119,7 +120,7 @@ class SQLiteStore:
         if self.writer.failing:
             if self._file.spare() < SPARE:
                 raise StoreUnavailable("The disk is full.")
-            self.writer.try_to_write()
+            await when_free(self.writer.try_to_write)
         with unavailable():
             self._execute(_Q["last_activity"]).fetchone()
 
@@ -191,19 +192,22 @@ class SQLiteStore:
         self._look_at_the_files()
         if self.writer.reserve.keep() or self._texts_left:
             self._texts_left = False
-            self.writer.delete_texts_left()
+            await when_free(self.writer.delete_texts_left)
         await self._index.catch_up()
 
     async def trim(self, grace: float) -> None:
         trims = self.writer.trims
         while due := trims.due(self._loop.time() - grace, TRIMMED):
-            with unavailable(), transaction(self.database):
-                self.database.executemany(_Q["trim"], due)
+            await when_free(partial(self._trim, due))
             trims.trimmed(due, self._loop.time())
             sessions = {session for session, _ in due}
             if sessions & self.writer.deleted_in:
                 self.writer.deleted_in -= sessions
                 self.writer.log.wipe()
+
+    def _trim(self, due: list[tuple[str, int]]) -> None:
+        with transaction(self.database):
+            self.database.executemany(_Q["trim"], due)
 
     async def busy(self, owner: int) -> list[str]:
         with unavailable():

@@ -1,14 +1,20 @@
 """A transaction of SQLite, and its errors as the port's."""
 
+import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import apsw
 
 from sessile.wire.errors import StoreUnavailable
 
 log = logging.getLogger(__name__)
+
+BUSY = 5.0  # seconds for which something else may hold the database's write lock
+BUSY_PAUSE = 0.01  # seconds between two attempts while it does
+T = TypeVar("T")
 
 
 @contextmanager
@@ -22,6 +28,25 @@ def transaction(database: apsw.Connection) -> Iterator[None]:
         if database.in_transaction:
             database.execute("ROLLBACK")
         raise
+
+
+async def when_free(work: Callable[[], T]) -> T:
+    """Do what writes by itself, when nothing else holds the database's write lock.
+
+    Another process may, and a checkpoint that empties the log. Raises
+    :class:`~sessile.wire.errors.StoreUnavailable`.
+    """
+    loop = asyncio.get_running_loop()
+    until = loop.time() + BUSY
+    while True:
+        try:
+            return work()
+        except apsw.BusyError as error:
+            if loop.time() > until:
+                raise as_unavailable(error) from error
+        except apsw.Error as error:
+            raise as_unavailable(error) from error
+        await asyncio.sleep(BUSY_PAUSE)
 
 
 @contextmanager

@@ -21,7 +21,12 @@ from sessile.store.columns import values_of
 from sessile.store.sqlite.log import Log
 from sessile.store.sqlite.place import DatabaseFile
 from sessile.store.sqlite.reserve import Reserve
-from sessile.store.sqlite.transaction import as_unavailable, transaction, unavailable
+from sessile.store.sqlite.transaction import (
+    BUSY,
+    BUSY_PAUSE,
+    as_unavailable,
+    transaction,
+)
 from sessile.store.tail import pack
 from sessile.store.trims import Trims
 from sessile.wire.errors import Moved, StoreUnavailable
@@ -29,8 +34,6 @@ from sessile.wire.messages import Message
 
 log = logging.getLogger(__name__)
 
-BUSY = 5.0  # seconds for which another process may hold the database's write lock
-BUSY_PAUSE = 0.01  # seconds between two attempts while it does
 BURST = 8  # commits whose sync is reported at once
 
 _Q = sql.queries(__package__, first=5)
@@ -180,7 +183,7 @@ class Writer:
 
     def delete_texts_left(self) -> None:
         """Take out of the index what no message has."""
-        with unavailable(), transaction(self._database):
+        with transaction(self._database):
             self._execute(_Q["delete_ownerless_texts"])
         self.log.wipe()
 
@@ -215,7 +218,7 @@ class Writer:
     def try_to_write(self) -> None:
         """Commit something that changes nothing; raises if that fails."""
         version = self._execute("PRAGMA user_version").get
-        with unavailable(), transaction(self._database):
+        with transaction(self._database):
             self._execute(f"PRAGMA user_version = {version}")
         self.failing = False
 
