@@ -269,6 +269,24 @@ async def test_many_pipelined_requests_are_answered_up_to_the_limit(server: Proc
     assert found == [(200, "")] * 17  # one that is answered, and those that wait
 
 
+async def test_a_stream_ends_with_its_connection_though_requests_wait_behind_it(
+    server: Process,
+) -> None:
+    async def watchers() -> str:
+        async with client_of(server) as client:
+            text = (await client.http.get("/metrics")).text
+            return next(line for line in text.splitlines() if line.startswith("sessile_watchers "))
+
+    before = await watchers()
+    async with connected(server) as (reader, writer):
+        writer.write(b"GET /chat/s/events HTTP/1.1\r\nHost: localhost\r\n\r\n" + START + b"\r\n")
+        await reader.readuntil(b":\n\n")
+        assert await watchers() != before
+    async with asyncio.timeout(20):
+        while await watchers() != before:
+            await asyncio.sleep(0.02)
+
+
 async def test_a_client_that_reads_nothing_is_disconnected(tmp_path: Path) -> None:
     async with process(tmp_path, *QUICK) as (server, client):
         for _ in range(30):
@@ -308,6 +326,11 @@ def frame(opcode: int, data: bytes = b"", fin: bool = True) -> bytes:
 
 
 TEXT, CONT, PING, PONG = 1, 0, 9, 10
+HANDSHAKE = (
+    b"GET /sessions/s/websocket HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
+    b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
 SOCKET_FLOODS = {
     "pings": (b"", frame(PING, b"x" * 125)),
     "pongs": (b"", frame(PONG, b"x" * 125)),
@@ -320,13 +343,10 @@ SOCKET_FLOODS = {
 async def test_a_flood_of_frames_ends_the_socket(server: Process, kind: str) -> None:
     start, repeated = SOCKET_FLOODS[kind]
     before = memory(server)
-    head = b"GET /sessions/s/websocket HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
-    head += b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-    head += b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
 
     async def run() -> bytes:
         async with connected(server) as (reader, writer):
-            writer.write(head)
+            writer.write(HANDSHAKE)
             await reader.readuntil(b"\r\n\r\n")
             transport = cast("asyncio.Transport", writer.transport)
             transport.pause_reading()

@@ -1,13 +1,18 @@
 """What clients send: the values of request bodies and WebSocket commands."""
 
-from msgspec import Struct
+from typing import Annotated, TypeAlias
+
+from msgspec import Meta, Struct
 
 from sessile.agents.base import Decision
-from sessile.http.query import check_message_id
+from sessile.http.query import MESSAGE_ID_SCHEMA, SESSION_ID_SCHEMA, check_message_id
 from sessile.session.inbox import Draft
 from sessile.wire.errors import ContentRequired, InvalidRequest
 from sessile.wire.messages import Metadata, Role, WhileBusy
 from sessile.wire.parts import Part, TextPart, text_of
+
+SessionId: TypeAlias = Annotated[str, Meta(extra_json_schema=SESSION_ID_SCHEMA)]
+MessageId: TypeAlias = Annotated[str, Meta(extra_json_schema=MESSAGE_ID_SCHEMA)]
 
 
 class MessageBody(Struct, rename="camel"):
@@ -15,7 +20,7 @@ class MessageBody(Struct, rename="camel"):
 
     content: str | None = None
     parts: list[Part] | None = None
-    id: str | None = None
+    id: MessageId | None = None
     metadata: Metadata | None = None
 
 
@@ -23,7 +28,7 @@ class SendBody(MessageBody, rename="camel"):
     """A message to be answered."""
 
     while_busy: WhileBusy = "queue"
-    replaces: str | None = None
+    replaces: MessageId | None = None
 
 
 class StoreBody(MessageBody, rename="camel"):
@@ -35,7 +40,7 @@ class StoreBody(MessageBody, rename="camel"):
 class RegenerateBody(Struct, rename="camel"):
     """Which answer to write again; the last by default."""
 
-    message_id: str | None = None
+    message_id: MessageId | None = None
 
 
 class ApproveBody(Struct):
@@ -56,7 +61,7 @@ class MessageChangesBody(Struct):
 class CreateBody(Struct):
     """A session before its first message."""
 
-    id: str | None = None
+    id: SessionId | None = None
     title: str | None = None
     metadata: Metadata | None = None
 
@@ -64,8 +69,8 @@ class CreateBody(Struct):
 class ForkBody(Struct):
     """Up to and with which message; all by default. ``id`` and ``title`` are the fork's."""
 
-    at: str | None = None
-    id: str | None = None
+    at: MessageId | None = None
+    id: SessionId | None = None
     title: str | None = None
 
 

@@ -109,6 +109,7 @@ class ChatRoutes:
         CHAT + "/regenerate",
         EVENTS,
         body=RegenerateBody,
+        optional=True,
         errors=[*WRITING, SessionNotFound, MessageNotFound, TurnInProgress],
     )
     async def regenerate(self, request: Request) -> EventStream:

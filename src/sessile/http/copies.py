@@ -12,7 +12,7 @@ from sessile.http.bodies import ForkBody
 from sessile.http.context import Context
 from sessile.http.operations import SESSION, WRITING, operation, text
 from sessile.http.parsing import body_chunks, parse_body
-from sessile.http.query import check_message_id, check_session_id
+from sessile.http.query import SESSION_ID_SCHEMA, check_message_id, check_session_id
 from sessile.http.responses import JSONResponse, Response
 from sessile.node.handle import Handle
 from sessile.wire.errors import (
@@ -50,6 +50,7 @@ class CopyRoutes:
         Session,
         status=201,
         body=ForkBody,
+        optional=True,
         errors=[*WRITING, SessionNotFound, MessageNotFound, TurnInProgress, SessionExists],
         tag="sessions",
     )
@@ -74,7 +75,7 @@ class CopyRoutes:
         Session,
         status=201,
         body=ImportBody,
-        parameters=[text("id", "Another id than the exported session's.")],
+        parameters=[text("id", "Another id than the exported session's.", **SESSION_ID_SCHEMA)],
         errors=[*WRITING, SessionExists],
         tag="sessions",
     )

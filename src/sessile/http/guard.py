@@ -151,6 +151,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._received = 0  # bytes of the head, or of the framing of the body
         self._body = 0  # bytes of the body
         self._fields = 0
+        self._answered: RequestResponseCycle | None = None
         self._refused: SessileError | None = None
         self._over_since: float | None = None  # nothing more is read
 
@@ -164,6 +165,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.guard.release(self._address)
+        self._leave()  # uvicorn lets the newest request alone know
         super().connection_lost(exc)
 
     # What comes in ------------------------------------------------------------------------------
@@ -246,6 +248,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self.handle_websocket_upgrade()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answered = cycle
         if self._other_user and cycle.scope["path"] not in PROBES:
             app = error_response(OtherUser())
         super()._start_asgi_task(cycle, app)
@@ -277,15 +280,12 @@ class GuardedProtocol(HttpToolsProtocol):
     def _leave(self) -> bool:
         """Let the requests of this connection go; True if an answer has started."""
         started = False
-        cycles: list[RequestResponseCycle] = [cycle for cycle, _ in self.pipeline]
-        if self.cycle is not None:
-            cycles.append(self.cycle)
-        self.pipeline.clear()
-        for cycle in cycles:
-            if not cycle.response_complete:
+        for cycle in (self._answered, self.cycle):
+            if cycle is not None and not cycle.response_complete:
                 started = started or cycle.response_started
                 cycle.disconnected = True
                 cycle.message_event.set()
+        self.pipeline.clear()
         return started
 
     def shutdown(self) -> None:
@@ -333,7 +333,8 @@ class GuardedProtocol(HttpToolsProtocol):
         return self._limits.body_timeout + self._body / self._limits.body_rate
 
     def _is_left(self) -> bool:
-        return self.cycle is None or self.cycle.disconnected or self.cycle.response_complete
+        cycle = self._answered
+        return cycle is None or cycle.disconnected or cycle.response_complete
 
 
 def guarded(guard: Guard) -> type[GuardedProtocol]:

@@ -11,9 +11,12 @@ from msgspec import Struct
 from starlette.requests import Request
 
 from sessile.http.operations import Operation, Route
+from sessile.http.query import MESSAGE_ID_SCHEMA, SESSION_ID_SCHEMA
 from sessile.http.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from sessile.wire.errors import NotFound, SessileError
 from sessile.wire.events import ErrorEvent, Event
+
+IDS = {"session_id": SESSION_ID_SCHEMA, "message_id": MESSAGE_ID_SCHEMA}
 
 
 class Error(Struct):
@@ -72,7 +75,8 @@ def _described(route: Route, schema_of: dict[str, Any]) -> dict[str, Any]:
     }
     if operation.body is not None:
         described["requestBody"] = {
-            "content": {"application/json": {"schema": schema_of[_key(operation.body)]}}
+            "content": {"application/json": {"schema": schema_of[_key(operation.body)]}},
+            "required": not operation.optional,
         }
     return described
 
@@ -84,7 +88,7 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
         if part.startswith("{")
     ]
     inside = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        {"name": name, "in": "path", "required": True, "schema": IDS.get(name, {"type": "string"})}
         for name in names
     ]
     beside = [
@@ -102,7 +106,7 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
 def _responses(operation: Operation, schema_of: dict[str, Any]) -> dict[str, Any]:
     good: dict[str, Any] = {"description": "Done."}
     if _media(operation.answer):
-        good["content"] = {operation.answer: {"schema": {"type": "string"}}}
+        good["content"] = {kind: {"schema": {}} for kind in operation.answer.split()}
     elif operation.answer is not None:
         good["content"] = {"application/json": {"schema": schema_of[_key(operation.answer)]}}
     responses: dict[str, Any] = {str(operation.status): good}

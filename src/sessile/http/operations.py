@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from starlette.requests import Request
 
-from sessile.http.query import PAGE_DEFAULT, PAGE_MOST
+from sessile.http.query import MESSAGE_ID_SCHEMA, PAGE_DEFAULT, PAGE_MOST
 from sessile.wire.errors import (
     BodyTooLarge,
     HostNotAllowed,
@@ -52,13 +52,14 @@ def whole_number(name: str, description: str, **schema: Any) -> Parameter:
 LIMIT = whole_number(
     "limit", "How many at most.", minimum=1, maximum=PAGE_MOST, default=PAGE_DEFAULT
 )
-KEY = text("Idempotency-Key", "The same as `id`.", "header")
+KEY = text("Idempotency-Key", "The same as `id`.", "header", **MESSAGE_ID_SCHEMA)
 
 
 class Operation(NamedTuple):
     """One method of one address: what it takes, what it answers.
 
-    ``answer`` is a type, a media type, or None for no body.
+    ``answer`` is a type, a media type or several, or None for no body. A request may leave out a
+    body that is ``optional``.
     """
 
     method: str
@@ -69,6 +70,7 @@ class Operation(NamedTuple):
     parameters: Sequence[Parameter] = ()
     errors: Sequence[type[SessileError]] = ()
     tag: str = "chat"
+    optional: bool = False
 
 
 class Route(NamedTuple):

@@ -9,6 +9,10 @@ from sessile.wire.errors import InvalidMessageId, InvalidRequest, InvalidSession
 _SESSION_ID = re.compile(r"[A-Za-z0-9._~:@-]{1,128}")
 _MESSAGE_ID = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,255}")
 
+# The same, as a schema says it.
+SESSION_ID_SCHEMA = {"type": "string", "pattern": f"^{_SESSION_ID.pattern}$"}
+MESSAGE_ID_SCHEMA = {"type": "string", "pattern": f"^{_MESSAGE_ID.pattern}$"}
+
 PAGE_MOST = 200
 PAGE_DEFAULT = 25
 

@@ -1,7 +1,9 @@
 """The router over every address of the server."""
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.routing import BaseRoute, Route, Router, WebSocketRoute
+from starlette.routing import BaseRoute, Match, Route, Router, WebSocketRoute
+from starlette.types import Receive, Scope, Send
 
 from sessile.http.chat import ChatRoutes
 from sessile.http.context import Context
@@ -46,4 +48,23 @@ def router(context: Context) -> Router:
         "/assets/{name}": web.asset,
     }
     routes += [Route(path, Endpoint(shown), methods=["GET"]) for path, shown in others.items()]
-    return Router(routes, redirect_slashes=False)
+    return _Router(routes, redirect_slashes=False)
+
+
+class _Router(Router):
+    """Starlette's router; what it refuses says all methods of the address, not those of one route."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        except HTTPException as error:
+            if error.status_code == 405:
+                error.headers = {"allow": ", ".join(self._methods(scope))}
+            raise
+
+    def _methods(self, scope: Scope) -> list[str]:
+        routes = [route for route in self.routes if isinstance(route, Route)]
+        here = [route for route in routes if route.matches(scope)[0] is not Match.NONE]
+        # An address without parameters may also be read as one with them: /sessions/import.
+        path = min(here, key=lambda route: len(route.param_convertors)).path
+        return sorted({method for r in here if r.path == path for method in r.methods or ()})

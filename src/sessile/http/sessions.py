@@ -60,6 +60,7 @@ class SessionRoutes:
         Session,
         status=201,
         body=CreateBody,
+        optional=True,
         errors=[*WRITING, SessionExists],
         tag="sessions",
     )
@@ -175,7 +176,7 @@ class SessionRoutes:
     @operation(
         "GET",
         SESSION + "/export",
-        "application/octet-stream",
+        "application/json text/markdown application/vnd.sqlite3",
         parameters=[text("format", "What file.", enum=["json", "markdown", "sqlite"])],
         errors=[*READING, InvalidRequest, SessionNotFound],
         tag="sessions",
