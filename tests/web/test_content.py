@@ -5,6 +5,7 @@ import struct
 import zlib
 from pathlib import Path
 
+import apsw
 import pytest
 from playwright.sync_api import expect
 
@@ -109,6 +110,30 @@ def does_nothing(tab: Tab) -> None:
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert page.evaluate("document.querySelector('.scroller').scrollWidth <= innerWidth")
     assert page.url.startswith(tab.url)
+
+
+def test_the_page_shows_the_rest_whatever_is_stored(visit: Visit, api: Api, tmp_path: Path) -> None:
+    """A date that no calendar has, and parts that are none: written by another program."""
+    for text in ("first", "second", "third"):
+        api.store("s", "user", {"type": "text", "content": text})
+    database = apsw.Connection(str(tmp_path / "sessile.db"))
+    for place, value, seq in (
+        ("$.createdAt", "1000000000000000000", 1),
+        ("$.parts", "[null, 7]", 2),
+    ):
+        database.execute(
+            "UPDATE messages SET body = CAST(json_replace(CAST(body AS TEXT), ?, json(?)) AS BLOB)"
+            " WHERE seq = ?",
+            (place, value, seq),
+        )
+    database.execute("UPDATE sessions SET updated_at = 1000000000000000000")
+    database.close()
+    tab = visit().tab()
+    tab.open("s")
+    messages = tab.page.get_by_role("log")
+    expect(messages.get_by_text("first")).to_be_visible()
+    expect(messages.get_by_text("This message cannot be shown.")).to_be_visible()
+    expect(messages.get_by_text("third")).to_be_visible()
 
 
 def test_invisible_characters_are_shown_in_questions(tab: Tab, api: Api) -> None:

@@ -2,6 +2,7 @@ import { useVirtualizer } from "@tanstack/react-virtual";
 import { type KeyboardEvent, useEffect, useLayoutEffect, useMemo, useRef, useState } from "react";
 import type { Waiting as Outgoing } from "../state/outbox.ts";
 import type { Message } from "../wire/types.ts";
+import { Boundary } from "./Boundary.tsx";
 import { IconButton } from "./Button.tsx";
 import { type MessageActions, MessageView, OutgoingView, Waiting } from "./MessageView.tsx";
 import { attempt } from "./notices.tsx";
@@ -147,7 +148,11 @@ type RowGiven = { row: Row; busy: boolean; actions: MessageActions; marked: bool
 function RowView({ row, busy, actions, marked }: RowGiven) {
   const { outbox } = useSession();
   if ("message" in row) {
-    return <MessageView message={row.message} busy={busy} actions={actions} marked={marked} />;
+    return (
+      <Boundary instead={<p className="unshown">This message cannot be shown.</p>}>
+        <MessageView message={row.message} busy={busy} actions={actions} marked={marked} />
+      </Boundary>
+    );
   }
   if ("waiting" in row) return <Waiting />;
   const { id, parts, error } = row.outgoing;

@@ -4,7 +4,8 @@ import { IconButton } from "./Button.tsx";
 import { CopyButton } from "./CopyButton.tsx";
 import { Icon } from "./icons.tsx";
 import { File, PartView } from "./PartView.tsx";
-import { count, dollars, when } from "./text.ts";
+import { Time } from "./Time.tsx";
+import { count, dollars } from "./text.ts";
 
 export type MessageActions = {
   edit: (message: Message) => void;
@@ -114,9 +115,7 @@ function Footer({ message, busy, actions }: Omit<Given, "marked">) {
       {answer && (
         <IconButton icon="branch" label="Fork from here" onClick={() => actions.fork(message)} />
       )}
-      <time dateTime={new Date(message.createdAt * 1000).toISOString()}>
-        {when(message.createdAt)}
-      </time>
+      <Time seconds={message.createdAt} />
       <Usage metadata={message.metadata} />
     </footer>
   );

@@ -9,7 +9,8 @@ import type { Found, Session } from "../wire/types.ts";
 import { IconButton } from "./Button.tsx";
 import { Icon } from "./icons.tsx";
 import { SessionMenu } from "./SessionMenu.tsx";
-import { unhidden, when } from "./text.ts";
+import { Time } from "./Time.tsx";
+import { unhidden } from "./text.ts";
 
 /** Milliseconds without a keystroke before messages are searched. */
 const PAUSE = 250;
@@ -128,9 +129,7 @@ function Item({ session, current, onOpen }: ItemGiven) {
             new
           </span>
         ) : (
-          <time dateTime={new Date(session.updatedAt * 1000).toISOString()}>
-            {when(session.updatedAt)}
-          </time>
+          <Time seconds={session.updatedAt} />
         )}
       </a>
       <SessionMenu session={session} />
