@@ -1,15 +1,17 @@
 """A session as a file: JSON, Markdown, or a SQLite database of its own."""
 
+import asyncio
+import os
 import tempfile
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from datetime import UTC, datetime
+from typing import IO
 
 from msgspec import UNSET
-from starlette.background import BackgroundTask
 
 from sessile.http.context import Context
-from sessile.http.responses import FileResponse, Response, json_array, streamed
+from sessile.http.responses import Response, json_array, streamed
 from sessile.node.handle import Handle
 from sessile.wire.codec import encode
 from sessile.wire.errors import SessionUnreadable
@@ -24,6 +26,8 @@ from sessile.wire.parts import (
     ToolCallPart,
     ToolResultPart,
 )
+
+PIECE = 256 * 1024  # bytes of a file that are read at once
 
 
 async def export_response(context: Context, session: Handle, format: str) -> Response:
@@ -93,16 +97,19 @@ def _part(part: Part) -> str:
 
 
 async def _sqlite(context: Context, session: Handle) -> Response:
-    folder = tempfile.TemporaryDirectory(prefix="sessile-export-")
-    path = f"{folder.name}/session.db"
+    number, path = tempfile.mkstemp(prefix="sessile-export-")
+    file = os.fdopen(number, "rb")  # closed with the response
     try:
         await context.write_sqlite(path, session)
+        headers = _attachment(session.id, "db")
+        headers["content-length"] = str(os.fstat(number).st_size)
+        return await streamed(_pieces(file), "application/vnd.sqlite3", headers)
     except BaseException:
-        folder.cleanup()
+        file.close()
         raise
-    return FileResponse(
-        path,
-        media_type="application/vnd.sqlite3",
-        headers=_attachment(session.id, "db"),
-        background=BackgroundTask(folder.cleanup),
-    )
+
+
+async def _pieces(file: IO[bytes]) -> AsyncGenerator[bytes, None]:
+    with file:
+        while piece := await asyncio.to_thread(file.read, PIECE):
+            yield piece

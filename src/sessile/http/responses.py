@@ -68,7 +68,8 @@ class Streamed(Response):
         headers: dict[str, str],
     ) -> None:
         super().__init__(media_type=media_type, headers=headers)
-        del self.headers["content-length"]
+        if "content-length" not in headers:
+            del self.headers["content-length"]
         self._first = first
         self._rest = rest
 
@@ -95,6 +96,7 @@ async def streamed(
         first += chunk
         if len(first) > SMALL:
             return Streamed(first, chunks, media_type, headers)
+    headers.pop("content-length", None)
     return Response(first, media_type=media_type, headers=headers)
 
 

@@ -1,6 +1,7 @@
 """One session in a new SQLite file of its own, which has the embedded store's schema."""
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
@@ -20,9 +21,10 @@ _Q = sql.queries(__package__, first=5)
 
 
 async def write_file(path: str, row: Row, chunks: AsyncGenerator[list[bytes], None]) -> None:
-    """Write one session, from the JSON of its messages, into a new database; beside the loop.
+    """Write one session, from the JSON of its messages, into an empty file; beside the loop.
 
-    An answer that is being written is in it as interrupted.
+    The file loses its name: it ends with the last process that has it open, and nothing is left of it after a
+    crash. An answer that is being written is in it as interrupted.
     """
     with unavailable():
         file = await asyncio.to_thread(_File, path)
@@ -40,6 +42,7 @@ class _File:
 
     def __init__(self, path: str) -> None:
         self.database = apsw.Connection(path)
+        os.unlink(path)
         self._documents = 0
         scripts = sql.migrations(__package__)
         for step in (
