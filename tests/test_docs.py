@@ -239,7 +239,7 @@ def test_the_protocol_page_has_every_code() -> None:
 @pytest.mark.parametrize("name", ["design.md", "security.md"])
 def test_every_test_named_on_a_page_exists(name: str) -> None:
     page = (ROOT / "docs" / name).read_text()
-    files = [*(ROOT / "tests").glob("test_*.py"), *(ROOT / "src/sessile/testing").glob("*.py")]
+    files = [*(ROOT / "tests").rglob("test_*.py"), *(ROOT / "src/sessile/testing").glob("*.py")]
     tests = "".join(file.read_text() for file in files)
     named = set(re.findall(r"`(test_\w+)`", page))
     assert len(named) > 10

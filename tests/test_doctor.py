@@ -72,7 +72,7 @@ def test_doctor_finds_what_is_wrong_with_the_store(store: Path) -> None:
     assert files(store) == before
     (store / "sessile.db").chmod(0o644)
     store.chmod(0o777)
-    damage(store, "UPDATE sessions SET updated_at = updated_at + 86400")
+    damage(store, "UPDATE sessions SET updated_at = updated_at + 864000")
     found = lines(run(store, "doctor"))
     assert has(found, "warning", "sessile.db can be read or written by other users (mode 644)")
     assert has(found, "warning", "other users can write to the folder")
