@@ -76,7 +76,7 @@ def test_doctor_finds_what_is_wrong_with_the_store(store: Path) -> None:
     found = lines(run(store, "doctor"))
     assert has(found, "warning", "sessile.db can be read or written by other users (mode 644)")
     assert has(found, "warning", "other users can write to the folder")
-    assert has(found, "warning", "the newest change of the store is in the future")
+    assert has(found, "warning", "the newest change of the store is in the future"), found
     (store / "other.db").hardlink_to(store / "sessile.db")
     assert has(lines(run(store, "doctor")), "problem", "has 2 names (hard links)")
     damage(store, "PRAGMA user_version = 99")

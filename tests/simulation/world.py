@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import random
+import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Coroutine
 from typing import Any, NamedTuple
@@ -84,8 +85,7 @@ class World:
         self.counts: Counter[str] = Counter()
         self._agent = agent
         self.remembered: set[tuple[str, str]] = set()  # session, name in its private data
-        ids._random.seed(seed)
-        ids.time = _Time(self.loop)  # type: ignore[attr-defined, assignment]
+        self._seed = seed
 
     async def start_node(self) -> None:
         """Start a node under a new number; one that cannot start is started again."""
@@ -126,11 +126,15 @@ class World:
     def run(self, work: Coroutine[Any, Any, None]) -> None:
         """Run work outside of all nodes to its end, and cancel everything else."""
         asyncio.set_event_loop(self.loop)
+        ids._random.seed(self._seed)
+        ids.time = _Time(self.loop)  # type: ignore[attr-defined, assignment]
         try:
             self.loop.run_until_complete(work)
         finally:
             self.loop.end()
             asyncio.set_event_loop(None)
+            ids._random.seed()
+            ids.time = time  # type: ignore[attr-defined]
 
     # Faults -------------------------------------------------------------------------------------
 
