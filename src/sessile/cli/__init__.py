@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from sessile.logs import escaped
 from sessile.settings import TABLE, Setting
-from sessile.wire.errors import RemoteError, SettingsError
+from sessile.wire.errors import BackupFailed, RemoteError, SettingsError, StoreUnavailable
 
 SERVER = "http://127.0.0.1:8787"
 INTERRUPTED = 130  # the usual exit status of a command that Ctrl-C ended
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except SettingsError as error:
         print(f"sessile: {escaped(str(error))}", file=sys.stderr)
         status = 2
-    except RemoteError as error:
+    except (RemoteError, BackupFailed, StoreUnavailable) as error:
         print(f"sessile: {escaped(str(error))}", file=sys.stderr)
         status = 1
     except KeyboardInterrupt:

@@ -2,10 +2,10 @@
 
 import os
 import socket
-from ipaddress import ip_address
 
 from sessile.settings import Settings
 from sessile.wire.errors import SettingsError
+from sessile.wire.hosts import is_loopback
 
 FIRST = 3  # the first file that systemd hands over (sd_listen_fds(3))
 BACKLOG = 4096
@@ -51,18 +51,11 @@ def listening(settings: Settings) -> socket.socket:
 
 def refuse_remote(settings: Settings, host: str) -> None:
     """Refuse an address that other machines can reach, unless that is allowed."""
-    if not settings.allow_remote and not is_loopback(host):
+    if not settings.allow_remote and host != "localhost" and not is_loopback(host):
         raise SettingsError(
             f"with --host {host} everybody who can reach this machine can read and write all "
             "sessions, since there is no authentication; add --allow-remote to allow this"
         )
-
-
-def is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def bound(settings: Settings) -> socket.socket:

@@ -7,33 +7,29 @@ from typing import Any
 from sessile.cli.given import store_of
 from sessile.cli.plain import clean
 from sessile.store.base import Checked
-from sessile.wire.errors import BackupFailed, StoreUnavailable
 from sessile.wiring import back_up_store, check_store, without_password
 
 
 def backup(given: dict[str, Any]) -> int:
-    """Copy the store into a new file; return 1 if there is none afterwards."""
+    """Copy the store into a new file.
+
+    Raises :class:`~sessile.wire.errors.BackupFailed` and
+    :class:`~sessile.wire.errors.StoreUnavailable`; then there is none.
+    """
     to = Path(given.pop("to"))
-    try:
-        checked = back_up_store(
-            store_of(given), to, lambda fault: print(clean(fault), file=sys.stderr)
-        )
-    except (BackupFailed, StoreUnavailable) as error:
-        print(f"sessile: {error}", file=sys.stderr)
-        return 1
+    checked = back_up_store(store_of(given), to, lambda fault: print(clean(fault), file=sys.stderr))
     size = to.stat().st_size
     print(f"{to}: {_size(size)}, {_contents(checked)}{_limits(checked)}")
     return 0
 
 
 def check(given: dict[str, Any]) -> int:
-    """Print a line for each fault of the store, and one at the end; return 1 if it has faults."""
+    """Print a line for each fault of the store, and one at the end; return 1 if it has faults.
+
+    Raises :class:`~sessile.wire.errors.StoreUnavailable`.
+    """
     url = store_of(given)
-    try:
-        checked = check_store(url, lambda fault: print(clean(fault)))
-    except StoreUnavailable as error:
-        print(f"sessile: {error}", file=sys.stderr)
-        return 1
+    checked = check_store(url, lambda fault: print(clean(fault)))
     faults = _count(checked.faults, "fault") if checked.faults else "no faults"
     print(f"{without_password(url)}: {faults} in {_contents(checked)}{_limits(checked)}")
     return 1 if checked.faults else 0

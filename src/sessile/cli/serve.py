@@ -15,13 +15,14 @@ from typing import Any
 import uvicorn
 
 from sessile.cli.given import settings_of
-from sessile.cli.listening import inherited_sockets, is_loopback, listening, refuse_remote
+from sessile.cli.listening import inherited_sockets, listening, refuse_remote
 from sessile.http.frames import guarded_frames, sending_anywhere
 from sessile.http.guard import EdgeLimits, Guard, guarded
 from sessile.http.web import is_built
 from sessile.logs import Formatter
 from sessile.server import Sessile, create_app
 from sessile.settings import Settings
+from sessile.wire.hosts import is_loopback
 
 LAST_REQUESTS = 0.5  # seconds in which what is connected may still send a request
 SET_DUMPABLE = 4  # prctl(2), on Linux

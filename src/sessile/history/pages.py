@@ -5,11 +5,10 @@ Where a session lives in this process its object is asked for the answer that is
 which spares folding it from the store.
 """
 
-import contextlib
 from bisect import insort
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
-from contextlib import aclosing
-from typing import NamedTuple, Protocol
+from contextlib import aclosing, suppress
+from typing import NamedTuple, Protocol, TypeVar
 
 from sessile.history.answer import answer_so_far
 from sessile.store.base import Body, Place, Row, Store
@@ -21,6 +20,7 @@ from sessile.wire.messages import Message, decode_message
 CHUNK = 500  # messages read at once where all that follow are wanted
 MAX_SEQ = 2**63 - 1
 HISTORY = 16 * 1024 * 1024  # bytes of messages that an agent gets at most
+T = TypeVar("T")
 
 
 class Live(Protocol):
@@ -70,8 +70,7 @@ class History:
         Raises :class:`~sessile.wire.errors.MessageNotFound` for an unknown ``before`` or
         ``after``.
         """
-        running, queued = await self._as_it_stands(session)
-        waiting = await self._store.queue(session) if queued else []
+        running, waiting = await self._as_it_stands(session)
         if after is not None:
             return await self._page_after(session, limit, after, running, waiting)
         if before is None:
@@ -84,9 +83,8 @@ class History:
         if found.cut:
             places = await self._store.places(session, limit + 1, before=end)
             places = _all_places(places[::-1], running, ahead)
-            return self._long_page(session, places[-limit:], len(places) > limit, 0, running, ahead)
-        bodies = _with_waiting(_with_running(found[::-1], running), ahead)
-        return _page(bodies[-limit:], len(bodies) > limit, 0)
+            return self._long_page(session, places, -limit, running, ahead)
+        return _page(_with_waiting(_with_running(found[::-1], running), ahead), -limit)
 
     async def _page_after(
         self,
@@ -98,41 +96,37 @@ class History:
     ) -> JSONPage:
         start, ahead = await self._place(session, after, running, waiting)
         if start is None:  # it waits: only others that wait stand behind it
-            bodies = [encode(message) for message in waiting[len(ahead) + 1 :]]
-            return _page(bodies[:limit], len(bodies) > limit, -1)
+            return _page([encode(message) for message in waiting[len(ahead) + 1 :]], limit)
         if running is not None and running.seq <= start:
             running = None
         found = await self._store.following(session, limit + 1, start)
         if found.cut:
             places = await self._store.places(session, limit + 1, after=start)
             places = _all_places(places, running, waiting)
-            more = len(places) > limit
-            return self._long_page(session, places[:limit], more, -1, running, waiting)
-        bodies = _with_waiting(_with_running(found, running), waiting)
-        return _page(bodies[:limit], len(bodies) > limit, -1)
+            return self._long_page(session, places, limit, running, waiting)
+        return _page(_with_waiting(_with_running(found, running), waiting), limit)
 
     def _long_page(
         self,
         session: str,
-        places: list[Place],
-        has_more: bool,
-        edge: int,
+        found: list[Place],
+        limit: int,
         running: Body | None,
         waiting: list[Message],
     ) -> JSONPage:
-        """A page that is read a little at a time, while it is sent."""
+        """A page, as :func:`_page` makes it, that is read a little at a time while it is sent."""
+        places, edge = _limited(found, limit)
         ids = {place.id for place in places}
         stored = [place.seq for place in places if place.seq < MAX_SEQ]
         if running is not None and running.seq not in stored:
             running = None
         waiting = [message for message in waiting if message.id in ids]
         rest = self._walk(session, stored[0] - 1, stored[-1], running, waiting)
-        return JSONPage([], has_more, places[edge].id if has_more else None, rest)
+        return JSONPage([], edge is not None, None if edge is None else edge.id, rest)
 
     async def walk(self, session: str) -> AsyncGenerator[list[bytes], None]:
         """The JSON of all messages from the oldest on, in chunks, none of which is empty."""
-        running, queued = await self._as_it_stands(session)
-        waiting = await self._store.queue(session) if queued else []
+        running, waiting = await self._as_it_stands(session)
         async with aclosing(self._walk(session, 0, MAX_SEQ, running, waiting)) as chunks:
             async for bodies in chunks:
                 yield bodies
@@ -189,8 +183,8 @@ class History:
             seq = newest[-1].seq
         return found[::-1]
 
-    async def _as_it_stands(self, session: str) -> tuple[Body | None, int]:
-        """The answer that is being written, and how many messages wait.
+    async def _as_it_stands(self, session: str) -> tuple[Body | None, list[Message]]:
+        """The answer that is being written, and the messages that wait.
 
         Nothing is shown that is not stored: where the session lives here its answer is taken as
         it stands, and then what is in it is waited for.
@@ -200,11 +194,12 @@ class History:
             answer, queued = live.writing(), live.row.queued
             body = _body(answer)
             await live.recorded()
-            return body, queued
-        row = await self._store.row(session)
-        if row is None:
-            return None, 0
-        return _body(await answer_so_far(self._store, row)), row.queued
+        else:
+            row = await self._store.row(session)
+            if row is None:
+                return None, []
+            body, queued = _body(await answer_so_far(self._store, row)), row.queued
+        return body, await self._store.queue(session) if queued else []
 
     async def _place(
         self, session: str, message_id: str, running: Body | None, waiting: list[Message]
@@ -224,7 +219,7 @@ class History:
 def _readable(bodies: Iterable[Body]) -> Iterator[Message]:
     """The messages, without one that is damaged: an agent answers without it."""
     for body in bodies:
-        with contextlib.suppress(SessionUnreadable):
+        with suppress(SessionUnreadable):
             yield decode_message(body.body)
 
 
@@ -234,8 +229,18 @@ def _body(answer: Answer | None) -> Body | None:
     return Body(answer.seq, answer.seq, encode(answer.message()))
 
 
-def _page(bodies: list[bytes], has_more: bool, edge: int) -> JSONPage:
-    return JSONPage(bodies, has_more, decode_message(bodies[edge]).id if has_more else None)
+def _page(found: list[bytes], limit: int) -> JSONPage:
+    """A page of the first ``limit`` messages, or with a negative ``limit`` of the last."""
+    bodies, edge = _limited(found, limit)
+    return JSONPage(bodies, edge is not None, None if edge is None else decode_message(edge).id)
+
+
+def _limited(found: list[T], limit: int) -> tuple[list[T], T | None]:
+    """The first ``limit`` items, or with a negative ``limit`` the last; and, if there are more, the
+    item that the others stand next to."""
+    if len(found) <= abs(limit):
+        return found, None
+    return (found[:limit], found[limit - 1]) if limit > 0 else (found[limit:], found[limit])
 
 
 def _all_places(stored: list[Place], running: Body | None, waiting: list[Message]) -> list[Place]:

@@ -1,9 +1,7 @@
 """What stands before every route: who may ask at all, and what becomes of errors."""
 
-import ipaddress
 import logging
 from collections.abc import Awaitable, Callable, Iterable
-from functools import lru_cache
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -19,6 +17,7 @@ from sessile.wire.errors import (
     OriginNotAllowed,
     SessileError,
 )
+from sessile.wire.hosts import names_loopback
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +82,7 @@ class Edge:
 
     def _host_allowed(self, host: str) -> bool:
         name = _without_port(host)
-        return host in self._hosts or name in self._hosts or _loopback(name)
+        return host in self._hosts or name in self._hosts or names_loopback(name)
 
 
 class Endpoint:
@@ -129,16 +128,6 @@ def _without_port(host: str) -> str:
     if host.startswith("["):
         return host.partition("]")[0] + "]"
     return host.partition(":")[0]
-
-
-@lru_cache(1024)
-def _loopback(name: str) -> bool:
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(name.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def _failure(error: Exception) -> ASGIApp:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from sessile.http.peer import Peers, is_loopback
+from sessile.http.peer import Peers, is_local
 from sessile.http.responses import error_response
 from sessile.wire.errors import (
     HeadTooLarge,
@@ -96,12 +96,12 @@ class Guard:
         if address is None:
             return True
         self._addresses[address] += 1
-        most = self.limits.connections * (PROXIED if is_loopback(address) else 1)
+        most = self.limits.connections * (PROXIED if is_local(address) else 1)
         return self._addresses[address] <= most
 
     def is_other_user(self, client: Any, server: Any) -> bool:
         """Whether a connection comes from another user of this machine."""
-        if self._peers is None or client is None or not is_loopback(client[0]):
+        if self._peers is None or client is None or not is_local(client[0]):
             return False
         return self._peers.user_of(client, server) not in self._users
 

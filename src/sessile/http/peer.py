@@ -10,6 +10,8 @@ from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TypeAlias
 
+from sessile.wire.hosts import is_loopback
+
 NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, REQUEST = 4, 20, 1
 ALL_STATES = 0xFFFFFFFF
 NO_COOKIE = b"\xff" * 8
@@ -52,9 +54,10 @@ class Peers:
         return user
 
 
-def is_loopback(address: str) -> bool:
+def is_local(address: str) -> bool:
+    """Whether a client's address is one of loopback, in whichever way a listener gives it."""
     try:
-        return _plain(address).is_loopback
+        return is_loopback(str(_plain(address)))
     except ValueError:
         return False
 

@@ -5,7 +5,7 @@ session, whole. Messages are history and stay. The tail serves clients that come
 recovery of an answer that was cut off; it is trimmed behind both.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 from msgspec import Struct
@@ -187,7 +187,9 @@ class Chunk(list[T]):
     """What a read found. It stops after about ``READ`` bytes, with at least one item, and is then
     ``cut``: there may be more."""
 
-    cut = False
+    def __init__(self, items: Iterable[T] = (), cut: bool = False) -> None:
+        super().__init__(items)
+        self.cut = cut
 
 
 class Store(Protocol):

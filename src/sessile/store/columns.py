@@ -6,9 +6,8 @@ from typing import Any
 import msgspec
 
 from sessile.store.base import Row, RunningTurn
-from sessile.wire.codec import encode
-from sessile.wire.errors import SessionUnreadable
-from sessile.wire.messages import UNREADABLE, decode_metadata
+from sessile.wire.codec import encode, readable
+from sessile.wire.messages import decode_metadata
 
 COLUMNS = (
     "id",
@@ -51,15 +50,9 @@ def values_of(row: Row) -> tuple[Any, ...]:
     )
 
 
+@readable
 def row_of(values: Sequence[Any]) -> Row:
     """The row that has these values; raises :class:`~sessile.wire.errors.SessionUnreadable`."""
-    try:
-        return _row_of(values)
-    except UNREADABLE as error:
-        raise SessionUnreadable from error
-
-
-def _row_of(values: Sequence[Any]) -> Row:
     (
         id,
         title,

@@ -11,11 +11,9 @@ from typing import Literal
 import msgspec
 from msgspec import Raw, Struct
 
-from sessile.wire.codec import encode
-from sessile.wire.errors import SessionUnreadable
+from sessile.wire.codec import encode, readable
 from sessile.wire.events import DeltaEvent
 from sessile.wire.frames import Frame
-from sessile.wire.messages import UNREADABLE
 
 
 class _Deltas(Struct, array_like=True):
@@ -58,18 +56,12 @@ def pack(frames: Sequence[Frame]) -> bytes:
     return encode(entries)
 
 
+@readable
 def unpack(first: int, events: bytes) -> list[Frame]:
     """The events of a value, the first of which has that number.
 
     Raises :class:`~sessile.wire.errors.SessionUnreadable`.
     """
-    try:
-        return _unpack(first, events)
-    except UNREADABLE as error:
-        raise SessionUnreadable from error
-
-
-def _unpack(first: int, events: bytes) -> list[Frame]:
     frames: list[Frame] = []
     for entry in _decode_entries(events):
         data = bytes(entry)

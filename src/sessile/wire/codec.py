@@ -5,12 +5,36 @@ A field that holds its default is left out of the JSON, unless the contract alwa
 """
 
 from collections.abc import Callable
-from typing import Any
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 import msgspec
 
+from sessile.wire.errors import SessionUnreadable
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
 encode = msgspec.json.Encoder().encode
 decode_json: Callable[[bytes | str], Any] = msgspec.json.decode
+
+
+# What is raised for stored values that are damaged.
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, TypeError, ValueError)
+
+
+def readable(decode: Callable[P, T]) -> Callable[P, T]:
+    """A function that decodes a stored value, which raises
+    :class:`~sessile.wire.errors.SessionUnreadable` for one that is damaged."""
+
+    @wraps(decode)
+    def decoded(*values: P.args, **named: P.kwargs) -> T:
+        try:
+            return decode(*values, **named)
+        except UNREADABLE as error:
+            raise SessionUnreadable from error
+
+    return decoded
 
 
 def clean(text: str) -> str:

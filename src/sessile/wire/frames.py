@@ -1,14 +1,15 @@
 """An event with its JSON, encoded once for everything that uses it."""
 
+from collections.abc import Callable
+
 import msgspec
 from msgspec import UNSET, Struct
 
-from sessile.wire.codec import decode_json, encode
-from sessile.wire.errors import SessionUnreadable
+from sessile.wire.codec import decode_json, encode, readable
 from sessile.wire.events import BroadcastEvent, DeletedEvent, Event, MessageEvent
-from sessile.wire.messages import UNREADABLE, Message
+from sessile.wire.messages import Message
 
-_event_decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
+_decode_event: Callable[[bytes], Event] = readable(msgspec.json.Decoder(Event).decode)
 
 
 class Frame(Struct, eq=False):
@@ -44,10 +45,7 @@ class Frame(Struct, eq=False):
         if self._event is None and self.broadcast:
             self._event = BroadcastEvent(decode_json(self.data))
         elif self._event is None:
-            try:
-                self._event = _event_decoder.decode(self.data)
-            except UNREADABLE as error:
-                raise SessionUnreadable from error
+            self._event = _decode_event(self.data)
         return self._event
 
     @property

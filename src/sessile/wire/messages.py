@@ -1,11 +1,12 @@
 """Messages, and sessions as their clients see them."""
 
+from collections.abc import Callable
 from typing import Any, Literal, TypeAlias
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from sessile.wire.errors import SessionUnreadable
+from sessile.wire.codec import readable
 from sessile.wire.parts import Part
 
 Role: TypeAlias = Literal["user", "assistant", "system"]
@@ -15,9 +16,6 @@ MessageStatus: TypeAlias = Literal[
 SessionStatus: TypeAlias = Literal["idle", "queued", "running"]
 WhileBusy: TypeAlias = Literal["queue", "interrupt", "reject"]
 Metadata: TypeAlias = dict[str, Any]
-
-# What is raised for stored values that are damaged.
-UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, TypeError, ValueError)
 
 
 class Message(Struct, rename="camel"):
@@ -64,17 +62,7 @@ class Page(Struct):
     has_more: bool
 
 
-_decode_message = msgspec.json.Decoder(Message).decode
-
-
-def decode_message(body: bytes) -> Message:
-    """A stored message; raises :class:`~sessile.wire.errors.SessionUnreadable`."""
-    try:
-        return _decode_message(body)
-    except UNREADABLE as error:
-        raise SessionUnreadable from error
-
-
+decode_message: Callable[[bytes], Message] = readable(msgspec.json.Decoder(Message).decode)
 decode_metadata = msgspec.json.Decoder(Metadata).decode
 
 

@@ -5,7 +5,7 @@ import logging
 import re
 import secrets
 from collections.abc import AsyncGenerator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import httpx2
 from sessile.agents.kit.child import Child
 from sessile.wire.codec import decode_json
 from sessile.wire.errors import AgentError
+from sessile.wire.hosts import names_loopback
 from sessile.wire.sse import Parser
 
 log = logging.getLogger(__name__)
@@ -256,11 +257,11 @@ def is_local(url: str | None) -> bool:
     if url is None:
         return True
     name = urlsplit(url).hostname or ""
-    try:
-        address = ip_address(name)
-    except ValueError:
-        return name == "localhost" or name.endswith(".localhost")
-    return address.is_loopback or address.is_unspecified
+    if names_loopback(name):
+        return True
+    with suppress(ValueError):
+        return ip_address(name).is_unspecified
+    return False
 
 
 def _refused(status: int) -> str | None:

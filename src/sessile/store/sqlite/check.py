@@ -18,8 +18,9 @@ from sessile.store.sqlite.place import APPLICATION, DatabaseFile
 from sessile.store.sqlite.reading import reading
 from sessile.store.sqlite.search import as_indexed
 from sessile.store.tail import unpack
+from sessile.wire.codec import UNREADABLE
 from sessile.wire.errors import SessionUnreadable
-from sessile.wire.messages import UNREADABLE, Message, decode_message
+from sessile.wire.messages import Message, decode_message
 from sessile.wire.parts import ToolCallPart
 
 MOST = 100  # faults of the file itself after which SQLite looks no further

@@ -23,8 +23,8 @@ _Q = sql.queries(__package__, first=5)
 async def write_file(path: str, row: Row, chunks: AsyncGenerator[list[bytes], None]) -> None:
     """Write one session, from the JSON of its messages, into an empty file; beside the loop.
 
-    The file loses its name: it ends with the last process that has it open, and nothing is left of it after a
-    crash. An answer that is being written is in it as interrupted.
+    The file loses its name: it ends with the last process that has it open, and nothing is left
+    of it after a crash. An answer that is being written is in it as interrupted.
     """
     with unavailable():
         file = await asyncio.to_thread(_File, path)

@@ -22,9 +22,7 @@ log = logging.getLogger(__name__)
 CHECKPOINT = 1_000  # pages in the log from which on it is moved into the database
 SELDOM = 16  # times as many on a slow disk: SQLite syncs inline when it starts the log again
 FULL = 4  # times these pages from which on writers wait until the log is moved
-WIPE = (
-    0.2  # seconds after which what was deleted leaves the log, with all that is deleted meanwhile
-)
+WIPE = 0.2  # seconds after which what was deleted leaves the log, together with what follows
 QUICK = 0.001  # seconds: a disk that syncs in less is not worth the way to a thread and back
 
 

@@ -187,7 +187,7 @@ DELETE FROM search WHERE rowid IN (SELECT rowid FROM search EXCEPT SELECT docume
 
 -- name: search
 -- Messages that have all words, the best first; what was found stands between control characters.
-SELECT s.id, s.title, m.body, snippet(search, 0, char(2), char(3), '…', 24)
+SELECT s.id, s.title, snippet(search, 0, char(2), char(3), '…', 24), m.body
 FROM search
 JOIN messages m ON m.document = search.rowid
 JOIN sessions s ON s.id = m.session

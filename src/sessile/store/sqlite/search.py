@@ -15,8 +15,8 @@ from typing import Any
 import apsw
 
 from sessile.store import sql
-from sessile.store.base import READ, Hit
-from sessile.store.sqlite.transaction import transaction, unavailable, when_free
+from sessile.store.base import Hit
+from sessile.store.sqlite.transaction import read_some, transaction, unavailable, when_free
 from sessile.wire.errors import SearchTooSlow, SessionUnreadable
 from sessile.wire.messages import Message, decode_message
 
@@ -75,15 +75,13 @@ class SearchIndex:
             self._searching.release()
 
     def _find(self, phrases: str, limit: int) -> list[Hit]:
-        found: list[Hit] = []
-        size = 0
-        for session, title, body, marked in self._reader.execute(_Q["search"], (phrases, limit)):
-            if (message := _readable(body)) is not None:
-                found.append(_hit(session, title, message, marked))
-                size += len(body)
-            if size > READ:
-                break
-        return found
+        return [
+            _hit(session, title, message, marked)
+            for session, title, marked, body in read_some(
+                self._reader.execute(_Q["search"], (phrases, limit))
+            )
+            if (message := _readable(body)) is not None
+        ]
 
     async def catch_up(self, breath: float = BREATH) -> None:
         """Put into it what is there at this moment."""
@@ -97,19 +95,15 @@ class SearchIndex:
     def _take_some(self) -> int:
         """Index the next messages, in one transaction; the number of the last, 0 if all are."""
         indexed: int = self._execute(_Q["indexed"]).get or 0
-        texts: list[tuple[int, str]] = []
-        size = 0
-        for document, body in self._execute(_Q["unindexed"], (indexed, INDEXED)):
-            message = _readable(body)
-            texts.append((document, "" if message is None else as_indexed(message.content)))
-            size += len(body)
-            if size > READ:
-                break
-        if not texts:
+        rows = read_some(self._execute(_Q["unindexed"], (indexed, INDEXED)))
+        if not rows:
             return 0
+        messages = [(document, _readable(body)) for document, body in rows]
+        texts = [(number, as_indexed(m.content) if m else "") for number, m in messages]
         with transaction(self._database):
             self._database.executemany(_Q["put_text"], texts)
-        return texts[-1][0]
+        last: int = texts[-1][0]
+        return last
 
 
 def _readable(body: bytes) -> Message | None:

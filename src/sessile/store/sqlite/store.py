@@ -16,7 +16,13 @@ from sessile.store.columns import COLUMNS, row_of
 from sessile.store.sqlite.log import Removed
 from sessile.store.sqlite.place import APPLICATION, DatabaseFile
 from sessile.store.sqlite.search import SearchIndex
-from sessile.store.sqlite.transaction import as_unavailable, transaction, unavailable, when_free
+from sessile.store.sqlite.transaction import (
+    as_unavailable,
+    read_some,
+    transaction,
+    unavailable,
+    when_free,
+)
 from sessile.store.sqlite.writer import Writer
 from sessile.store.tail import unpack
 from sessile.wire.codec import encode
@@ -166,15 +172,13 @@ class SQLiteStore:
     async def rows(self, sessions: Sequence[str]) -> Chunk[Row]:
         await self.writer.all_synced()
         with unavailable():
-            cursor = self._execute(_Q["sessions"], (encode(sessions).decode(),))
             found: Chunk[Row] = Chunk()
             size = 0
-            for values in cursor:
+            for values in self._execute(_Q["sessions"], (encode(sessions).decode(),)):
                 with suppress(SessionUnreadable), self._of(values[0]):
                     found.append(row_of(values))
                 size += len(values[_METADATA]) + len(values[_PRIVATE])
-                if size > READ:
-                    cursor.close()
+                if size > READ and found:
                     found.cut = True
                     break
         return found
@@ -265,9 +269,8 @@ class SQLiteStore:
         if rows[0][0] > after + 1:
             return None
         with self._of(session):
-            found = Chunk(frame for row in rows for frame in unpack(*row) if frame.seq > after)
-        found.cut = rows.cut
-        return found
+            frames = [frame for row in rows for frame in unpack(*row) if frame.seq > after]
+        return Chunk(frames, rows.cut)
 
     async def _read(self, query: str, values: tuple[Any, ...]) -> list[Any]:
         """All rows of a query whose first value is the session that it reads."""
@@ -280,29 +283,17 @@ class SQLiteStore:
         return rows
 
     async def _read_some(self, query: str, values: tuple[Any, ...]) -> Chunk[Any]:
-        """Rows whose last value is what they are long by."""
+        """Rows, up to so many bytes, of a query whose first value is the session that it reads."""
         if self.writer.must_wait(values[0]):
             await self.writer.all_synced()
-        found: Chunk[Any] = Chunk()
-        size = 0
         try:
-            cursor = self._execute(query, values)
-            for row in cursor:
-                found.append(row)
-                size += len(row[-1])
-                if size > READ:
-                    cursor.close()
-                    found.cut = True
-                    break
+            return read_some(self._execute(query, values))
         except apsw.Error as error:
             raise as_unavailable(error) from error
-        return found
 
     async def _bodies(self, query: str, values: tuple[Any, ...]) -> Chunk[Body]:
         rows = await self._read_some(query, values)
-        found = Chunk([Body(*row) for row in rows])
-        found.cut = rows.cut
-        return found
+        return Chunk([Body(*row) for row in rows], rows.cut)
 
     async def _one_message(self, query: str, values: tuple[Any, ...]) -> Message | None:
         found = await self._read(query, values)

@@ -2,12 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import apsw
 
+from sessile.store.base import READ, Chunk
 from sessile.wire.errors import StoreUnavailable
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,19 @@ async def when_free(work: Callable[[], T]) -> T:
         except apsw.Error as error:
             raise as_unavailable(error) from error
         await asyncio.sleep(BUSY_PAUSE)
+
+
+def read_some(cursor: Iterable[Any]) -> Chunk[Any]:
+    """Rows of a query, up to ``READ`` bytes; the last value of a row is what counts."""
+    size = 0
+    found: Chunk[Any] = Chunk()
+    for row in cursor:
+        found.append(row)
+        size += len(row[-1])
+        if size > READ:
+            found.cut = True
+            break
+    return found
 
 
 @contextmanager
