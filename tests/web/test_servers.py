@@ -1,11 +1,13 @@
 """Several servers at one address: what the browser stores belongs to only one of them."""
 
+import re
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -154,6 +156,59 @@ def test_nothing_is_sent_to_a_server_that_is_not_sessile(tab: Tab, api: Api) -> 
     tab.page.unroute("**/info")
     tab.is_answered("second")
     expect(unsent).to_have_count(0)
+
+
+@contextmanager
+def cutting(body: bytes) -> Iterator[str]:
+    """A server at this address whose answers end in their middle, after ``body``."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            with suppress(OSError):  # the listener is closed
+                while True:
+                    connection, _ = listener.accept()
+                    with connection:
+                        connection.recv(65536)
+                        head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+                        connection.sendall(head + b"Content-Length: 1000\r\n\r\n" + body)
+
+        thread = Thread(target=answer)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+@pytest.mark.parametrize("cut", [True, False])
+def test_an_answer_that_cannot_be_read_is_none(tab: Tab, api: Api, cut: bool) -> None:
+    """Neither one whose connection was cut in its middle nor the page of a proxy."""
+    tab.open("s").say("hello")
+    tab.is_answered("hello")
+    expect(tab.session("hello")).to_have_count(1)
+    answered: list[Route] = []
+    with cutting(b'[{"id": "s"') as elsewhere:
+
+        def answer(route: Route) -> None:
+            answered.append(route)
+            if cut:
+                route.continue_(url=elsewhere)
+            else:
+                route.fulfill(body="<h1>Welcome to the hotel</h1>")
+
+        tab.page.route(re.compile("/sessions([?/]|$)"), answer)
+        tab.choose("hello", "Rename")
+        tab.page.get_by_role("textbox", name="Title").fill("Renamed")
+        tab.page.keyboard.press("Enter")
+        expect(tab.page.get_by_role("alert")).to_have_text("The server does not answer.")
+        api.send("t", "from elsewhere")
+        tab.page.wait_for_timeout(2_500)
+        assert len(answered) > 1
+        tab.page.unroute_all()
+    tab.page.evaluate("dispatchEvent(new Event('online'))")  # do not wait for the next attempt
+    expect(tab.session("from elsewhere")).to_have_count(1)
+    expect(tab.session("hello")).to_have_count(1)
 
 
 def test_messages_kept_without_the_name_of_a_server_are_dropped(visit: Visit, api: Api) -> None:

@@ -1,6 +1,6 @@
 /** The operations of the protocol. */
 
-import { request, ServerError, TIMEOUT } from "./request.ts";
+import { json, request, ServerError, TIMEOUT } from "./request.ts";
 import { confirmServer, doubtServer, ensureServer } from "./server.ts";
 import type { Found, Message, Part, Session } from "./types.ts";
 
@@ -12,12 +12,26 @@ async function ask(
   signal?: AbortSignal,
 ): Promise<Response> {
   await (method === "GET" ? ensureServer() : confirmServer());
+  return doubting(request(method, path, body, signal));
+}
+
+/** Doubt the server if it does not answer. */
+async function doubting<Value>(answer: Promise<Value>): Promise<Value> {
   try {
-    return await request(method, path, body, signal);
+    return await answer;
   } catch (error) {
     if (error instanceof ServerError && error.passing) doubtServer();
     throw error;
   }
+}
+
+type Answer<Value> = { value: Value; hasMore: boolean };
+
+/** Send a request whose answer is JSON. */
+async function read<Value>(method: string, path: string, body?: unknown): Promise<Answer<Value>> {
+  const response = await ask(method, path, body);
+  const value = (await doubting(json(response))) as Value;
+  return { value, hasMore: response.headers.get("x-has-more") === "true" };
 }
 
 /** Session and message ids may contain characters that have a meaning in a URL. */
@@ -32,11 +46,9 @@ export async function readMessages(
 ): Promise<MessagePage> {
   const query = new URLSearchParams({ limit: String(limit) });
   if (before !== undefined) query.set("before", before);
-  const response = await ask("GET", `chat/${inPath(session)}/messages?${query}`);
-  return {
-    messages: await response.json(),
-    hasMore: response.headers.get("x-has-more") === "true",
-  };
+  const path = `chat/${inPath(session)}/messages?${query}`;
+  const { value: messages, hasMore } = await read<Message[]>("GET", path);
+  return { messages, hasMore };
 }
 
 export type Outgoing = { id: string; parts: Part[]; replaces?: string };
@@ -87,22 +99,19 @@ export async function listSessions(
   if (asked.before) query.set("before", asked.before);
   if (asked.q) query.set("q", asked.q);
   if (asked.archived) query.set("archived", "true");
-  const response = await ask("GET", `sessions?${query}`);
-  return {
-    sessions: await response.json(),
-    hasMore: response.headers.get("x-has-more") === "true",
-  };
+  const { value: sessions, hasMore } = await read<Session[]>("GET", `sessions?${query}`);
+  return { sessions, hasMore };
 }
 
 export async function readSession(id: string): Promise<Session> {
-  return (await ask("GET", `sessions/${inPath(id)}`)).json();
+  return (await read<Session>("GET", `sessions/${inPath(id)}`)).value;
 }
 
 export async function updateSession(
   id: string,
   change: { title?: string; archived?: boolean },
 ): Promise<Session> {
-  return (await ask("PATCH", `sessions/${inPath(id)}`, change)).json();
+  return (await read<Session>("PATCH", `sessions/${inPath(id)}`, change)).value;
 }
 
 export async function deleteSession(id: string): Promise<void> {
@@ -110,11 +119,12 @@ export async function deleteSession(id: string): Promise<void> {
 }
 
 export async function forkSession(id: string, at?: string): Promise<Session> {
-  return (await ask("POST", `sessions/${inPath(id)}/fork`, at ? { at } : {})).json();
+  return (await read<Session>("POST", `sessions/${inPath(id)}/fork`, at ? { at } : {})).value;
 }
 
 export async function search(q: string, limit: number): Promise<Found[]> {
-  return (await ask("GET", `search?${new URLSearchParams({ q, limit: String(limit) })}`)).json();
+  const query = new URLSearchParams({ q, limit: String(limit) });
+  return (await read<Found[]>("GET", `search?${query}`)).value;
 }
 
 export function exportAddress(id: string, format: "json" | "markdown" | "sqlite"): string {

@@ -49,3 +49,15 @@ export async function request(
     refusal.code ?? "unknown",
   );
 }
+
+/**
+ * The JSON of an answer. Its connection may be lost before its end, and what a proxy or a login page
+ * answers is not JSON: both mean that the server did not answer.
+ */
+export async function json(response: Response): Promise<unknown> {
+  try {
+    return await response.json();
+  } catch {
+    throw noAnswer();
+  }
+}
