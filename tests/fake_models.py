@@ -103,6 +103,8 @@ class FakeModels(Starlette):
         asked = max(i for i, message in enumerate(messages) if message["role"] == "user")
         # The history that an agent was sent comes before the question.
         said = openai_text(messages[asked]).rpartition("what is asked next.")[2].lstrip()
+        # Questions without any answer are in the same message as the next one.
+        said = re.sub(r"^(?:\[\[(?:http:\d+|down)\]\]\n\n)+", "", said)
         results = [openai_text(m).strip() for m in messages[asked:] if m["role"] == "tool"]
         if "title generator" in openai_text(messages[0]):
             said, results = "A title", []  # OpenCode asks for one in every first turn
@@ -139,7 +141,8 @@ class FakeModels(Starlette):
                 else:
                     yield _chunk({}, step.text)
                     yield "data: " + json.dumps({**_BASE, "choices": [], "usage": USAGE}) + "\n\n"
-            yield "data: [DONE]\n\n"
+            if "[[unfinished]]" not in said:
+                yield "data: [DONE]\n\n"
         finally:
             self.left.set()
 

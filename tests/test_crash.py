@@ -224,7 +224,7 @@ def check(witness: Witness, history: list[dict[str, Any]]) -> None:
 
 @pytest.mark.timeout(1200)
 async def test_kill_9_at_random_moments_under_load(tmp_path: Path, thorough: int) -> None:
-    rounds, rng = 30 * thorough, random.Random()
+    rounds, rng = 16 * thorough, random.Random()
     crowd = Crowd(rng)
     try:
         await kill_again_and_again(tmp_path, crowd, rounds)

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sessile import AgentError, Turn
-from sessile.logs import CONTENT, Formatter, fit, without_content
+from sessile.logs import Formatter, fit
+from sessile.redact import CONTENT, without_content
 from tests.serving import kinds, process, serving
 
 FORGED = "\nINFO sessile: all is well\x1b[2J\x1b]0;owned\x07\u2028\u202e\r\x9b1m"

@@ -354,7 +354,7 @@ def test_the_sessions_do_what_the_model_says(thorough: int) -> None:
     run_state_machine_as_test(
         Sessions,
         settings=settings(
-            max_examples=80 * thorough,
+            max_examples=50 * thorough,
             stateful_step_count=60,
             deadline=None,
             suppress_health_check=list(HealthCheck),

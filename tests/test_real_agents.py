@@ -23,6 +23,7 @@ from tests.kinds import (
 )
 from tests.serving import Client, Event, Process, client_of, frames, kinds, text
 from tests.test_approvals import question
+from tests.test_secrets import SECRETS
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -34,7 +35,8 @@ def server(
     kind: Kind, models: FakeModels, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Process]:
     """The server that most tests share."""
-    with start_server(kind, tmp_path_factory.mktemp("shared"), models) as process:
+    folder = tmp_path_factory.mktemp("shared")
+    with start_server(kind, folder, models, **SECRETS, ANTHROPIC_API_KEY="key-1") as process:
         yield process
 
 
@@ -302,3 +304,13 @@ async def test_a_client_cannot_attach_a_file_of_the_servers_machine(
 
 
 # Ends -------------------------------------------------------------------------------------------
+
+
+async def test_a_real_agents_shell_tool_finds_no_secret_in_its_environment(
+    chat: Client, kind: Kind, s: str
+) -> None:
+    events = await ask(chat, s, kind.run("env; echo ask seen"), approve=True)
+    output = tool_calls(events[-2].data)[0]["toolOutput"]
+    assert "seen" in output
+    assert "PATH=" in output
+    assert "secret" not in output
