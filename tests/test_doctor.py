@@ -100,7 +100,10 @@ def test_doctor_finds_what_is_wrong_with_the_store(store: Path) -> None:
             ["--agent", "opencode", "--opencode-command", "none-such", "--directory", "work"],
             "none-such is not on the",
         ),
-        (["--agent", "acp:sh"], "is inside the folder in which the agent works"),
+        (
+            ["--agent", "acp:sh", "--store", "sqlite:///s.db"],
+            "is inside the folder in which the agent works",
+        ),
         (["--agent", "openai:m"], "needs OPENAI_API_KEY"),
         (["--agent", "mine:reply"], "the agent failed: ValueError: broken"),
         (["no_such_module:reply"], "cannot import the agent"),

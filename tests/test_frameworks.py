@@ -168,7 +168,7 @@ async def test_pydantic_ai_errors_and_stop(tmp_path: Path, model: Model) -> None
     async with serving(tmp_path, agent=Agent(FunctionModel(stream_function=model))) as chat:
         events = await chat.send("s", "401")
         assert events[-2].data["error"] == (
-            "The model's provider refused the API key. The server's log has its reply."
+            "The model's provider refused the API key. It says: the key is wrong"
         )
         await send_and_stop(chat, "slow")
 

@@ -1,6 +1,7 @@
 """What an agent's process learns of the server: its environment and its files."""
 
 import os
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -101,15 +102,15 @@ def test_the_page_of_agents_has_every_variable() -> None:
 @pytest.mark.parametrize(
     "flags",
     [
-        (),
+        ("--store", "sqlite:///sessile.db"),
         ("--directory", "work", "--store", "sqlite:///work/inner/sessile.db"),
         ("--directory", "work", "--store", "sqlite:///link/sessile.db"),
-        ("--directory", "link"),
+        ("--directory", "link", "--store", "sqlite:///sessile.db"),
         ("--directory", "work", "--store", "sqlite:///file.db"),
         ("--directory", "work", "--store", "sqlite:///work/out.db"),
         ("--directory", "/"),
     ],
-    ids=["default", "below", "linked folder", "link to here", "linked file", "link inside", "root"],
+    ids=["beside", "below", "linked folder", "link to here", "linked file", "link inside", "root"],
 )
 @pytest.mark.parametrize("agent", ["acp:true", "opencode", "opencode:http://localhost:1"])
 def test_a_store_inside_the_agents_folder_is_refused(
@@ -132,7 +133,7 @@ def test_a_store_inside_the_agents_folder_is_refused(
 
 
 def test_a_store_inside_the_agents_folder_ends_the_start_with_one_line(tmp_path: Path) -> None:
-    line = start_error(tmp_path, "--agent", f"acp:{AGENT}")
+    line = start_error(tmp_path, "--agent", f"acp:{AGENT}", "--store", "sqlite:///sessile.db")
     assert "the store sessile.db is inside the folder" in line
     assert list(tmp_path.iterdir()) == []
 
@@ -152,6 +153,26 @@ def test_a_store_outside_the_agents_folder_is_used(tmp_path: Path, flags: tuple[
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         assert create_app(_settings("--agent", "acp:true", *flags))
+
+
+def test_the_default_store_of_an_agent_with_a_folder_is_among_the_users_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stores: list[str] = []
+    for name in ("here", "elsewhere/here"):
+        folder = tmp_path / name
+        folder.mkdir(parents=True)
+        monkeypatch.chdir(folder)
+        for agent in ("acp:true", "opencode"):
+            stores.append(create_app(_settings("--agent", agent)).settings.store)
+    assert len(set(stores)) == 2, "one for each folder"
+    data = Path(os.environ["XDG_DATA_HOME"]) / "sessile"
+    assert all(re.fullmatch(rf"sqlite:///{data}/here-\w{{8}}\.db", store) for store in stores)
+    assert data.stat().st_mode & 0o777 == 0o700
+    (tmp_path / "here" / "sessile.db").touch()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(SettingsError, match="inside the folder"):
+        create_app(_settings("--agent", "acp:true"))
 
 
 def test_the_store_of_an_application_is_checked_too(tmp_path: Path) -> None:

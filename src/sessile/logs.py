@@ -5,65 +5,12 @@ in it. A log is read in terminals and by programs, so this text must not forge a
 terminal.
 """
 
-import json
 import logging
-import re
 import traceback
 
+from sessile.redact import escaped, without_content, without_keys
+
 LONGEST = 500  # characters of an exception's text
-PIECE = 20  # characters of a user's text that are recognized
-CONTENT = "[content]"
-KEY = "[key]"
-
-_KEYS = [
-    re.compile(pattern, re.IGNORECASE)
-    for pattern in (
-        r"(?<=://)[^/\s@]+(?=@)",
-        r"\b(?:bearer|basic)\s+[\w.~+/=*-]{6,}",
-        r"\b(?:sk|pk|rk|gsk|xai|hf|r8|pplx|key|ghp|gho|ghs|github_pat|xox[abp])[-_][\w.*-]{6,}",
-        r"\bAIza[\w-]{10,}",
-        r"\beyJ[\w-]{10,}\.[\w.-]*",
-        r"(?<=[?&]key=)[^&\s]+",
-        r"(?:(?:api|access)[-_ ]?key|access[-_ ]?token|secret|password)[\"']?\s*[:=]\s*[\"']?[^\s\"',;}]{4,}",
-    )
-]
-
-
-def escaped(text: str) -> str:
-    """A text in one line: what is not printable as Python writes it, such as ``\\n`` or ``\\u202e``."""
-    if text.isprintable():
-        return text
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
-    )
-
-
-def without_keys(text: str) -> str:
-    """A text without what looks like the key or the password of a service."""
-    for pattern in _KEYS:
-        text = pattern.sub(KEY, text)
-    return text
-
-
-def without_content(text: str, content: str) -> str:
-    """A text without a user's text and without long pieces of it, also as Python or JSON quote it."""
-    if not content.strip():
-        return text
-    text = re.sub(rf"(?<!\w){re.escape(content)}(?!\w)", CONTENT, text)
-    quoted = [quote(content)[1:-1] for quote in (repr, ascii, json.dumps)]
-    source = "\0".join((content, *quoted))
-    kept, at = [], 0
-    while at < len(text):
-        end = at + PIECE
-        if end <= len(text) and text[at:end] in source:
-            while end < len(text) and text[at : end + 1] in source:
-                end += 1
-            kept.append(CONTENT)
-        else:
-            end = at + 1
-            kept.append(text[at:end])
-        at = end
-    return "".join(kept)
 
 
 def fit(text: str, content: str = "") -> str:

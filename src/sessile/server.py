@@ -9,6 +9,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sessile.agents.base import Agent, Turn
+from sessile.agents.contain import containing
 from sessile.http.access import Access, Figures
 from sessile.http.context import Context, Limits
 from sessile.http.edge import Edge
@@ -19,7 +20,7 @@ from sessile.session.limits import SessionLimits, Sizes
 from sessile.session.questions import Policy
 from sessile.settings import Settings, SettingsFields
 from sessile.watch.feeds import Feeds
-from sessile.wiring import agent_of, bus_of, read_export, store_of, write_file
+from sessile.wiring import agent_of, bus_of, keep_apart, read_export, store_of, write_file
 
 RETRIES = 2  # how often a turn is started again with --on-crash retry
 ESCAPED = 16  # times as large as its text a message can be as JSON, in which it stands twice
@@ -79,6 +80,7 @@ class Sessile:
     async def lifespan(self, app: object = None) -> AsyncGenerator[None, None]:
         """Open everything, recover what was cut off; at the end settle and close everything."""
         async with AsyncExitStack() as stack:
+            stack.enter_context(containing())
             for part in (self.store, self.bus, self.agent):
                 await part.open()
                 stack.push_async_callback(part.close)
@@ -148,7 +150,8 @@ def create_app(
         raise TypeError("give settings, or single fields of them, not both")
     if agent is None:
         agent = settings.agent
-    return Sessile(settings, agent_of(agent, settings))
+    made = agent_of(agent, settings)
+    return Sessile(keep_apart(settings, made), made)
 
 
 def _session_limits(settings: Settings) -> SessionLimits:

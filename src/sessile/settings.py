@@ -18,6 +18,13 @@ LocalUsers: TypeAlias = Literal["user", "any"]
 LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
 
 
+class _Default(str):
+    """A default that differs from the same value as a setting."""
+
+
+DEFAULT_STORE = _Default("sqlite:///sessile.db")
+
+
 def _meta(
     help: str, metavar: str = "", least: float | None = None, most: float | None = None
 ) -> Meta:
@@ -37,7 +44,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     port: Annotated[int, _meta("the port to listen on; 0 picks a free port", "PORT", 0, 65535)] = (
         8787
     )
-    store: Annotated[str, _meta("where sessions are stored", "URL")] = "sqlite:///sessile.db"
+    store: Annotated[str, _meta("where sessions are stored", "URL")] = DEFAULT_STORE
     bus: Annotated[str, _meta("what carries events between nodes", "URL")] = "memory://"
     agent: Annotated[
         str,

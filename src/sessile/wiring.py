@@ -1,6 +1,7 @@
 """Creates adapters from their names; no other module names an adapter."""
 
 import contextlib
+import hashlib
 import importlib
 import os
 import shlex
@@ -8,7 +9,9 @@ import sys
 from collections.abc import AsyncGenerator, Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
+
+import msgspec
 
 from sessile.agents.base import Agent, Turn
 from sessile.agents.echo import EchoAgent
@@ -18,7 +21,7 @@ from sessile.agents.kit.environment import check_names
 from sessile.agents.kit.files import FileHosts
 from sessile.bus.base import Bus
 from sessile.bus.memory import MemoryBus
-from sessile.settings import Settings
+from sessile.settings import DEFAULT_STORE, Settings
 from sessile.store.base import Checked, Finding, Store
 from sessile.store.reading import SMALL, read_apart, read_here
 from sessile.store.sqlite.backup import back_up
@@ -35,6 +38,7 @@ __all__ = [
     "bus_of",
     "check_store",
     "examine_store",
+    "keep_apart",
     "program_of",
     "read_export",
     "store_of",
@@ -87,6 +91,48 @@ def bus_of(settings: Settings) -> Bus:
     raise SettingsError(f"unknown bus {without_password(settings.bus)}; use memory://")
 
 
+def keep_apart(settings: Settings, agent: Agent) -> Settings:
+    """The settings with a store that the agent cannot read and destroy with its tools.
+
+    The default store of an agent that works in a folder is not in that folder but among the user's
+    data. Raises :class:`~sessile.wire.errors.SettingsError` for another store inside it.
+    """
+    folder: Path | None = getattr(agent, "folder", None)
+    path = _database(settings.store)
+    if folder is None or path is None or not _is_inside(Path(path), folder):
+        return settings
+    if settings.store is DEFAULT_STORE and not Path(path).exists():
+        place = _among_the_users_data(folder)
+        if place is not None and not _is_inside(place, folder):
+            return msgspec.structs.replace(settings, store=f"sqlite:///{quote(str(place))}")
+    raise SettingsError(
+        f"the store {path} is inside the folder in which the agent works ({folder}), "
+        "so the agent could read and delete it; use --directory FOLDER for another folder, or "
+        "--store sqlite:////FOLDER/sessile.db for a store outside it"
+    )
+
+
+def _among_the_users_data(folder: Path) -> Path | None:
+    """The store for a folder: of its name, and a digest of its whole path."""
+    try:
+        data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+        place = data / "sessile"
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except (OSError, RuntimeError):
+        return None
+    digest = hashlib.sha256(str(folder).encode(errors="surrogateescape")).hexdigest()[:8]
+    return place / f"{folder.name or 'root'}-{digest}.db"
+
+
+def _is_inside(path: Path, folder: Path) -> bool:
+    """Whether a file, or the target of its link, is in a folder, also under the folder's other names."""
+    for where in (path.absolute().parent.resolve(), path.resolve().parent):
+        for above in (where, *where.parents):
+            if above == folder or (above.exists() and above.samefile(folder)):
+                return True
+    return False
+
+
 SQLITE_MAGIC = b"SQLite format 3\0"
 
 
@@ -121,7 +167,6 @@ def agent_of(agent: Agent | Callable[[Turn], Any] | str, settings: Settings) -> 
     if isinstance(agent, str):
         return _agent_by_name(agent, settings)
     if isinstance(agent, Agent):
-        _keep_apart(agent, settings)
         return agent
     if (adapted := _framework(agent, settings)) is not None:
         return adapted
@@ -151,9 +196,9 @@ def _agent_by_name(spec: str, settings: Settings) -> Agent:
     if kind == "openai":
         return _openai(rest, settings)
     if spec == "opencode" or spec.startswith("opencode:"):
-        return agent_of(_opencode(rest, settings), settings)
+        return _opencode(rest, settings)
     if kind == "acp":
-        return agent_of(_acp(rest, settings), settings)
+        return _acp(rest, settings)
     if rest and all(part.isidentifier() for part in [*kind.split("."), *rest.split(".")]):
         return agent_of(_imported(kind, rest, spec), settings)
     raise SettingsError(
@@ -212,27 +257,6 @@ def _acp(command: str, settings: Settings) -> Agent:
     )
 
 
-def _keep_apart(agent: Agent, settings: Settings) -> None:
-    """Refuse a store that an agent could read and destroy with its tools."""
-    folder: Path | None = getattr(agent, "folder", None)
-    path = _database(settings.store)
-    if folder is not None and path is not None and _is_inside(Path(path), folder):
-        raise SettingsError(
-            f"the store {path} is inside the folder in which the agent works ({folder}), "
-            "so the agent could read and delete it; use --directory FOLDER for another folder, or "
-            "--store sqlite:////FOLDER/sessile.db for a store outside it"
-        )
-
-
-def _is_inside(path: Path, folder: Path) -> bool:
-    """Whether a file, or the target of its link, is in a folder, also under the folder's other names."""
-    for where in (path.absolute().parent.resolve(), path.resolve().parent):
-        for above in (where, *where.parents):
-            if above == folder or (above.exists() and above.samefile(folder)):
-                return True
-    return False
-
-
 def _history_limits(settings: Settings) -> HistoryLimits:
     return HistoryLimits(settings.history_messages, settings.history_characters)
 
@@ -259,7 +283,7 @@ def _openai(model: str, settings: Settings) -> Agent:
     if not model:
         raise SettingsError("the agent openai needs a model; use openai:MODEL")
     try:
-        from sessile.agents.openai import OpenAIAgent
+        from sessile.agents.openai.agent import OpenAIAgent
     except ImportError as error:
         raise _missing(f"openai:{model}", "openai", error) from error
     return OpenAIAgent(

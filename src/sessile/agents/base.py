@@ -20,6 +20,7 @@ from typing import Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from msgspec import Struct
 
+from sessile.agents.extent import fitting
 from sessile.wire.messages import Message, Metadata, merged
 from sessile.wire.parts import Part, ToolCallPart
 
@@ -98,19 +99,12 @@ class Turn:
     async def history(self, messages: int = 50, characters: int | None = None) -> list[Message]:
         """The messages before this one, oldest first, each answer after its question.
 
-        At most ``messages`` of them, and only as many whole messages as fit into ``characters``,
-        counted from the newest. The limits keep the cost of a turn constant in a long session.
+        At most ``messages`` of them, and only as many as fit into ``characters``, counted from the
+        newest: their text, reasoning, tool inputs and outputs and files (4,000 for an image). Of an
+        answer that does not fit, the tool calls are cut. Where older messages are left out, the
+        first one is a user's. The limits keep the cost of a turn constant in a long session.
         """
-        newest = await self._host.history(messages)
-        if characters is None:
-            return newest
-        kept: list[Message] = []
-        for message in reversed(newest):
-            characters -= len(message.content)
-            if characters < 0:
-                break
-            kept.append(message)
-        return kept[::-1]
+        return fitting(await self._host.history(messages), messages, characters)
 
     async def ask(self, call: ToolCallPart, key: str | None = None) -> Decision:
         """Ask the users for permission to run a tool, and wait for their answer.

@@ -1,7 +1,9 @@
 """A Python function as an agent."""
 
+import functools
 import inspect
 from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from typing import Any
 
 from sessile.agents.base import Output, Turn
@@ -11,34 +13,48 @@ from sessile.wire.errors import SettingsError
 class FunctionAgent:
     """``async def reply(turn)`` that yields or returns text or parts.
 
-    Raises :class:`~sessile.wire.errors.SettingsError` for anything else: a function that blocks would
-    stop every session.
+    It may be a method, a ``functools.partial``, an object that can be called, or what a decorator
+    made of one of these. Raises :class:`~sessile.wire.errors.SettingsError` for anything else: a
+    function that blocks would stop every session.
     """
 
     def __init__(self, function: Callable[[Turn], Any]) -> None:
-        self.name = f"{function.__module__}:{getattr(function, '__qualname__', repr(function))}"
-        call = function if inspect.isroutine(function) else getattr(function, "__call__", None)  # noqa: B004
-        if not (inspect.isasyncgenfunction(call) or inspect.iscoroutinefunction(call)):
+        written = _as_written(function)
+        self.name = f"{written.__module__}:{getattr(written, '__qualname__', repr(written))}"
+        if not (inspect.isasyncgenfunction(written) or inspect.iscoroutinefunction(written)):
             raise SettingsError(
-                f"the agent {self.name} must be `async def`, and yield or return text or parts"
+                f"the agent {self.name} must be `async def`, and yield or return text or parts; "
+                "call code that blocks with `await asyncio.to_thread(...)`"
             )
         self._function = function
-        self._yields = inspect.isasyncgenfunction(call)
 
     async def open(self) -> None: ...
 
     async def close(self) -> None: ...
 
     async def reply(self, turn: Turn) -> AsyncGenerator[Output, None]:
-        if not self._yields:
-            returned = await self._function(turn)
+        answer = self._function(turn)
+        if inspect.isawaitable(answer):
+            returned = await answer
             for output in returned if isinstance(returned, list) else [returned]:
-                if output is not None:
-                    yield output
+                yield output
             return
-        outputs = self._function(turn)
-        try:
+        async with aclosing(answer) as outputs:
             async for output in outputs:
                 yield output
-        finally:
-            await outputs.aclose()
+
+
+def _as_written(function: Any) -> Any:
+    """The function behind partials, decorators, methods and objects."""
+    while True:
+        if isinstance(function, functools.partial):
+            function = function.func
+        elif inspect.isroutine(function):
+            inner = inspect.unwrap(function)
+            if inner is function:
+                return function
+            function = inner
+        elif inspect.isroutine(call := getattr(type(function), "__call__", None)):  # noqa: B004
+            return call if inspect.isfunction(call) else function
+        else:
+            return function

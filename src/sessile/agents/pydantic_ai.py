@@ -41,7 +41,7 @@ from pydantic_core import to_jsonable_python
 from sessile.agents.base import Decision, Output, Turn, Usage
 from sessile.agents.kit.conversation import HistoryLimits
 from sessile.agents.kit.files import FileHosts
-from sessile.agents.kit.providers import Kind, kind_of, provider_error
+from sessile.agents.kit.providers import Kind, kind_of, provider_error, reason_in
 from sessile.agents.kit.rounds import Paragraphs, result, rounds
 from sessile.wire.errors import AgentError
 from sessile.wire.messages import Message
@@ -103,7 +103,8 @@ class PydanticAIAgent:
                 prompt, history = None, ended.all_messages()
                 answers = await _asked(turn, ended.output)
         except ModelAPIError as error:
-            raise provider_error(_kind(error, parts.began), str(error)) from error
+            reason = reason_in(getattr(error, "body", None))
+            raise provider_error(_kind(error, parts.began), str(error), reason) from error
         except AgentRunError as error:
             sentence = f"The agent failed ({type(error).__name__}); the server's log says why."
             raise AgentError(sentence, details=str(error)) from error

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import Any, NoReturn
 
-from sessile.logs import escaped
+from sessile.redact import escaped
 from sessile.settings import TABLE, Setting
 from sessile.wire.errors import BackupFailed, RemoteError, SettingsError, StoreUnavailable
 

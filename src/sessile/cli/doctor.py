@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from typing import Any
 
+from sessile.agents.base import Agent
 from sessile.cli.given import flags_of, settings_of
 from sessile.cli.listening import bound, refuse_remote
 from sessile.cli.plain import clean
@@ -18,7 +19,14 @@ from sessile.http.web import is_built
 from sessile.settings import TABLE, Settings
 from sessile.store.base import Finding
 from sessile.wire.errors import SettingsError
-from sessile.wiring import agent_of, bus_of, examine_store, program_of, without_password
+from sessile.wiring import (
+    agent_of,
+    bus_of,
+    examine_store,
+    keep_apart,
+    program_of,
+    without_password,
+)
 
 FEW = 4096  # open files; each client is one
 YEARS = range(2025, 2100)
@@ -46,11 +54,10 @@ def _findings(given: dict[str, Any]) -> Iterator[Finding]:
         return
     yield from _of_settings(settings, set(flags_of(given)))
     yield from _refused(lambda: bus_of(settings))
-    yield from _of_store(settings)
     yield from _of_address(settings)
     yield _of_files(resource.getrlimit(resource.RLIMIT_NOFILE)[1])
     yield of_clock(time.time())
-    yield from _of_agent(settings)
+    yield from _of_agent_and_store(settings)
     if is_built():
         yield Finding("ok", "the web client is built")
     else:
@@ -104,13 +111,6 @@ def _shown(name: str, value: Any) -> str:
 # The machine --------------------------------------------------------------------------------------
 
 
-def _of_store(settings: Settings) -> Iterator[Finding]:
-    try:
-        yield from examine_store(settings.store)
-    except SettingsError as error:
-        yield Finding("problem", str(error))
-
-
 def _of_address(settings: Settings) -> Iterator[Finding]:
     yield from _refused(lambda: refuse_remote(settings, settings.host))
     if settings.allow_remote:
@@ -145,22 +145,29 @@ def of_clock(now: float) -> Finding:
     return Finding("ok", f"the clock shows {shown}")
 
 
-def _of_agent(settings: Settings) -> Iterator[Finding]:
+def _of_agent_and_store(settings: Settings) -> Iterator[Finding]:
     try:
         agent = agent_of(settings.agent, settings)
+        settings = keep_apart(settings, agent)
     except SettingsError as error:
         yield Finding("problem", str(error))
-        return
     except Exception as error:  # of a module of the user's
         yield Finding("problem", f"the agent failed: {type(error).__name__}: {error}")
-        return
+    else:
+        yield _of_agent(agent, settings)
+    try:
+        yield from examine_store(settings.store)
+    except SettingsError as error:
+        yield Finding("problem", str(error))
+
+
+def _of_agent(agent: Agent, settings: Settings) -> Finding:
     program = program_of(settings)
     if program is None:
-        yield Finding("ok", f"the agent is {_shown('agent', agent.name)}")
-    elif found := shutil.which(program):
-        yield Finding("ok", f"the agent's command is {found}")
-    else:
-        yield Finding(
-            "problem",
-            f"the agent's command {program} is not on the PATH; install it, or give its path",
-        )
+        return Finding("ok", f"the agent is {_shown('agent', agent.name)}")
+    if found := shutil.which(program):
+        return Finding("ok", f"the agent's command is {found}")
+    return Finding(
+        "problem",
+        f"the agent's command {program} is not on the PATH; install it, or give its path",
+    )

@@ -10,7 +10,9 @@ from typing import Any, Literal, Protocol, TypeAlias
 import msgspec
 
 from sessile.agents.base import Agent, Decision, Output, Turn
+from sessile.agents.contain import contain
 from sessile.logs import fit, fit_error
+from sessile.redact import reason_for_users
 from sessile.session.limits import Sizes, size_of
 from sessile.session.questions import ALWAYS, Approvals, Policy
 from sessile.store.base import RunningTurn
@@ -28,6 +30,8 @@ Ending: TypeAlias = Literal["stopped", "interrupted"]
 # An agent that yields without ever waiting hands over after so many outputs, so that what it has
 # is stored and shown, and other sessions get their share of the loop.
 STRIDE = 64
+
+LOST = "\ufffd"  # stands for what is not a character
 
 # Seconds that a cancelled agent has to clean up before its turn is settled without it.
 CANCEL_GRACE = 2.0
@@ -87,6 +91,7 @@ class TurnRunner:
         self._policy = policy
         self._sizes = sizes
         self._size = 0  # bytes of the answer so far
+        self._half: tuple[Kind, str] | None = None  # half of a surrogate pair at the text's end
         self._part_sizes: dict[str, int] = {}  # of its tool calls and data, by their names
         self._approvals: Approvals | None = None  # most turns ask nothing
         self._ending: Ending | None = None
@@ -149,18 +154,24 @@ class TurnRunner:
     # Running it ---------------------------------------------------------------------------------
 
     async def _drive(self) -> None:
+        contain()
         try:
             async with aclosing(self._agent.reply(self.turn)) as outputs:
                 await self._take_all(outputs)
-        except asyncio.CancelledError:
-            self._settle(self._ending or "interrupted")
-        except Exception as error:
+        except BaseException as error:
             if self._ending:
                 self._settle(self._ending)
+            elif self._is_cancelled(error):
+                self._settle("interrupted")
             else:
                 self._settle("error", self._shown(error))
         else:
             self._settle(self._ending or "complete")
+
+    def _is_cancelled(self, error: BaseException) -> bool:
+        """Whether this turn was cancelled, and not only something that its agent waited for."""
+        cancelled = self._task is not None and self._task.cancelling() > 0
+        return cancelled and isinstance(error, asyncio.CancelledError)
 
     async def _take_all(self, outputs: AsyncGenerator[Output, None]) -> None:
         count = 0
@@ -171,8 +182,11 @@ class TurnRunner:
             count += 1
             if count % STRIDE == 0:
                 await self._ledger.recorded()
+        self._write_half()
 
-    def _take(self, output: Output) -> None:
+    def _take(self, output: Output | None) -> None:
+        if output is None:
+            return
         if isinstance(output, str):
             self._write("text", output)
         elif isinstance(output, TextPart):
@@ -180,14 +194,15 @@ class TurnRunner:
         elif isinstance(output, ReasoningPart):
             self._write("reasoning", output.content)
         elif isinstance(output, Part):
+            self._write_half()
             self._check_count(self._put(self._fitting(*_own(output))))
         else:
             raise TypeError(f"an agent yields text or parts, not {type(output).__name__}")
 
     def _write(self, kind: Kind, text: str) -> None:
+        text = self._whole(kind, text)
         if not text:
             return
-        text = clean(text)
         room = self._sizes.answer - self._size
         self._size += size_of(text)
         cut = text if self._size <= self._sizes.answer else _cut(text, room)
@@ -197,6 +212,25 @@ class TurnRunner:
             self._check_count(part)
         if cut is not text:
             raise AnswerTooLong
+
+    def _whole(self, kind: Kind, text: str) -> str:
+        """A text as it can be stored. A half of a surrogate pair at its end waits for the other half."""
+        if self._half is not None and self._half[0] == kind:
+            text = self._half[1] + text
+        else:
+            self._write_half()
+        self._half = None
+        if text and "\ud800" <= text[-1] <= "\udbff":
+            self._half = kind, text[-1]
+            text = text[:-1]
+        return clean(text)
+
+    def _write_half(self) -> None:
+        """Write a half whose other half did not come."""
+        if self._half is not None:
+            kind, _ = self._half
+            self._half = None
+            self._write(kind, LOST)
 
     def _check_count(self, index: int) -> None:
         if index + 1 >= self._sizes.answer_parts:
@@ -236,14 +270,14 @@ class TurnRunner:
         if not self.answer.seq:
             self.answer.seq = event.seq
 
-    def _shown(self, error: Exception) -> ErrorEvent:
+    def _shown(self, error: BaseException) -> ErrorEvent:
         """What the clients see of an error; the rest of it is for the log."""
         name, content = self._agent.name, self.turn.content
         if isinstance(error, AgentError):
             if error.details:
                 details = fit(error.details, content)
                 log.warning("the agent %s: %s (%s)", name, fit(str(error), content), details)
-            return ErrorEvent(str(error), error.code)
+            return ErrorEvent(_with_reason(error, content), error.code)
         if isinstance(error, SessileError):
             return ErrorEvent(str(error), error.code)
         log.error("the agent %s failed", name, exc_info=fit_error(error, content))
@@ -261,6 +295,13 @@ class TurnRunner:
         except (TypeError, ValueError, RecursionError) as unfit:
             log.error("metadata of the agent %s is not JSON: %s", self._agent.name, fit(str(unfit)))
         self._ledger.settle(self, status, error)
+
+
+def _with_reason(error: AgentError, content: str) -> str:
+    if error.reason is None:
+        return str(error)
+    reason = reason_for_users(error.reason, content)
+    return f"{error} It says: {reason}" if reason else f"{error} The server's log has its reply."
 
 
 def _cut(text: str, room: int) -> str:

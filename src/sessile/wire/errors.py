@@ -260,14 +260,19 @@ class AgentError(SessileError):
     """The agent failed.
 
     An agent raises it to show an error to users: its text is stored with the answer and sent to
-    the clients. ``details``, and the text of any other exception, are only logged.
+    the clients. ``details``, and the text of any other exception, are only logged. ``reason`` is
+    what a model's provider gives as its reason: it is shown after the text, without keys, addresses
+    and what the user wrote.
     """
 
     code = "agent_error"
 
-    def __init__(self, message: str | None = None, *, details: str = "") -> None:
+    def __init__(
+        self, message: str | None = None, *, details: str = "", reason: str | None = None
+    ) -> None:
         super().__init__(message)
         self.details = details
+        self.reason = reason
 
 
 class AnswerTooLong(AgentError):

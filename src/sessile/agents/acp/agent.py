@@ -1,6 +1,8 @@
 """Any agent that speaks the Agent Client Protocol over its standard input and output.
 
 One process serves many sessions. Source of the rules: https://agentclientprotocol.com, version 1.
+What an agent sends is read as plain JSON, so that what is newer than this version of the protocol
+is passed over and not an error.
 """
 
 import asyncio
@@ -12,19 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import acp
-from acp.schema import (
-    AgentCapabilities,
-    AllowedOutcome,
-    ClientCapabilities,
-    DeniedOutcome,
-    Implementation,
-    PermissionOption,
-)
+from acp.connection import Connection
 from msgspec import UNSET
 
 from sessile.agents.acp.failures import failures, said_by
-from sessile.agents.acp.parts import Parts
-from sessile.agents.base import Decision, Output, Turn
+from sessile.agents.acp.parts import Parts, of
+from sessile.agents.base import Decision, Output, Turn, Usage
 from sessile.agents.kit.child import Child
 from sessile.agents.kit.conversation import Context, HistoryLimits
 from sessile.agents.kit.files import FileHosts
@@ -37,14 +32,16 @@ log = logging.getLogger(__name__)
 
 NAME = "acp"  # its key in a session's private metadata
 START = 30.0  # seconds for an agent to start, and to create or load a session
-QUIET = 0.2  # seconds without an update after which a replayed history is over
+QUIET = 0.2  # seconds without an update after which a replayed history, or an answer, is over
+LATEST = 2.0  # seconds after the end of a prompt in which updates still belong to its answer
 LET_GO = 1.5  # seconds for it to end a stopped prompt
 
+# The kinds of options for a decision, in the order of preference.
 _OPTIONS = {
-    ("approved", True): ("allow_always", "allow_once"),
-    ("approved", False): ("allow_once", "allow_always"),
-    ("denied", True): ("reject_always", "reject_once"),
-    ("denied", False): ("reject_once", "reject_always"),
+    ("approved", True): ("allow_always", "allow_once", "allow"),
+    ("approved", False): ("allow_once", "allow_always", "allow"),
+    ("denied", True): ("reject_always", "reject_once", "reject"),
+    ("denied", False): ("reject_once", "reject_always", "reject"),
 }
 
 
@@ -121,16 +118,16 @@ class ACPAgent:
         return await process.begin(folder), await context.briefing()
 
 
-class _Process(acp.Client):
+class _Process:
     """The agent's process, and our side of the connection to it."""
 
     def __init__(self, child: Child) -> None:
-        self.capabilities = AgentCapabilities()
+        self.capabilities: dict[str, Any] = {}
         self.sessions: dict[str, float | None] = {}  # loaded in the agent, with their cost so far
         self.answers: dict[str, _Answer] = {}
         self._unclaimed = 0
         self._child = child
-        self.connection = acp.connect_to_agent(self, child.stdin, child.stdout)
+        self.connection = Connection(self._handle, child.stdin, child.stdout)
 
     @classmethod
     async def start(
@@ -141,10 +138,13 @@ class _Process(acp.Client):
         try:
             with failures():
                 async with asyncio.timeout(START):
-                    initialized = await process.connection.initialize(
-                        protocol_version=acp.PROTOCOL_VERSION,
-                        client_capabilities=ClientCapabilities(),
-                        client_info=Implementation(name="sessile", version="1"),
+                    initialized = await process.connection.send_request(
+                        "initialize",
+                        {
+                            "protocolVersion": acp.PROTOCOL_VERSION,
+                            "clientCapabilities": {},
+                            "clientInfo": {"name": "sessile", "version": "1"},
+                        },
                     )
         except AgentError as error:
             await process.end()
@@ -154,7 +154,7 @@ class _Process(acp.Client):
                     details=f"it did not start: {await process._child.reason()}",
                 ) from error
             raise
-        process.capabilities = initialized.agent_capabilities or AgentCapabilities()
+        process.capabilities = of(initialized, "agentCapabilities")
         return process
 
     @property
@@ -168,21 +168,23 @@ class _Process(acp.Client):
 
     async def begin(self, folder: str) -> str:
         async with asyncio.timeout(START):
-            made = await self.connection.new_session(cwd=folder, mcp_servers=[])
-        self.sessions[made.session_id] = 0.0
-        return made.session_id
+            given = {"cwd": folder, "mcpServers": []}
+            made = await self.connection.send_request("session/new", given)
+        session = made.get("sessionId") if isinstance(made, dict) else None
+        if not isinstance(session, str):
+            raise AgentError("The agent gave no session.", details=str(made))
+        self.sessions[session] = 0.0
+        return session
 
     async def load(self, session: str, folder: str) -> bool:
         """Resume or load a session of an earlier process, if the agent can."""
-        can = self.capabilities.session_capabilities
+        given = {"sessionId": session, "cwd": folder, "mcpServers": []}
         try:
             async with asyncio.timeout(START):
-                if can is not None and can.resume is not None:
-                    await self.connection.resume_session(session_id=session, cwd=folder)
-                elif self.capabilities.load_session:
-                    await self.connection.load_session(
-                        session_id=session, cwd=folder, mcp_servers=[]
-                    )
+                if of(self.capabilities, "sessionCapabilities").get("resume") is not None:
+                    await self.connection.send_request("session/resume", given)
+                elif self.capabilities.get("loadSession"):
+                    await self.connection.send_request("session/load", given)
                     await self._replayed()
                 else:
                     return False
@@ -204,35 +206,42 @@ class _Process(acp.Client):
 
     # Calls from the agent -----------------------------------------------------------------------
 
-    async def session_update(self, session_id: str, update: Any, **_: Any) -> None:
-        # Do not await before the update is queued: every update has its own task.
-        answer = self.answers.get(session_id)
-        if answer is None:
-            self._unclaimed += 1
-        else:
-            answer.updates.put_nowait(update)
+    async def _handle(self, method: str, params: Any, is_notification: bool) -> Any:
+        # Do not await before an update is queued: every message has its own task.
+        answer = (
+            self.answers.get(str(params.get("sessionId"))) if isinstance(params, dict) else None
+        )
+        if method == "session/update":
+            if answer is None:
+                self._unclaimed += 1
+            else:
+                answer.updates.put_nowait(of(params, "update"))
+            return None
+        if method == "session/request_permission":
+            return {"outcome": await self._chosen(answer, params)}
+        if not is_notification:
+            raise acp.RequestError.method_not_found(method)
+        return None
 
-    async def request_permission(
-        self, session_id: str, tool_call: Any, options: list[PermissionOption], **_: Any
-    ) -> acp.RequestPermissionResponse:
-        answer = self.answers.get(session_id)
+    async def _chosen(self, answer: "_Answer | None", params: Any) -> dict[str, Any]:
+        """The outcome of a permission request."""
         option = None
         if answer is not None:
-            question = _Question(tool_call, options)
+            question = _Question(of(params, "toolCall"), params.get("options"))
             answer.updates.put_nowait(question)
             option = await question.chosen
         if option is None:
-            return acp.RequestPermissionResponse(outcome=DeniedOutcome(outcome="cancelled"))
-        outcome = AllowedOutcome(outcome="selected", option_id=option)
-        return acp.RequestPermissionResponse(outcome=outcome)
+            return {"outcome": "cancelled"}
+        return {"outcome": "selected", "optionId": option}
 
 
 class _Question:
     """A permission request, in order among the updates."""
 
-    def __init__(self, call: Any, options: list[PermissionOption]) -> None:
+    def __init__(self, call: dict[str, Any], options: Any) -> None:
         self.call = call
-        self.options = options
+        given = options if isinstance(options, list) else []
+        self.options = [option for option in given if isinstance(option, dict)]
         # The id of the option that the user chose; None if no option matches the decision.
         self.chosen: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
 
@@ -241,7 +250,12 @@ class _Question:
             return
         state = ("", False) if decision is None else (decision.state, decision.always)
         kinds = _OPTIONS.get(state, ())
-        found = [o.option_id for kind in kinds for o in self.options if o.kind == kind]
+        found = [
+            option.get("optionId")
+            for kind in kinds
+            for option in self.options
+            if str(option.get("kind")).startswith(kind)
+        ]
         self.chosen.set_result(found[0] if found else None)
 
 
@@ -257,6 +271,7 @@ class _Answer:
         self._pace = Pace(asyncio.get_running_loop().time)
         self._asking: set[asyncio.Task[None]] = set()
         self._prompt: asyncio.Task[Any] | None = None
+        self._ended_at: float | None = None
 
     @property
     def heard(self) -> bool:
@@ -270,42 +285,63 @@ class _Answer:
         """The answer as it arrives; raises :class:`~sessile.wire.errors.AgentError` on failure."""
         self._process.answers[self._session] = self
         self._prompt = asyncio.create_task(
-            self._process.connection.prompt(session_id=self._session, prompt=blocks),
+            self._process.connection.send_request(
+                "session/prompt", {"sessionId": self._session, "prompt": blocks}
+            ),
             name=f"acp prompt {self._session}",
         )
         self._prompt.add_done_callback(lambda _: self.updates.put_nowait(None))
-        over = False
-        while not over:
-            found: list[Output] = []
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._pace.seconds()):
-                    update = await self.updates.get()
-                over = update is None
-                if isinstance(update, _Question):
-                    self._ask(update)
-                elif not over:
-                    found = self._parts.take(update)
+        while (found := await self._next()) is not None:
             for output in self._pace.due(found):
                 yield output
         for output in self._pace.rest():
             yield output
         with failures():
             response = await self._prompt
-        self._ended(response)
+        self._ended(response if isinstance(response, dict) else {})
 
-    def _ended(self, response: Any) -> None:
-        if response.usage is not None:
-            self._turn.metadata["usage"] = Parts.usage(response.usage)
+    async def _next(self) -> list[Output] | None:
+        """What comes next, nothing if it is time to show what came; None at the end."""
+        quiet = None if self._ended_at is None else min(QUIET, self._left())
+        seconds = [s for s in (self._pace.seconds(), quiet) if s is not None]
+        try:
+            async with asyncio.timeout(min(seconds, default=None)):
+                update = await self.updates.get()
+        except TimeoutError:
+            return [] if quiet is None or quiet > seconds[0] else None
+        if update is None:
+            # Some agents send the rest of an answer after they have ended it.
+            self._ended_at = asyncio.get_running_loop().time()
+            return [] if self._succeeded() else None
+        if isinstance(update, _Question):
+            self._ask(update)
+            return []
+        return self._parts.take(update)
+
+    def _left(self) -> float:
+        """Seconds in which updates still belong to this answer."""
+        assert self._ended_at is not None
+        return max(0.0, self._ended_at + LATEST - asyncio.get_running_loop().time())
+
+    def _succeeded(self) -> bool:
+        ended = self._prompt is not None and self._prompt.done() and not self._prompt.cancelled()
+        return ended and self._prompt is not None and self._prompt.exception() is None
+
+    def _ended(self, response: dict[str, Any]) -> None:
+        if (used := of(response, "usage")) and (usage := Parts.usage(used)) != Usage():
+            self._turn.metadata["usage"] = usage
         before = self._process.sessions.get(self._session)
         if self._parts.cost is not None:
             if before is not None:
                 self._turn.metadata["cost"] = round(self._parts.cost - before, 10)
             self._process.sessions[self._session] = self._parts.cost
-        reason = response.stop_reason
+        reason = str(response.get("stopReason") or "end_turn")
         if reason == "refusal":
             raise AgentError("The agent refuses to continue this conversation.")
         if reason == "cancelled":
             raise AgentError("The agent cancelled the answer.")
+        if self._parts.empty:
+            raise AgentError(f"The agent's answer is empty. It ended with: {reason}.")
         if reason != "end_turn":
             self._turn.metadata["finishReason"] = "length" if reason == "max_tokens" else reason
 
@@ -330,7 +366,9 @@ class _Answer:
             asking.cancel()
         if self._prompt is not None and not self._prompt.done():
             with suppress(OSError, acp.RequestError):
-                await self._process.connection.cancel(session_id=self._session)
+                await self._process.connection.send_notification(
+                    "session/cancel", {"sessionId": self._session}
+                )
             await asyncio.wait({self._prompt}, timeout=LET_GO)
             if not self._prompt.done():
                 # The session is still busy with this prompt: do not use it again.
@@ -339,25 +377,28 @@ class _Answer:
                 await asyncio.wait({self._prompt})
 
 
-def _prompt(briefing: str, message: Message, capabilities: AgentCapabilities) -> list[Any]:
+def _prompt(briefing: str, message: Message, capabilities: dict[str, Any]) -> list[dict[str, Any]]:
     """The history, if the agent needs it, and the user's message, as the protocol's blocks."""
-    can = capabilities.prompt_capabilities
-    blocks: list[Any] = [acp.text_block(briefing)] if briefing else []
+    images = bool(of(capabilities, "promptCapabilities").get("image"))
+    blocks = [_text(briefing)] if briefing else []
     for part in message.parts:
         if isinstance(part, TextPart):
-            blocks.append(acp.text_block(part.content))
+            blocks.append(_text(part.content))
         elif isinstance(part, FilePart):
-            header, _, data = part.url.partition(";base64,")
-            if (
-                can
-                and can.image
-                and part.media_type.startswith("image/")
-                and header.startswith("data:")
-            ):
-                blocks.append(acp.image_block(data, part.media_type))
-            elif header.startswith(("http://", "https://")):
-                name = part.url if part.filename is UNSET else part.filename
-                blocks.append(acp.resource_link_block(name, part.url, mime_type=part.media_type))
-            else:
-                blocks.append(acp.text_block(f"[a file: {part.media_type}]"))
-    return blocks or [acp.text_block(message.content)]
+            blocks.append(_file(part, images))
+    return blocks or [_text(message.content)]
+
+
+def _text(text: str) -> dict[str, Any]:
+    return {"type": "text", "text": text}
+
+
+def _file(part: FilePart, images: bool) -> dict[str, Any]:
+    header, _, data = part.url.partition(";base64,")
+    if images and part.media_type.startswith("image/") and header.startswith("data:"):
+        return {"type": "image", "data": data, "mimeType": part.media_type}
+    if header.startswith(("http://", "https://")):
+        name = part.url if part.filename is UNSET else part.filename
+        link = {"name": name, "uri": part.url, "mimeType": part.media_type}
+        return {"type": "resource_link", **link}
+    return _text(f"[a file: {part.media_type}]")

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import acp
 
-from sessile.agents.kit.providers import kind_in, kind_of, provider_error
+from sessile.agents.kit.providers import kind_in, kind_of, provider_error, reason_in
 from sessile.wire.codec import encode
 from sessile.wire.errors import AgentError
 
@@ -41,12 +41,12 @@ def _failure(error: acp.RequestError) -> AgentError:
     if error.code == LOGIN:
         sentence = "The agent requires a login. Log in with the agent's own command."
         return AgentError(sentence, details=said)
-    status = _status(error, said)
+    status, reason = _status(error, said), reason_in(error.data) or str(error)
     if status is not None:
-        return provider_error(kind_of(status, said), said)
+        return provider_error(kind_of(status, said), said, reason)
     if isinstance(error.data, dict) and error.data.get("errorName") in _OF_PROVIDERS:
-        return provider_error(kind_in(said), said)
-    return AgentError("The agent failed; the server's log says why.", details=said)
+        return provider_error(kind_in(said), said, reason)
+    return AgentError("The agent failed.", details=said, reason=reason)
 
 
 def _status(error: acp.RequestError, said: str) -> int | None:

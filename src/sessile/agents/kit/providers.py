@@ -1,12 +1,14 @@
-"""What users see when a model's provider fails: one of a few fixed sentences.
+"""What users see when a model's provider fails: one of a few fixed sentences, and its reason.
 
-What the provider itself says may contain a part of a key, an internal address or the whole prompt,
-so it is only logged, as the details of the error.
+What the provider itself says may contain a part of a key, an internal address or the whole prompt:
+its reason is shown without them, and the whole is only logged, as the details of the error.
 """
 
+import json
 import re
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
+from sessile.redact import has_code
 from sessile.wire.errors import AgentError
 
 Kind: TypeAlias = Literal[
@@ -36,8 +38,6 @@ SENTENCES: dict[Kind, str] = {
     "error": "The model's provider answered with an error.",
     "broken": "The model's provider broke off in the middle of the answer. Try again.",
 }
-LOGGED = "The server's log has its reply."
-
 _STATUS: dict[int, Kind] = {
     401: "key",
     402: "quota",
@@ -81,6 +81,64 @@ def kind_in(reply: str) -> Kind:
     return next((kind for kind, pattern in found.items() if pattern.search(reply)), "error")
 
 
-def provider_error(kind: Kind, details: str) -> AgentError:
-    """The error to raise for a provider's failure; ``details`` are for the log."""
-    return AgentError(f"{SENTENCES[kind]} {LOGGED}", details=details)
+def provider_error(kind: Kind, details: str, reason: str = "") -> AgentError:
+    """The error to raise for a provider's failure.
+
+    ``details`` are for the log; ``reason``, what the provider gives as its reason
+    (:func:`reason_in`), is shown as far as it may be.
+    """
+    if kind == "key" and has_code(reason):
+        reason = ""
+    return AgentError(SENTENCES[kind], details=details, reason=reason)
+
+
+# Where the replies of providers have their reason, and the HTTP status of an error in a stream.
+_REASONS = (
+    *("message", "detail", "details", "msg", "error_description", "reason"),
+    *("error", "errors", "title"),
+)
+_CODES = ("code", "status", "status_code", "http_status")
+_DEPTH = 6
+
+
+def reason_in(reply: Any, depth: int = _DEPTH) -> str:
+    """The reason that a provider's reply gives: JSON in any of the usual shapes, or a text.
+
+    "" if it gives none, or is a web page.
+    """
+    if isinstance(reply, str):
+        return _reason_in_text(reply.strip(), depth)
+    if isinstance(reply, list):
+        return next((found for item in reply if (found := reason_in(item, depth - 1))), "")
+    if not isinstance(reply, dict) or depth <= 0:
+        return ""
+    if isinstance(reply.get("error"), dict | list):
+        return reason_in(reply["error"], depth - 1)
+    found = next((text for name in _REASONS if (text := reason_in(reply.get(name), depth - 1))), "")
+    place = reply.get("loc")
+    if found and isinstance(place, list):
+        return f"{'.'.join(map(str, place))}: {found}"
+    inner = reply.get("metadata")  # OpenRouter has the reply of the provider behind it there
+    behind = reason_in(inner.get("raw"), depth - 1) if isinstance(inner, dict) else ""
+    return ": ".join(text for text in (found, behind) if text)
+
+
+def _reason_in_text(text: str, depth: int) -> str:
+    if text[:1] in ("{", "["):
+        try:
+            return reason_in(json.loads(text), depth - 1)
+        except (ValueError, RecursionError):
+            return text
+    return "" if text.startswith("<") else text
+
+
+def status_in(reply: Any) -> int | None:
+    """The HTTP status that an error object names."""
+    error = reply.get("error") if isinstance(reply, dict) else None
+    for found in (error, reply):
+        if isinstance(found, dict):
+            codes = [str(found.get(name)) for name in _CODES]
+            known = [int(code) for code in codes if re.fullmatch(r"[45]\d\d", code, re.ASCII)]
+            if known:
+                return known[0]
+    return None

@@ -14,6 +14,7 @@ from sessile.agents.base import Decision, Output, Turn, Usage
 from sessile.agents.kit.conversation import Context, HistoryLimits
 from sessile.agents.kit.files import FileHosts
 from sessile.agents.kit.pace import Pace
+from sessile.agents.kit.providers import reason_in
 from sessile.agents.opencode.parts import Parts
 from sessile.agents.opencode.server import Listener, Lost, OpenCodeServer, is_local
 from sessile.wire.errors import AgentError, SettingsError
@@ -155,8 +156,9 @@ class _Answer:
                 yield output
             if self._retry is not None and self._clock() > self._retry[0]:
                 raise AgentError(
-                    "The model's provider failed for too long. The server's log has its reply.",
+                    "The model's provider failed for too long.",
                     details=self._retry[1],
+                    reason=reason_in(self._retry[1]),
                 )
             if self._error_at is not None and self._clock() > self._error_at:
                 self._over = True

@@ -3,7 +3,7 @@
 from typing import Any
 
 from sessile.agents.base import Output, Usage
-from sessile.agents.kit.providers import Kind, kind_of, provider_error
+from sessile.agents.kit.providers import Kind, kind_of, provider_error, reason_in
 from sessile.agents.kit.rounds import Paragraphs
 from sessile.wire.errors import AgentError
 from sessile.wire.parts import DataPart, FilePart, ReasoningPart, ToolCallPart
@@ -148,11 +148,12 @@ class Parts:
         error = self.error or {}
         name, data = str(error.get("name")), error.get("data") or {}
         reply = f"{name}: {data.get('message')} {data.get('responseBody') or ''}"
+        reason = reason_in(data.get("responseBody")) or reason_in(data.get("message"))
         if name in _KINDS:
-            return provider_error(_KINDS[name], reply)
+            return provider_error(_KINDS[name], reply, reason)
         if isinstance(status := data.get("statusCode"), int):
-            return provider_error(kind_of(status, reply), reply)
-        return AgentError("OpenCode failed; the server's log says why.", details=reply)
+            return provider_error(kind_of(status, reply), reply, reason)
+        return AgentError("OpenCode failed.", details=reply, reason=reason)
 
 
 def _tool(part: dict[str, Any]) -> ToolCallPart:
