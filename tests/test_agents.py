@@ -111,7 +111,7 @@ async def test_the_message_of_an_agent_error_is_shown(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "output", [5, None, object(), DataPart("x", object()), ToolCallPart("1", "t", {1j}, "running")],
+    "output", [5, b"x", object(), DataPart("x", object()), ToolCallPart("1", "t", {1j}, "running")],
     ids=lambda value: type(value).__name__,
 )  # fmt: skip
 async def test_output_that_cannot_be_stored_ends_only_its_turn(tmp_path: Path, output: Any) -> None:
@@ -174,17 +174,6 @@ async def test_an_agent_that_never_waits_does_not_hold_up_others(tmp_path: Path)
         assert len(text(await flood)) == 20_000
 
 
-async def test_an_agent_that_cancels_itself_fails(tmp_path: Path) -> None:
-    async def gives_up(turn: Turn) -> AsyncGenerator[str, None]:
-        yield "a"
-        raise asyncio.CancelledError
-
-    async with serving(tmp_path, agent=gives_up) as chat:
-        answer = (await chat.send("s", "go"))[-2].data
-        assert answer["status"] in ("interrupted", "error")
-        assert answer["content"] == "a"
-
-
 async def test_history_is_given_as_messages(tmp_path: Path) -> None:
     shown: list[list[tuple[str, str]]] = []
 
@@ -199,5 +188,5 @@ async def test_history_is_given_as_messages(tmp_path: Path) -> None:
     assert shown == [
         [],
         [("user", "a"), ("assistant", "A")],
-        [("assistant", "A"), ("user", "b"), ("assistant", "B")],
+        [("user", "b"), ("assistant", "B")],
     ]

@@ -7,11 +7,13 @@ from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from sessile import Turn, create_app
+from sessile import ToolCallPart, Turn, create_app
 from sessile.wire.errors import SettingsError
 from tests.serving import serving
+from tests.test_approvals import answer, question
 
 
 async def exits(turn: Turn) -> AsyncGenerator[str, None]:
@@ -208,3 +210,42 @@ def blocks(_: Turn) -> str:
 def test_what_would_block_is_refused(tmp_path: Path, agent: Any) -> None:
     with pytest.raises(SettingsError, match="must be `async def`"):
         create_app(agent=agent, store=f"sqlite:///{tmp_path}/s.db")
+
+
+async def test_a_tool_call_id_that_is_used_again_is_another_call(tmp_path: Path) -> None:
+    async def reply(_: Turn) -> AsyncGenerator[ToolCallPart, None]:
+        for number in range(3):
+            call = ToolCallPart("call_0", "add", {"n": number}, "pending")
+            yield call
+            yield msgspec.structs.replace(call, state="running")
+            yield msgspec.structs.replace(call, state="complete", tool_output=number)
+        yield ToolCallPart("call_0", "add", {"n": 2}, "complete", tool_output="more")
+        yield ToolCallPart("call_0", "add", {"n": 3}, "complete", tool_output=3)
+
+    async with serving(tmp_path, agent=reply) as chat:
+        parts = (await chat.send("s", "go"))[-2].data["parts"]
+    assert [(part["toolInput"]["n"], part["toolOutput"]) for part in parts] == [
+        (0, 0),
+        (1, 1),
+        (2, "more"),
+        (3, 3),
+    ]
+    assert len({part["toolCallId"] for part in parts}) == 4
+
+
+async def test_asking_for_a_call_whose_id_is_used_again(tmp_path: Path) -> None:
+    async def reply(turn: Turn) -> AsyncGenerator[ToolCallPart, None]:
+        for number in range(2):
+            call = ToolCallPart("call_0", "rm", {"n": number}, "pending")
+            decision = await turn.ask(call, key="")
+            if decision.approved:
+                yield msgspec.structs.replace(call, state="complete", tool_output=number)
+
+    async with serving(tmp_path, agent=reply) as chat, chat.socket("s") as socket:
+        sending = asyncio.create_task(chat.send("s", "go"))
+        for approve in (True, False):
+            asked = await question(socket)
+            await answer(chat, asked["approval"]["id"], approve)
+        first, second = (await sending)[-2].data["parts"]
+    assert (first["toolOutput"], first["approval"]["state"]) == (0, "approved")
+    assert (second["state"], second["approval"]["state"]) == ("error", "denied")

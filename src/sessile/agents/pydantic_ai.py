@@ -2,7 +2,7 @@
 
 import asyncio
 import base64
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -17,6 +17,7 @@ from pydantic_ai import (
     ToolDenied,
 )
 from pydantic_ai.exceptions import AgentRunError, ModelAPIError, ModelHTTPError
+from pydantic_ai.messages import FilePart as ModelFile
 from pydantic_ai.messages import (
     FunctionToolCallEvent,
     FunctionToolResultEvent,
@@ -80,6 +81,10 @@ class PydanticAIAgent:
             known for message in shown for known in _as_model_messages(self._files.shown(message))
         ]
         prompt: str | Sequence[UserContent] | None = _contents(self._files.shown(turn.message))
+        deps = turn if self._agent.deps_type is Turn else None
+        if history:  # the agent itself adds its system prompt only to a new conversation
+            system = await self._agent.system_prompt_parts(deps=deps, prompt=prompt)
+            history[:0] = [ModelRequest(system)] if system else []
         answers: DeferredToolResults | None = None
         usage, parts = Usage(), _Parts()
         try:
@@ -89,12 +94,12 @@ class PydanticAIAgent:
                     prompt,
                     message_history=history,
                     deferred_tool_results=answers,
-                    deps=turn if self._agent.deps_type is Turn else None,
+                    deps=deps,
                 ) as events:
                     async for event in events:
                         if isinstance(event, AgentRunResultEvent):
                             ended = event.result
-                        elif (output := parts.take(event)) is not None:
+                        for output in parts.take(event):
                             yield output
                 _count(usage, ended.usage)
                 turn.metadata["usage"] = usage
@@ -108,8 +113,10 @@ class PydanticAIAgent:
         except AgentRunError as error:
             sentence = f"The agent failed ({type(error).__name__}); the server's log says why."
             raise AgentError(sentence, details=str(error)) from error
-        if not isinstance(ended.output, str):
-            yield DataPart("output", to_jsonable_python(ended.output))
+        for output in _output_of(ended.output):
+            yield output
+        if parts.empty and ended.output == "":
+            raise AgentError("The agent's answer is empty.")
 
 
 async def _asked(turn: Turn, requests: DeferredToolRequests) -> DeferredToolResults:
@@ -136,31 +143,48 @@ class _Parts:
 
     def __init__(self) -> None:
         self.began = False
+        self.empty = True
         self._calls: dict[str, ToolCallPart] = {}
         self._paragraphs = Paragraphs()
         self._opening = ""  # the separator before the next text
 
-    def take(self, event: Any) -> Output | None:
+    def take(self, event: Any) -> Iterator[Output]:
         self.began = True
+        for output in self._outputs(event):
+            self.empty = self.empty and output == ""
+            yield output
+
+    def _outputs(self, event: Any) -> Iterator[Output]:
         if isinstance(event, PartStartEvent):
-            if isinstance(event.part, TextPart):
-                self._opening = self._paragraphs.begin("text")
-                return self._words(event.part.content)
-            if isinstance(event.part, ThinkingPart):
-                self._opening = self._paragraphs.begin("reasoning")
-                return ReasoningPart(self._words(event.part.content))
+            yield from self._begun(event.part)
         elif isinstance(event, PartDeltaEvent):
             if isinstance(event.delta, TextPartDelta):
-                return self._words(event.delta.content_delta)
+                yield self._words(event.delta.content_delta)
             if isinstance(event.delta, ThinkingPartDelta) and event.delta.content_delta:
-                return ReasoningPart(self._words(event.delta.content_delta))
+                yield ReasoningPart(self._words(event.delta.content_delta))
         elif isinstance(event, FunctionToolCallEvent):
             self._paragraphs.interrupt()
             call = self._calls[event.part.tool_call_id] = _call(event.part, "running")
-            return call
+            yield call
         elif isinstance(event, FunctionToolResultEvent):
-            return _returned(event.part, self._calls[event.part.tool_call_id])
-        return None
+            part = event.part
+            call = self._calls.get(part.tool_call_id) or ToolCallPart(
+                part.tool_call_id, part.tool_name, {}, "running"
+            )
+            content, files = _shown(part.content)
+            yield _returned(part, call, content)
+            yield from files
+
+    def _begun(self, part: Any) -> Iterator[Output]:
+        if isinstance(part, TextPart):
+            self._opening = self._paragraphs.begin("text")
+            yield self._words(part.content)
+        elif isinstance(part, ThinkingPart):
+            self._opening = self._paragraphs.begin("reasoning")
+            yield ReasoningPart(self._words(part.content))
+        elif isinstance(part, ModelFile):
+            self._paragraphs.interrupt()
+            yield _file_part(part.content)
 
     def _words(self, words: str) -> str:
         if words:
@@ -174,16 +198,45 @@ def _call(part: ModelToolCall, state: Any) -> ToolCallPart:
 
 def _arguments(part: ModelToolCall) -> Any:
     try:
-        return to_jsonable_python(part.args_as_dict())
+        return _jsonable(part.args_as_dict())
     except ValueError:
         return part.args
 
 
-def _returned(part: ToolReturnPart, call: ToolCallPart) -> ToolCallPart:
-    content = to_jsonable_python(part.content, serialize_unknown=True)
+def _returned(part: ToolReturnPart, call: ToolCallPart, content: Any) -> ToolCallPart:
     if part.outcome == "success":
         return msgspec.structs.replace(call, state="complete", tool_output=content)
     return msgspec.structs.replace(call, state="error", error=str(content))
+
+
+def _output_of(output: Any) -> Iterator[Output]:
+    """The output of a run that is not text."""
+    if isinstance(output, BinaryContent):
+        yield _file_part(output)
+    elif not isinstance(output, str):
+        yield DataPart("output", _jsonable(output))
+
+
+def _shown(content: Any) -> tuple[Any, list[FilePart]]:
+    """What a tool returned as JSON, with a word in place of each file, and the files."""
+    if isinstance(content, BinaryContent):
+        return f"[a file: {content.media_type}]", [_file_part(content)]
+    if isinstance(content, list | tuple) and any(isinstance(c, BinaryContent) for c in content):
+        shown = [_shown(item) for item in content]
+        return [value for value, _ in shown], [file for _, files in shown for file in files]
+    return _jsonable(content), []
+
+
+def _file_part(content: BinaryContent) -> FilePart:
+    return FilePart(content.media_type, content.data_uri)
+
+
+def _jsonable(value: Any) -> Any:
+    """A value as JSON: bytes in Base64, and what JSON cannot represent as text."""
+    try:
+        return to_jsonable_python(value, bytes_mode="base64", serialize_unknown=True)
+    except ValueError:  # it contains itself
+        return repr(value)
 
 
 def _count(total: Usage, usage: Any) -> None:

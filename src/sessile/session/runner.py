@@ -13,6 +13,7 @@ from sessile.agents.base import Agent, Decision, Output, Turn
 from sessile.agents.contain import contain
 from sessile.logs import fit, fit_error
 from sessile.redact import reason_for_users
+from sessile.session.calls import Calls
 from sessile.session.limits import Sizes, size_of
 from sessile.session.questions import ALWAYS, Approvals, Policy
 from sessile.store.base import RunningTurn
@@ -93,6 +94,7 @@ class TurnRunner:
         self._size = 0  # bytes of the answer so far
         self._half: tuple[Kind, str] | None = None  # half of a surrogate pair at the text's end
         self._part_sizes: dict[str, int] = {}  # of its tool calls and data, by their names
+        self._calls = Calls(answer.call)
         self._approvals: Approvals | None = None  # most turns ask nothing
         self._ending: Ending | None = None
         self._settled = False
@@ -129,7 +131,7 @@ class TurnRunner:
     async def ask(self, call: ToolCallPart, key: str) -> Decision:
         if self._approvals is None:
             self._approvals = Approvals(
-                self.answer.id, self._policy, self.answer.call, self._put_if_open
+                self.answer.id, self._policy, self._calls.find, self._put_if_open
             )
         decision = await self._approvals.ask(call, bool(key) and key in self._always())
         await self._ledger.recorded()
@@ -195,7 +197,7 @@ class TurnRunner:
             self._write("reasoning", output.content)
         elif isinstance(output, Part):
             self._write_half()
-            self._check_count(self._put(self._fitting(*_own(output))))
+            self._check_count(self._put(self._fitting(*self._own(output))))
         else:
             raise TypeError(f"an agent yields text or parts, not {type(output).__name__}")
 
@@ -236,6 +238,19 @@ class TurnRunner:
         if index + 1 >= self._sizes.answer_parts:
             raise AnswerTooLong
 
+    def _own(self, part: Part) -> tuple[Part, int]:
+        """A copy of an agent's part, which the agent cannot change any more, and its bytes of JSON;
+        raises if it is not JSON."""
+        try:
+            body = encode(part)
+        except UnicodeEncodeError:
+            text = json.dumps(msgspec.to_builtins(part), ensure_ascii=False)
+            body = encode(decode_part(clean(text).encode()))
+        own = decode_part(body)
+        if isinstance(own, ToolCallPart):
+            own.tool_call_id = self._calls.id_of(own)
+        return own, len(body)
+
     def _fitting(self, part: Part, size: int) -> Part:
         """A part, of so many bytes of JSON, as it has room in the answer, where it replaces the
         one that it stands for."""
@@ -253,9 +268,9 @@ class TurnRunner:
         return part
 
     def _put(self, part: Part) -> int:
-        if isinstance(part, ToolCallPart) and part.approval is msgspec.UNSET:
+        if isinstance(part, ToolCallPart):
             known = self.answer.call(part.tool_call_id)
-            if known is not None:
+            if known is not None and part.approval is msgspec.UNSET:
                 part.approval = known.approval
         index = self.answer.put(part)
         self._record(PartEvent(0, self.answer.id, index, part))
@@ -263,7 +278,7 @@ class TurnRunner:
 
     def _put_if_open(self, part: Part) -> None:
         if not (self._settled or self._ending):
-            self._put(_own(part)[0])
+            self._put(self._own(part)[0])
 
     def _record(self, event: DeltaEvent | PartEvent) -> None:
         self._ledger.record(event)
@@ -307,14 +322,3 @@ def _with_reason(error: AgentError, content: str) -> str:
 def _cut(text: str, room: int) -> str:
     """As much of a text as has room in so many bytes."""
     return text.encode()[: max(room, 0)].decode(errors="ignore")
-
-
-def _own(part: Part) -> tuple[Part, int]:
-    """A copy of an agent's part, which the agent cannot change any more, and its bytes of JSON;
-    raises if it is not JSON."""
-    try:
-        body = encode(part)
-    except UnicodeEncodeError:
-        text = json.dumps(msgspec.to_builtins(part), ensure_ascii=False)
-        body = encode(decode_part(clean(text).encode()))
-    return decode_part(body), len(body)
