@@ -17,7 +17,7 @@ from sessile import Agent, ToolCallPart, Turn
 from sessile.agents.acp.agent import ACPAgent
 from sessile.agents.echo import EchoAgent
 from sessile.agents.function import FunctionAgent
-from sessile.agents.langgraph import LangGraphAgent
+from sessile.agents.langgraph.agent import LangGraphAgent
 from sessile.agents.openai.agent import OpenAIAgent
 from sessile.agents.opencode.agent import OpenCodeAgent
 from sessile.agents.pydantic_ai import PydanticAIAgent

@@ -216,7 +216,7 @@ def _framework(agent: Any, settings: Settings) -> Agent | None:
 
         return PydanticAIAgent(agent, limits, files)
     if "langgraph" in packages:
-        from sessile.agents.langgraph import LangGraphAgent
+        from sessile.agents.langgraph.agent import LangGraphAgent
 
         return LangGraphAgent(
             agent.compile() if hasattr(agent, "compile") else agent, limits, files
