@@ -156,7 +156,7 @@ class _Parts:
 
     def _outputs(self, event: Any) -> Iterator[Output]:
         if isinstance(event, PartStartEvent):
-            yield from self._begun(event.part)
+            yield from self._start_of(event.part)
         elif isinstance(event, PartDeltaEvent):
             if isinstance(event.delta, TextPartDelta):
                 yield self._words(event.delta.content_delta)
@@ -175,7 +175,7 @@ class _Parts:
             yield _returned(part, call, content)
             yield from files
 
-    def _begun(self, part: Any) -> Iterator[Output]:
+    def _start_of(self, part: Any) -> Iterator[Output]:
         if isinstance(part, TextPart):
             self._opening = self._paragraphs.begin("text")
             yield self._words(part.content)
