@@ -5,6 +5,7 @@ import re
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import pytest
 
@@ -66,7 +67,7 @@ async def test_headers_say_whether_there_are_more_messages_and_where(
             break
         link = re.fullmatch(rf'<([^>]+)>; rel="{rel}"', response.headers["link"])
         assert link
-        url = link[1]
+        url = urljoin(f"/a/prefix{url}", link[1]).removeprefix("/a/prefix")
     assert seen == stored
 
 

@@ -49,6 +49,36 @@ async def test_an_allowed_host_is_answered(tmp_path: Path) -> None:
         assert response.status_code == 403
 
 
+@pytest.mark.parametrize(
+    ("host", "origin", "status"),
+    [
+        ("localhost:80", "http://localhost", 201),
+        ("localhost", "http://localhost:80", 201),
+        ("chat.example.org:443", "https://chat.example.org", 201),
+        ("chat.example.org", "https://Chat.Example.Org:443", 201),
+        ("other.example.org", "https://other.example.org", 201),
+        ("chat.example.org", "https://app.example.org", 201),
+        ("localhost:443", "http://localhost", 403),
+        ("localhost:80", "https://localhost", 403),
+        ("localhost:8080", "http://localhost", 403),
+        ("chat.example.org:443", "null", 403),
+    ],
+)
+async def test_a_default_port_that_is_written_is_the_same_origin(
+    tmp_path: Path, host: str, origin: str, status: int
+) -> None:
+    settings = {
+        "allow_host": ("chat.example.org", "other.example.org:443"),
+        "allow_origin": ("https://app.example.org:443",),
+    }
+    async with serving(tmp_path, **settings) as chat:
+        headers = {"Host": host, "Origin": origin}
+        response = await chat.http.post("/sessions", json={}, headers=headers)
+        assert response.status_code == status
+        if "app." in origin:
+            assert response.headers["access-control-allow-origin"] == "https://app.example.org"
+
+
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
 async def test_probes_are_answered_under_any_host(chat: Client, path: str) -> None:
     for host in ("10.1.2.3", "10.1.2.3:8787", "pod.example", ""):

@@ -20,6 +20,7 @@ from sessile.session.limits import SessionLimits, Sizes
 from sessile.session.questions import Policy
 from sessile.settings import Settings, SettingsFields
 from sessile.watch.feeds import Feeds
+from sessile.wire.hosts import plain_origin
 from sessile.wiring import agent_of, bus_of, keep_apart, read_export, store_of, write_file
 
 RETRIES = 2  # how often a turn is started again with --on-crash retry
@@ -112,7 +113,7 @@ class Sessile:
         if settings.allow_origin:
             app = CORSMiddleware(
                 app,
-                allow_origins=settings.allow_origin,
+                allow_origins=[plain_origin(origin) for origin in settings.allow_origin],
                 allow_methods=["GET", "POST", "PATCH", "DELETE"],
                 allow_headers=["*"],
                 expose_headers=["Link", "X-Has-More"],

@@ -17,7 +17,7 @@ from sessile.wire.errors import (
     OriginNotAllowed,
     SessileError,
 )
-from sessile.wire.hosts import names_loopback
+from sessile.wire.hosts import host_of, names_loopback, plain_origin, without_default_port
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,8 @@ class Edge:
     def __init__(self, app: ASGIApp, hosts: Iterable[str], origins: Iterable[str]) -> None:
         self._app = app
         self._hosts = {host.lower() for host in hosts}
-        self._origins = {origin.lower().rstrip("/") for origin in origins}
+        self._hosts |= {without_default_port(host) for host in self._hosts}
+        self._origins = {plain_origin(origin) for origin in origins}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -72,17 +73,19 @@ class Edge:
     def _check_origin(self, scope: Scope, host: str, origins: list[str], other_site: bool) -> None:
         if len(origins) > 1:
             raise OriginNotAllowed
-        if origins and origins[0] in self._origins:
+        if origins and plain_origin(origins[0]) in self._origins:
             return
         if other_site and not _opens_the_page(scope):
             raise OriginNotAllowed
         reads = scope["type"] == "http" and scope["method"] in _READS
-        if origins and not reads and origins[0].partition("://")[2] != host:
+        if origins and not reads and host_of(origins[0], host) != host_of(origins[0]):
             raise OriginNotAllowed
 
     def _host_allowed(self, host: str) -> bool:
         name = _without_port(host)
-        return host in self._hosts or name in self._hosts or names_loopback(name)
+        return (
+            without_default_port(host) in self._hosts or name in self._hosts or names_loopback(name)
+        )
 
 
 class Endpoint:

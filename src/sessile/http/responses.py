@@ -120,12 +120,14 @@ def page_headers(request: Request, has_more: bool, rel: str, at: str | None) -> 
     """Whether there are more messages, and where the next page is (RFC 8288).
 
     ``rel`` is ``prev`` or ``next``; ``at`` the id of the message that the next page starts from.
+    The link is relative, because a proxy may have removed the beginning of the path.
     """
     headers = {"x-has-more": "true" if has_more else "false"}
     if has_more and at is not None:
         kept = [pair for pair in _query(request) if pair[0] not in ("before", "after")]
         others = f"{urlencode(kept)}&" if kept else ""
-        path = quote(request.scope["path"], safe="/:@~")
+        below = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+        path = "../" * (below.count("/") - 1) + quote(below.removeprefix("/"), safe="/:@~")
         edge = "before" if rel == "prev" else "after"
         headers["link"] = f'<{path}?{others}{edge}={quote(at, safe="")}>; rel="{rel}"'
     return headers
