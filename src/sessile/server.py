@@ -1,5 +1,6 @@
 """The application: everything of one server, between the two ends of its lifespan."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -19,6 +20,7 @@ from sessile.node.registry import Registry
 from sessile.session.limits import SessionLimits, Sizes
 from sessile.session.questions import Policy
 from sessile.settings import Settings, SettingsFields
+from sessile.signals import at_the_end
 from sessile.watch.feeds import Feeds
 from sessile.wire.hosts import plain_origin
 from sessile.wiring import agent_of, bus_of, keep_apart, read_export, store_of, write_file
@@ -79,7 +81,25 @@ class Sessile:
 
     @asynccontextmanager
     async def lifespan(self, app: object = None) -> AsyncGenerator[None, None]:
-        """Open everything, recover what was cut off; at the end settle and close everything."""
+        """Open everything, recover what was cut off; at the end settle and close everything.
+
+        On SIGINT and SIGTERM :meth:`drain` begins at once, so that no stream keeps the server from
+        ending.
+        """
+        tasks: set[asyncio.Task[None]] = set()
+
+        def drain() -> None:
+            task = asyncio.create_task(self.drain(), name="drain")
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+
+        async with self.opened():
+            with at_the_end(drain):
+                yield
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncGenerator[None, None]:
+        """The lifespan for a server that drains by itself."""
         async with AsyncExitStack() as stack:
             stack.enter_context(containing())
             for part in (self.store, self.bus, self.agent):

@@ -127,7 +127,7 @@ def _run(app: Sessile, listeners: list[socket], inherited: bool, settings: Setti
     server = _Server(config, app, guard, _banner(app, listeners), inherited)
 
     async def serve() -> None:
-        async with app.lifespan():
+        async with app.opened():
             _collect_rarely()
             await server.serve(listeners)
 
