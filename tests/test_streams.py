@@ -56,7 +56,7 @@ def run_all(
     with contextlib.ExitStack() as stack:
         running = []
         for command in commands:
-            process = subprocess.Popen(
+            process: subprocess.Popen[Any] = subprocess.Popen(
                 [*SESSILE, *command, *at],
                 stdin=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -173,11 +173,11 @@ def test_piped_input_is_read_as_bytes(server: Process) -> None:
 
 
 def test_arguments_that_are_not_utf8_and_input_that_is_closed(server: Process) -> None:
-    commands = (
+    commands: list[list[str | bytes]] = [
         ["sessions", "show", b"\xff"],
         ["sessions", "ls", "--query", b"\xff"],
         ["chat", "closed"],
-    )
+    ]
     for ran in run_all(server, *commands, preexec_fn=lambda: os.close(0)):
         assert (ran.status, ran.err.count(b"\n")) == (1, 1), ran
 
