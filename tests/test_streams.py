@@ -15,7 +15,7 @@ import httpx2
 import pytest
 
 from sessile.cli.remote import Remote
-from sessile.cli.streams import decoded
+from sessile.cli.streams import decoded, recovered
 from sessile.wire.errors import RemoteError
 from tests.serving import Process, clean_environment
 
@@ -160,6 +160,14 @@ def test_input_in_any_encoding(
             decoded(data)
     else:
         assert decoded(data) == text
+
+
+def test_what_is_typed_is_utf8_whatever_the_terminal_says() -> None:
+    for encoding in ("ascii", "utf-8"):
+        assert recovered(TEXT.encode().decode(encoding, "surrogateescape")) == TEXT
+        for data in (b"\xff\xfea", "Grüße".encode("latin-1")):
+            with pytest.raises(RemoteError, match="not UTF-8"):
+                recovered(data.decode(encoding, "surrogateescape"))
 
 
 def test_piped_input_is_read_as_bytes(server: Process) -> None:

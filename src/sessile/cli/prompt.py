@@ -20,10 +20,10 @@ class Prompt:
     """Reads messages, with a history and the usual keys; what is pasted is one message."""
 
     def __init__(self) -> None:
-        output = create_output()
+        output = create_output(always_prefer_tty=True)
         if isinstance(output, Vt100_Output):
             output.enable_cpr = False  # not every terminal says where its cursor is
-        self._session: PromptSession[str] = PromptSession("› ", output=output)
+        self._session: PromptSession[str] = PromptSession("› ", output=output, enable_suspend=True)
 
     def read(self) -> str:
         """A message exactly as it was typed or pasted, with ``\\n`` as the end of each line.
@@ -42,8 +42,8 @@ def typed_answer(question: str, fileno: int, is_over: Callable[[], bool]) -> str
 
     ``is_over`` is called whenever ``fileno`` can be read. Raises EOFError after Ctrl-D.
     """
-    sys.stdout.write(question)
-    sys.stdout.flush()
+    shown = sys.stdout if sys.stdout.isatty() else sys.stderr
+    print(question, end="", file=shown, flush=True)
     keys = sys.stdin.fileno()
     while not is_over():
         ready, _, _ = select.select([keys, fileno], [], [])

@@ -62,10 +62,11 @@ def decoded(data: bytes) -> str:
 
 
 def recovered(text: str) -> str:
-    """A text that was read from the terminal, with the bytes in it that are not UTF-8 decoded as
-    :func:`decoded` does."""
+    """A text that was typed, where the terminal is read in another encoding than it writes, UTF-8.
+
+    Raises :class:`~sessile.wire.errors.RemoteError` if it is not UTF-8.
+    """
     try:
-        text.encode()
-    except UnicodeEncodeError:
-        return decoded(text.encode(errors="surrogateescape"))
-    return text
+        return text.encode(errors="surrogateescape").decode()
+    except UnicodeError:
+        raise RemoteError("the text is not UTF-8, and was not sent") from None
