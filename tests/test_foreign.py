@@ -16,9 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sessile.imports.conversation import seconds_of
-from sessile.imports.files import KINDS, read_foreign
+from sessile.imports.files import read_foreign
 from sessile.store.reading import check_message
-from sessile.wire.codec import encode
 from sessile.wire.errors import InvalidRequest
 from sessile.wire.messages import Skipped
 from tests.serving import Client, clean_environment, serving
@@ -325,6 +324,7 @@ OTHERS = {
     "has no messages": json.dumps([CLAUDE | {"chat_messages": []}]).encode(),
     "limit": zipped(conversations=b"[" + b" " * 3_000_000 + b"]"),
     "cannot be read": zipped(conversations=[CLAUDE])[:-30],
+    "not valid UTF-16": b"\xff\xfe\x00\xd8",
     "not a whole export": json.dumps({"messages": []}).encode(),
 }
 
@@ -377,6 +377,8 @@ TIMES: list[tuple[Any, int | None]] = [
     (0, 0),
     (-1, None),
     (10**30, None),
+    (10**400, None),
+    ("0001-01-01T00:00:00+23:59", None),
     (float("nan"), None),
     (float("inf"), None),
     (None, None),
@@ -435,7 +437,4 @@ def test_any_conversation_is_read_or_skipped(value: Any) -> None:
         return  # not JSON
     for found in read_foreign(text, 0).conversations:
         assert isinstance(found, Skipped) or found.messages
-        if not isinstance(found, Skipped):
-            for number, one in enumerate(found.messages, 1):
-                check_message(encode(one), number)
-    assert len(KINDS) == 3
+        assert found != Skipped("", "It has a form that cannot be read.")

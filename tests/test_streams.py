@@ -219,3 +219,7 @@ def test_a_proxy_never_stands_before_loopback_and_a_broken_one_is_named(
             Remote("https://chat.example.org")
         assert str(refused.value).startswith(f"{name} ")
         assert "secret" not in str(refused.value)
+    monkeypatch.delenv(name)
+    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere")
+    with pytest.raises(RemoteError, match="SSL_CERT_FILE"):
+        Remote("https://chat.example.org")

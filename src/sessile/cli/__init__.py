@@ -1,6 +1,7 @@
 """The command line: one module for each command, loaded when needed."""
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ from sessile.settings import TABLE, Setting
 from sessile.wire.errors import BackupFailed, RemoteError, SettingsError, StoreUnavailable
 
 SERVER = "http://127.0.0.1:8787"
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 INTERRUPTED = 130  # the usual exit status of a command that Ctrl-C ended
 
 
@@ -34,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         status = 0
     except OSError as error:
         streams.silence()
-        streams.complain(f"cannot write to {error.filename or 'standard output'}: {error.strerror}")
+        streams.complain(_reason(error))
         status = 1
     sys.exit(status)
 
@@ -48,6 +50,13 @@ def _run(arguments: Sequence[str] | None) -> int:
     for name in ("command", "kind"):  # `run` contains them
         given.pop(name, None)
     return run(given)
+
+
+def _reason(error: OSError) -> str:
+    """What failed, in a line. Only standard output is written without a name."""
+    if error.errno in _UNWRITABLE and error.filename is None:
+        return f"cannot write to standard output: {error.strerror}"
+    return str(error)
 
 
 class _Parser(argparse.ArgumentParser):

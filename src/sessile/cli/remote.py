@@ -199,6 +199,10 @@ def _client(url: str) -> httpx2.Client:
             f"{_proxies()} has a SOCKS proxy, for which a package is missing: run "
             "`pip install socksio`, or add the server's host to NO_PROXY"
         ) from error
+    except OSError as error:
+        raise RemoteError(
+            f"the certificates that SSL_CERT_FILE or SSL_CERT_DIR names cannot be read: {error}"
+        ) from error
     except (httpx2.InvalidURL, ValueError) as error:
         raise RemoteError(
             f"{_proxies()} is not the valid URL of a proxy; correct it, or add the server's host to "

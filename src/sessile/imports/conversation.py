@@ -4,7 +4,6 @@ import base64
 import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from math import isfinite
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -108,24 +107,26 @@ def settle(call: ToolCallPart, output: Any, failed: bool = False) -> None:
 def branch(nodes: dict[str, Any], last: object, parent: str, children: str) -> list[dict[str, Any]]:
     """The messages that are shown of a tree: from the root to the node ``last``, or to the newest
     one. ``parent`` and ``children`` are the names of a node's fields."""
-    at = last if isinstance(last, str) and last in nodes else _newest(nodes, parent, children)
+    at = text(last) if text(last) in nodes else _newest(nodes, parent, children)
     found: list[dict[str, Any]] = []
     seen: set[str] = set()
-    while isinstance(at, str) and at in nodes and at not in seen:
+    while at is not None and at in nodes and at not in seen:
         seen.add(at)
         node = record(nodes[at])
         found.append(node)
-        at = node.get(parent)
+        at = text(node.get(parent))
     return found[::-1]
 
 
 def _newest(nodes: dict[str, Any], parent: str, children: str) -> str | None:
     """The last child of the last child, and so on, of the root."""
-    at = next((id for id, node in nodes.items() if record(node).get(parent) not in nodes), None)
+    at = next(
+        (id for id, node in nodes.items() if text(record(node).get(parent)) not in nodes), None
+    )
     seen: set[str] = set()
     while at is not None and at not in seen:
         seen.add(at)
-        below = [id for id in items(record(nodes[at]).get(children)) if id in nodes]
+        below = [id for id in items(record(nodes[at]).get(children)) if text(id) in nodes]
         if not below:
             return at
         at = below[-1]
@@ -140,10 +141,10 @@ def seconds_of(value: object) -> int | None:
     if isinstance(value, str):
         try:
             time = datetime.fromisoformat(value)
-        except ValueError:
+            value = (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
+        except (ValueError, OverflowError):
             return None
-        value = (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
-    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     for unit in _UNITS:
         if 0 <= value < _LATEST * unit:

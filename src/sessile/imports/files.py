@@ -118,7 +118,10 @@ def _read(one: Raw) -> Imported | Skipped:
         return Skipped("", "It cannot be read.")
     for kind in KINDS:
         if kind.is_one(value):
-            found = kind.read(value)
+            try:
+                found = kind.read(value)
+            except (TypeError, ValueError, LookupError, ArithmeticError, RecursionError):
+                return Skipped("", "It has a form that cannot be read.")
             if not found.messages:
                 return Skipped(found.title, "It has no messages.")
             source = {"importedFrom": {"source": kind.SOURCE, "id": found.id[:_LONGEST]}}

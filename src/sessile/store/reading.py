@@ -158,10 +158,17 @@ def _read_file(file: IO[bytes], unpacked: int) -> Contents:
     if encoding == "utf-8-sig":
         text: bytes | memoryview = memoryview(data)[len(codecs.BOM_UTF8) :]
     elif encoding is not None:
-        text = data[:].decode(encoding, "replace").encode()
+        text = _in_utf8(data[:], encoding)
     else:
         text = memoryview(data)
     return _read_text(text, unpacked)
+
+
+def _in_utf8(data: bytes, encoding: str) -> bytes:
+    try:
+        return data.decode(encoding).encode()
+    except UnicodeError:
+        raise InvalidRequest(f"The file is not valid {encoding.upper()} text.") from None
 
 
 def _read_text(text: bytes | memoryview, unpacked: int) -> Contents:
