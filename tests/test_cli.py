@@ -11,6 +11,8 @@ from typing import get_type_hints
 import httpx2
 import pytest
 
+from sessile import Turn, create_app
+from sessile.cli.banner import banner
 from sessile.settings import Settings, SettingsFields, from_environment
 from sessile.wire.errors import SettingsError
 from tests.serving import Process, clean_environment, process
@@ -44,6 +46,35 @@ def test_the_banner_shows_the_address_the_store_and_the_agent(tmp_path: Path) ->
         assert server.banner == ["  store  SQLite sessile.db", "  agent  echo"]
         assert (tmp_path / "sessile.db").exists()
         assert server.terminate() == 0
+
+
+async def silent(turn: Turn) -> str:
+    return "."
+
+
+@pytest.mark.parametrize(
+    ("environ", "says"),
+    [
+        ({}, "for a model set OPENAI_API_KEY"),
+        ({"OPENAI_API_KEY": ""}, "OPENAI_BASE_URL=http://127.0.0.1:11434/v1"),
+        ({"OPENAI_API_KEY": "secret"}, "OPENAI_API_KEY is set: add --agent openai:MODEL"),
+        ({"OPENAI_BASE_URL": "http://secret"}, "OPENAI_BASE_URL is set: set OPENAI_API_KEY"),
+        ({"ANTHROPIC_API_KEY": "secret"}, "ANTHROPIC_API_KEY is set: for its models"),
+        ({"GROQ_API_KEY": "secret"}, "OPENAI_BASE_URL=https://api.groq.com/openai/v1"),
+    ],
+    ids=str,
+)
+def test_the_banner_says_how_to_use_a_model(
+    tmp_path: Path, environ: dict[str, str], says: str
+) -> None:
+    app = create_app(store=f"sqlite:///{tmp_path}/s.db")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        *_, line = banner(app, [listener], environ).splitlines()
+        assert line.startswith("  echo repeats your text; ")
+        assert says in line
+        assert "secret" not in line
+        app = create_app(agent=silent, store=f"sqlite:///{tmp_path}/s.db")
+        assert "openai:MODEL" not in banner(app, [listener], environ)
 
 
 def test_the_server_raises_its_limit_of_open_files(tmp_path: Path) -> None:

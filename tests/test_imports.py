@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sessile.store.reading import LAST_DATE
+from sessile.wire.ids import LAST_DATE
 from tests.serving import Client, Process, client_of, process
 from tests.test_guard import GROWTH, memory
 

@@ -31,8 +31,18 @@ class Terminal:
         self._call("new-session", "-d", *size, "-c", str(self._folder), line)
 
     def type(self, text: str) -> None:
+        self.keys(text)
+        self.key("Enter")
+
+    def paste(self, text: str) -> None:
+        """Paste as terminals do: in brackets, if the program asked for them."""
+        (self._folder / "pasted").write_text(text)
+        self._call("load-buffer", str(self._folder / "pasted"))
+        self._call("paste-buffer", "-p")
+
+    def keys(self, text: str) -> None:
+        """Type without the Enter key."""
         self._call("send-keys", "-l", text)
-        self._call("send-keys", "Enter")
 
     def key(self, name: str) -> None:
         self._call("send-keys", name)
@@ -143,6 +153,68 @@ async def test_approval_is_asked_at_the_prompt(terminal: Terminal, server: Proce
     terminal.type("[[ask]] third")
     screen = await terminal.shows(r"✓ \[\[ask\]\] third.*third\n+›$")
     assert screen.count("May echo run?") == 3
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'Why?\n\nTraceback:\n  File "a.py", line 4\n    x = 1/0\nZeroDivisionError\n',
+        "    indented\n\tand a tab\n\n\nend",
+        "\n".join(f"line {number} of a long paste" for number in range(3000)),
+    ],
+    ids=["a traceback", "indented", "long"],
+)
+async def test_what_is_pasted_is_one_message_exactly_as_it_was(
+    terminal: Terminal, server: Process, text: str
+) -> None:
+    terminal.run(*chat(server, "s"))
+    await terminal.shows("›$")
+    terminal.paste(text)
+    terminal.key("Enter")
+    async with client_of(server) as client:
+        while not (messages := await client.messages("s")):
+            await asyncio.sleep(0.02)
+    assert messages[0]["content"] == text
+    assert [message["role"] for message in messages if message["role"] == "user"] == ["user"]
+
+
+async def test_a_question_that_ends_elsewhere_is_no_longer_waited_for(
+    terminal: Terminal, server: Process
+) -> None:
+    terminal.run(*chat(server, "s"))
+    async with client_of(server) as client:
+
+        async def question() -> str:
+            """The id of the question that the terminal asks."""
+            await terminal.shows("lways:$")
+            part = (await client.messages("s"))[-1]["parts"][0]
+            return f"/chat/s/approvals/{part['approval']['id']}"
+
+        await terminal.shows("›$")
+        terminal.type("[[ask]] first")
+        path = await question()
+        terminal.keys("ye")
+        await terminal.shows("lways: ye$")
+        await client.http.post(path, json={"approve": True})
+        await terminal.shows(r"Another client gave permission\..*✓ .*first\n+›$")
+        terminal.type("[[ask]] second")
+        await client.http.post(await question(), json={"approve": False})
+        await terminal.shows(r"Another client denied permission\..*denied\..*second\n+›$")
+        terminal.type("[[ask]] third")
+        await question()
+        assert await client.stop("s")
+        await terminal.shows(r"The question .*\[stopped\]\n+›$")
+        terminal.type("[[ask]] fourth")
+        await question()
+        terminal.key("C-c")
+        await terminal.shows(r"fourth.*\[stopped\]\n+›$")
+        terminal.type("[[ask]] fifth")
+        path = await question()
+        terminal.key("C-d")
+        await terminal.shows(
+            r"The question stays open\.\nContinue with: sessile chat s\nended with"
+        )
+        assert (await client.http.post(path, json={"approve": True})).is_success
 
 
 async def test_a_user_who_comes_back_sees_the_history_and_the_running_answer(

@@ -128,7 +128,9 @@ class Sessile:
         settings = self.settings
         access = Access(self.store, self.bus, feeds, self.session, self._figures)
         limits = Limits(settings.max_body, settings.max_import)
-        read = partial(read_export, largest=ESCAPED * settings.max_answer)
+        read = partial(
+            read_export, largest=ESCAPED * settings.max_answer, unpacked=settings.max_import
+        )
         app: ASGIApp = router(Context(access, limits, _write_sqlite, read))
         if settings.allow_origin:
             app = CORSMiddleware(

@@ -23,14 +23,14 @@ from sessile.bus.base import Bus
 from sessile.bus.memory import MemoryBus
 from sessile.settings import DEFAULT_STORE, Settings
 from sessile.store.base import Checked, Finding, Store
-from sessile.store.reading import SMALL, read_apart, read_here
+from sessile.store.reading import SMALL, is_own, read_apart, read_here
 from sessile.store.sqlite.backup import back_up
 from sessile.store.sqlite.check import check
 from sessile.store.sqlite.examine import examine
 from sessile.store.sqlite.file import write_file
 from sessile.store.sqlite.store import SQLiteStore
 from sessile.wire.errors import SettingsError
-from sessile.wire.messages import ExportedSession, Message
+from sessile.wire.messages import ReadPiece
 
 __all__ = [
     "agent_of",
@@ -136,20 +136,19 @@ def _is_inside(path: Path, folder: Path) -> bool:
 SQLITE_MAGIC = b"SQLite format 3\0"
 
 
-def read_export(
-    file: IO[bytes], largest: int
-) -> AsyncGenerator[ExportedSession | list[Message], None]:
-    """Read a session's export, in JSON or as a SQLite file; if it may harm, in a child process.
+def read_export(file: IO[bytes], largest: int, unpacked: int) -> AsyncGenerator[ReadPiece, None]:
+    """Read an export, of a session in JSON or as a SQLite file, or of another chat; if it may harm,
+    in a child process.
 
-    ``largest`` is how many bytes a message may have. Raises
-    :class:`~sessile.wire.errors.InvalidRequest`.
+    ``largest`` is how many bytes a message may have, ``unpacked`` how many a compressed file may
+    contain. Raises :class:`~sessile.wire.errors.InvalidRequest`.
     """
     start = os.pread(file.fileno(), SMALL + 1, 0)
     if start.startswith(SQLITE_MAGIC):
         return read_apart(file, "sessile.store.sqlite.imported", largest)
-    if len(start) <= SMALL:
+    if len(start) <= SMALL and is_own(start):
         return read_here(start)
-    return read_apart(file, "sessile.store.reading", largest)
+    return read_apart(file, "sessile.store.reading", largest, str(unpacked))
 
 
 def without_password(url: str) -> str:

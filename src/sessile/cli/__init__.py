@@ -1,48 +1,72 @@
 """The command line: one module for each command, loaded when needed."""
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import Any, NoReturn
 
-from sessile.redact import escaped
+from sessile.cli import streams
 from sessile.settings import TABLE, Setting
 from sessile.wire.errors import BackupFailed, RemoteError, SettingsError, StoreUnavailable
 
 SERVER = "http://127.0.0.1:8787"
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 INTERRUPTED = 130  # the usual exit status of a command that Ctrl-C ended
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """``sessile``: exits with 0 on success, 1 if it failed, 2 if it cannot start."""
-    given = vars(_parser().parse_args(arguments))
-    run: Callable[[dict[str, Any]], int] = given.pop("run")
-    for name in ("command", "kind"):  # `run` contains them
-        given.pop(name, None)
+    streams.prepare()
     try:
-        status = run(given)
+        status = _run(arguments)
+        sys.stdout.flush()
     except SettingsError as error:
-        print(f"sessile: {escaped(str(error))}", file=sys.stderr)
+        streams.complain(error)
         status = 2
     except (RemoteError, BackupFailed, StoreUnavailable) as error:
-        print(f"sessile: {escaped(str(error))}", file=sys.stderr)
+        streams.complain(error)
         status = 1
     except KeyboardInterrupt:
         status = INTERRUPTED
-    except BrokenPipeError:
-        # The reader closed the output; the exit must not write any more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # its reader has enough
+        streams.silence()
         status = 0
+    except OSError as error:
+        streams.silence()
+        streams.complain(_reason(error))
+        status = 1
     sys.exit(status)
 
 
+def _run(arguments: Sequence[str] | None) -> int:
+    try:
+        given = vars(_parser().parse_args(arguments))
+    except SystemExit as end:  # after --help, --version or an error
+        return int(end.code or 0)
+    run: Callable[[dict[str, Any]], int] = given.pop("run")
+    for name in ("command", "kind"):  # `run` contains them
+        given.pop(name, None)
+    return run(given)
+
+
+def _reason(error: OSError) -> str:
+    """What failed, in a line. Only standard output is written without a name."""
+    if error.errno in _UNWRITABLE and error.filename is None:
+        return f"cannot write to standard output: {error.strerror}"
+    return str(error)
+
+
 class _Parser(argparse.ArgumentParser):
-    """Reports an error in one line."""
+    """Reports an error in one line, and does not hide that its output cannot be written."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        (file or sys.stderr).write(message)
 
 
 def _serve(given: dict[str, Any]) -> int:

@@ -1,5 +1,6 @@
 """A running server as the commands use it: over the public protocol."""
 
+import os
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -9,12 +10,14 @@ import httpx2
 
 from sessile.wire.codec import decode_json
 from sessile.wire.errors import RemoteError
+from sessile.wire.hosts import names_loopback
 from sessile.wire.ids import new_id
 from sessile.wire.sse import Parser
 
 PATIENCE = 60.0  # seconds for which a server may be unreachable during an answer
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0  # seconds between attempts; doubled each time
 SILENCE = 40.0  # seconds; an idle server sends a heartbeat every 15
+IMPORTING = 600.0  # seconds that the server may take to store what it was sent
 CHUNK = 64 * 1024
 _TRY_AGAIN = frozenset({"shutting_down", "store_unavailable"})
 
@@ -24,11 +27,11 @@ class Remote:
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
-        timeout = httpx2.Timeout(30, read=SILENCE)
-        try:
-            self._http = httpx2.Client(base_url=self.url, timeout=timeout)
-        except (httpx2.InvalidURL, ValueError) as error:
-            raise RemoteError(f"{url} is not a valid server URL: {error}") from error
+        self._http = _client(self.url)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
 
     def call(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
         """Send a request; return the JSON of the response."""
@@ -56,7 +59,7 @@ class Remote:
                 yield chunk
                 report(len(chunk))
 
-        return self._asked("POST", path, query, content=chunks()).json()
+        return self._asked("POST", path, query, content=chunks(), timeout=IMPORTING).json()
 
     def turn(self, session: str, parts: list[Any], id: str | None = None) -> "Turn":
         """The turn of a new message, or of an earlier message if ``id`` names one."""
@@ -68,6 +71,8 @@ class Remote:
         given = {name: value for name, value in query.items() if value is not None}
         try:
             response = self._http.request(method, path, params=given, **request)
+        except UnicodeEncodeError as error:
+            raise RemoteError("an argument is not UTF-8 text") from error
         except httpx2.HTTPError as error:
             raise self._away(error) from error
         _check(response)
@@ -161,8 +166,58 @@ def _check(response: httpx2.Response) -> None:
         raise RemoteError(f"the server answered {response.status_code}") from None
 
 
+def text_parts(content: str) -> list[dict[str, str]]:
+    """A text as the parts of a message."""
+    return [{"type": "text", "content": content}]
+
+
+def approval_in(event: dict[str, Any]) -> dict[str, Any] | None:
+    """The approval of the tool call in an event, if there is one."""
+    part = event.get("part")
+    return part.get("approval") if isinstance(part, dict) else None
+
+
+def question_in(event: dict[str, Any]) -> str | None:
+    """The id of the question that an event asks, if it asks one."""
+    approval = approval_in(event)
+    return approval["id"] if approval and approval["state"] == "asked" else None
+
+
+def _client(url: str) -> httpx2.Client:
+    """A client of a server; the proxies of the environment stand before other machines only."""
+    timeout = httpx2.Timeout(30, read=SILENCE)
+    try:
+        client = httpx2.Client(base_url=url, timeout=timeout, trust_env=False)
+    except (httpx2.InvalidURL, ValueError) as error:
+        raise RemoteError(f"{url} is not a valid server URL: {error}") from error
+    if names_loopback(client.base_url.host.lower()):
+        return client
+    try:
+        return httpx2.Client(base_url=url, timeout=timeout)
+    except ImportError as error:
+        raise RemoteError(
+            f"{_proxies()} has a SOCKS proxy, for which a package is missing: run "
+            "`pip install socksio`, or add the server's host to NO_PROXY"
+        ) from error
+    except OSError as error:
+        raise RemoteError(
+            f"the certificates that SSL_CERT_FILE or SSL_CERT_DIR names cannot be read: {error}"
+        ) from error
+    except (httpx2.InvalidURL, ValueError) as error:
+        raise RemoteError(
+            f"{_proxies()} is not the valid URL of a proxy; correct it, or add the server's host to "
+            "NO_PROXY"
+        ) from error
+
+
+def _proxies() -> str:
+    """The names of the variables that are set; what is in them may have a password."""
+    names = [f"{kind}_PROXY" for kind in ("HTTP", "HTTPS", "ALL")]
+    return " or ".join(n for name in names for n in (name, name.lower()) if os.environ.get(n))
+
+
 def session_path(session: str, rest: str = "") -> str:
     """The path of a session; raises for an id that is not valid."""
-    if not session or "/" in session or "?" in session or "#" in session:
+    if not session or not session.isascii() or "/" in session or "?" in session or "#" in session:
         raise RemoteError(f"{session!r} is not a valid session id")
     return f"/sessions/{session}{rest}"

@@ -49,6 +49,18 @@ class Screen:
                 self.part(index, part)
         self.end(message)
 
+    def event(self, event: dict[str, Any]) -> None:
+        """What an event of a turn changes."""
+        kind = event["type"]
+        if kind == "delta":
+            self.delta(event)
+        elif kind == "part":
+            self.part(event["index"], event["part"])
+        elif kind == "assistant":
+            self.end(event)
+        elif kind == "status" and event["status"] == "queued":
+            self.note(f"queued, position {event['position']}")
+
     def delta(self, event: dict[str, Any]) -> None:
         """Show more of an answer's text or reasoning."""
         if (event["part"], event["kind"]) != (self._part, self._kind):

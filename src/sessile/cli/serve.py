@@ -4,25 +4,25 @@ import asyncio
 import ctypes
 import gc
 import logging
+import os
 import resource
 import signal
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
-from importlib.metadata import version
 from socket import socket
 from typing import Any
 
 import uvicorn
 
+from sessile.cli import streams
+from sessile.cli.banner import banner
 from sessile.cli.given import settings_of
 from sessile.cli.listening import inherited_sockets, listening, refuse_remote
 from sessile.http.frames import guarded_frames, sending_anywhere
 from sessile.http.guard import EdgeLimits, Guard, guarded
-from sessile.http.web import is_built
 from sessile.logs import Formatter
 from sessile.server import Sessile, create_app
 from sessile.settings import Settings
-from sessile.wire.hosts import is_loopback
 
 LAST_REQUESTS = 0.5  # seconds in which what is connected may still send a request
 SET_DUMPABLE = 4  # prctl(2), on Linux
@@ -93,7 +93,11 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket] | None = None) -> None:
         await super().startup(sockets)
         self._guard.watch(self.server_state.connections)
-        print(self._banner, flush=True)
+        try:
+            print(self._banner, flush=True)
+        except OSError as error:  # a server is not its banner
+            streams.silence()
+            streams.complain(f"the banner cannot be written: {error.strerror}")
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         if self._inherited:
@@ -124,7 +128,7 @@ def _run(app: Sessile, listeners: list[socket], inherited: bool, settings: Setti
         proxy_headers=False,
         timeout_graceful_shutdown=5,
     )
-    server = _Server(config, app, guard, _banner(app, listeners), inherited)
+    server = _Server(config, app, guard, banner(app, listeners, os.environ), inherited)
 
     async def serve() -> None:
         async with app.opened():
@@ -156,23 +160,3 @@ def _collect_rarely() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 5, 5)
-
-
-def _banner(app: Sessile, listeners: list[socket]) -> str:
-    addresses = [listener.getsockname()[:2] for listener in listeners]
-    shown = [
-        f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-        for host, port in addresses
-    ]
-    lines = [
-        f"Sessile {version('sessile')} on {' and '.join(shown)}",
-        f"  store  {app.store.name}",
-        f"  agent  {app.agent.name}",
-    ]
-    if not is_built():
-        lines.insert(1, "  web    not built; run `uv run just web` in a clone to build it")
-    if not all(is_loopback(host) for host, _ in addresses):
-        lines.append(
-            "  no authentication: everybody who can reach this address can read and write all sessions"
-        )
-    return "\n".join(lines)

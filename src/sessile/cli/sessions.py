@@ -1,9 +1,9 @@
 """``sessile sessions``, ``export`` and ``import``."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
-from sessile.cli.plain import clean
+from sessile.cli.plain import clean, when
 from sessile.cli.remote import Remote, session_path
 from sessile.cli.screen import Screen
-from sessile.wire.codec import encode
+from sessile.cli.streams import complain, write_json
 from sessile.wire.errors import RemoteError
 
 
@@ -27,7 +27,7 @@ def ls(server: str, json: bool, query: str | None, archived: bool, limit: int) -
         return _print_json(found)
     console = Console(highlight=False)
     rows = [
-        (s["id"], s["status"], str(s["messageCount"]), _when(s["updatedAt"]), clean(s["title"]))
+        (s["id"], s["status"], str(s["messageCount"]), when(s["updatedAt"]), clean(s["title"]))
         for s in found
     ]
     if not console.is_terminal:
@@ -51,7 +51,7 @@ def show(server: str, json: bool, session: str, limit: int) -> int:
     if json:
         return _print_json({"session": value, "messages": messages})
     screen = Screen()
-    changed = _when(value["updatedAt"])
+    changed = when(value["updatedAt"])
     screen.note(f"{value['title']} · {value['status']} · {value['messageCount']} · {changed}")
     for message in messages:
         screen.message(message)
@@ -85,20 +85,33 @@ def export(server: str, json: bool, session: str, format: str, output: str | Non
 
 
 def import_(server: str, json: bool, file: str, id: str | None) -> int:
-    """Create a session from an exported file, and print its id."""
+    """Create a session of an exported file, or one of each conversation of another chat's export;
+    print their ids."""
     remote = Remote(server)
     if file == "-":
-        value = remote.upload("/sessions/import", sys.stdin.buffer, lambda size: None, id=id)
+        found = remote.upload("/sessions/import", sys.stdin.buffer, lambda size: None, id=id)
     else:
-        path = Path(file)
-        if not path.is_file():
-            raise RemoteError(f"the file {file} does not exist")
-        with path.open("rb") as read, _progress(path.stat().st_size) as report:
-            value = remote.upload("/sessions/import", read, report, id=id)
+        found = _uploaded(remote, file, id)
     if json:
-        return _print_json(value)
-    print(value["id"])
+        return _print_json(found)
+    if "imported" not in found:
+        print(found["id"])
+        return 0
+    for session in found["imported"]:
+        print(session["id"])
+    for skipped in found["skipped"]:
+        complain(f"skipped {clean(skipped['title']) or skipped['id']}: {skipped['error']}")
     return 0
+
+
+def _uploaded(remote: Remote, file: str, id: str | None) -> Any:
+    try:
+        with open(file, "rb") as read, _progress(os.fstat(read.fileno()).st_size or None) as report:
+            return remote.upload("/sessions/import", read, report, id=id)
+    except FileNotFoundError as error:
+        raise RemoteError(f"the file {file} does not exist") from error
+    except OSError as error:
+        raise RemoteError(f"cannot read {file}: {error.strerror}") from error
 
 
 def _each(sessions: list[str], json: bool, act: Any) -> int:
@@ -107,7 +120,7 @@ def _each(sessions: list[str], json: bool, act: Any) -> int:
         try:
             act(id)
         except RemoteError as error:
-            print(f"sessile: {id}: {error}", file=sys.stderr)
+            complain(f"{id}: {error}")
             failed = 1
         else:
             if json:
@@ -124,13 +137,27 @@ def _written(output: str | None) -> Iterator[IO[bytes]]:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
+    try:
+        if os.path.exists(output) and not os.path.isfile(output):  # such as a device or a pipe
+            with open(output, "wb") as out:
+                yield out
+            return
+        with _part(os.path.realpath(output)) as out:
+            yield out
+    except OSError as error:
+        raise RemoteError(f"cannot write {output}: {error.strerror}") from error
+
+
+@contextmanager
+def _part(output: str) -> Iterator[IO[bytes]]:
+    """A file with another name, which gets this one when it is whole and on the disk."""
     part = Path(f"{output}.part")
     try:
         with part.open("wb") as out:
             yield out
+            out.flush()
+            os.fsync(out.fileno())
         part.replace(output)
-    except OSError as error:
-        raise RemoteError(f"cannot write {output}: {error.strerror}") from error
     finally:
         part.unlink(missing_ok=True)
 
@@ -152,10 +179,6 @@ def _progress(total: int | None) -> Iterator[Any]:
         yield lambda size: progress.advance(task, size)
 
 
-def _when(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M")
-
-
 def _print_json(value: Any) -> int:
-    print(encode(value).decode())
+    write_json(value)
     return 0

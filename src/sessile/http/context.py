@@ -5,14 +5,14 @@ from typing import IO, NamedTuple, TypeAlias
 
 from sessile.http.access import Access
 from sessile.node.handle import Handle
-from sessile.wire.messages import ExportedSession, Message
+from sessile.wire.messages import ReadPiece
 
 # Writes one session into a SQLite file of its own.
 WriteSQLite: TypeAlias = Callable[[str, Handle], Awaitable[None]]
 
-# Reads an export that a client sent, in JSON or such a file: the session, and its messages in
-# chunks. Ends with the generator. Raises InvalidRequest for anything else.
-ReadExport: TypeAlias = Callable[[IO[bytes]], AsyncGenerator[ExportedSession | list[Message], None]]
+# Reads a file that a client sent: such a file, an export in JSON, or one of another chat. Ends with
+# the generator. Raises InvalidRequest for anything else.
+ReadExport: TypeAlias = Callable[[IO[bytes]], AsyncGenerator[ReadPiece, None]]
 
 
 class Limits(NamedTuple):

@@ -10,13 +10,13 @@ from starlette.requests import Request
 
 from sessile.http.bodies import ForkBody
 from sessile.http.context import Context
+from sessile.http.foreign import ImportedSessions, adopted, import_all
 from sessile.http.operations import SESSION, WRITING, operation, text
 from sessile.http.parsing import body_chunks, parse_body
-from sessile.http.query import SESSION_ID_SCHEMA, check_message_id, check_session_id
+from sessile.http.query import SESSION_ID_SCHEMA, check_session_id
 from sessile.http.responses import JSONResponse, Response
 from sessile.node.handle import Handle
 from sessile.wire.errors import (
-    InvalidRequest,
     MessageNotFound,
     SessionExists,
     SessionNotFound,
@@ -24,7 +24,14 @@ from sessile.wire.errors import (
     Unavailable,
 )
 from sessile.wire.ids import new_id
-from sessile.wire.messages import ExportedSession, Message, Session, decode_message
+from sessile.wire.messages import (
+    ExportedSession,
+    ForeignExport,
+    Message,
+    ReadPiece,
+    Session,
+    decode_message,
+)
 
 IMPORTS = 4  # that are read at once
 
@@ -72,7 +79,7 @@ class CopyRoutes:
     @operation(
         "POST",
         "/sessions/import",
-        Session,
+        (Session, ImportedSessions),
         status=201,
         body=ImportBody,
         parameters=[text("id", "Another id than the exported session's.", **SESSION_ID_SCHEMA)],
@@ -80,19 +87,23 @@ class CopyRoutes:
         tag="sessions",
     )
     async def import_(self, request: Request) -> Response:
-        """Make a session of an export, in JSON or as a SQLite file."""
+        """Make a session of an export, in JSON or as a SQLite file, or several of one of another
+        chat."""
+        id = request.query_params.get("id")
+        if id is not None:
+            check_session_id(id)
         async with self._importing, aclosing(self._read(request)) as reading:
-            session = await anext(reading)
-            assert isinstance(session, ExportedSession)
-            id = check_session_id(request.query_params.get("id", session.id))
-            value = await self._access.session(id).adopt(
-                _checked(reading), session.title, session.metadata, session.archived
-            )
+            found = await anext(reading)
+            value: Session | ImportedSessions
+            if isinstance(found, ExportedSession):
+                session = self._access.session(found.id if id is None else id)
+                value = await adopted(session, found, reading)
+            else:
+                assert isinstance(found, ForeignExport)
+                value = await import_all(self._access, reading, found.count, id)
         return JSONResponse(value, status_code=201)
 
-    async def _read(
-        self, request: Request
-    ) -> AsyncGenerator[ExportedSession | list[Message], None]:
+    async def _read(self, request: Request) -> AsyncGenerator[ReadPiece, None]:
         # A file without a name: nothing of it is left, however this process ends.
         with tempfile.TemporaryFile() as file:
             try:
@@ -104,20 +115,6 @@ class CopyRoutes:
             async with aclosing(self._context.read_export(file)) as reading:
                 async for found in reading:
                     yield found
-
-
-async def _checked(
-    reading: AsyncGenerator[ExportedSession | list[Message], None],
-) -> AsyncGenerator[list[Message], None]:
-    ids: set[str] = set()
-    async for messages in reading:
-        assert isinstance(messages, list)
-        for message in messages:
-            check_message_id(message.id)
-            if message.id in ids:
-                raise InvalidRequest(f"Two messages have the id {message.id}.")
-            ids.add(message.id)
-        yield messages
 
 
 async def _settled(session: Handle, last: int | None) -> AsyncGenerator[list[Message], None]:

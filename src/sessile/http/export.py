@@ -6,11 +6,12 @@ import tempfile
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from datetime import UTC, datetime
-from typing import IO
+from typing import IO, Any
 
 from msgspec import UNSET
 
 from sessile.http.context import Context
+from sessile.http.markdown import contained, fenced, inline, link, quoted
 from sessile.http.responses import Response, json_array, streamed
 from sessile.node.handle import Handle
 from sessile.wire.codec import encode
@@ -50,10 +51,14 @@ def _attachment(id: str, suffix: str) -> dict[str, str]:
 
 
 async def _markdown(session: Handle, value: Session) -> AsyncGenerator[bytes, None]:
-    yield f"# {value.title or value.id}\n".encode()
+    yield f"# {inline(value.title) or inline(value.id)}\n".encode()
     async with aclosing(session.walk()) as chunks:
         async for bodies in chunks:
-            yield "".join(map(_section, bodies)).encode(errors="replace")
+            yield await asyncio.to_thread(_sections, bodies)
+
+
+def _sections(bodies: list[bytes]) -> bytes:
+    return "".join(map(_section, bodies)).encode(errors="replace")
 
 
 def _section(body: bytes) -> str:
@@ -77,23 +82,26 @@ def _when(time: int) -> str:
 def _part(part: Part) -> str:
     match part:
         case TextPart(content):
-            return content
+            return contained(content)
         case ReasoningPart(content):
-            return "\n".join(f"> {line}".rstrip() for line in content.splitlines())
+            return quoted(content)
         case ToolCallPart():
-            call = encode(part).decode()
-            error = f"\n\n{part.error}" if isinstance(part.error, str) else ""
-            return f"**{part.tool_name}** ({part.state})\n\n```json\n{call}\n```{error}"
+            error = f"\n\n{fenced(part.error)}" if isinstance(part.error, str) else ""
+            return _value(part.tool_name, part, part.state) + error
         case ToolResultPart():
-            result = encode(part).decode()
-            return f"**{part.tool_name}** ({part.state})\n\n```json\n{result}\n```"
+            return _value(part.tool_name, part, part.state)
         case FilePart():
-            name = part.media_type if part.filename is UNSET else part.filename
-            return f"[{name}]({part.url})"
+            return link(part.media_type if part.filename is UNSET else part.filename, part.url)
         case SourcePart():
-            return f"[{part.url if part.title is UNSET else part.title}]({part.url})"
+            return link(part.url if part.title is UNSET else part.title, part.url)
         case DataPart(name, data):
-            return f"**{name}**\n\n```json\n{encode(data).decode()}\n```"
+            return _value(name, data)
+
+
+def _value(name: str, value: Any, state: str = "") -> str:
+    """A value as JSON, under its name."""
+    shown = f" ({inline(state)})" if state else ""
+    return f"**{inline(name)}**{shown}\n\n{fenced(encode(value).decode(), 'json')}"
 
 
 async def _sqlite(context: Context, session: Handle) -> Response:

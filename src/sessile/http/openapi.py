@@ -30,7 +30,7 @@ def document(routes: Sequence[Route]) -> dict[str, Any]:
     """The OpenAPI 3.1 document of these operations."""
     operations = [route.operation for route in routes]
     bodies = [operation.body for operation in operations if operation.body is not None]
-    answers = [o.answer for o in operations if o.answer is not None and not _media(o.answer)]
+    answers = [answer for operation in operations for answer in _answers(operation)]
     types = [*bodies, *answers, Error, Event, ErrorEvent]
     schemas, components = msgspec.json.schema_components(
         types, ref_template="#/components/schemas/{name}"
@@ -58,6 +58,13 @@ def document(routes: Sequence[Route]) -> dict[str, Any]:
 
 def _media(answer: Any) -> bool:
     return isinstance(answer, str)
+
+
+def _answers(operation: Operation) -> Sequence[Any]:
+    """The types of which one is the JSON of the answer."""
+    if operation.answer is None or _media(operation.answer):
+        return ()
+    return operation.answer if isinstance(operation.answer, tuple) else (operation.answer,)
 
 
 def _key(type: Any) -> str:
@@ -107,8 +114,9 @@ def _responses(operation: Operation, schema_of: dict[str, Any]) -> dict[str, Any
     good: dict[str, Any] = {"description": "Done."}
     if _media(operation.answer):
         good["content"] = {kind: {"schema": {}} for kind in operation.answer.split()}
-    elif operation.answer is not None:
-        good["content"] = {"application/json": {"schema": schema_of[_key(operation.answer)]}}
+    elif schemas := [schema_of[_key(answer)] for answer in _answers(operation)]:
+        schema = schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
+        good["content"] = {"application/json": {"schema": schema}}
     responses: dict[str, Any] = {str(operation.status): good}
     by_status: dict[int, list[type[SessileError]]] = {}
     for error in operation.errors:

@@ -58,7 +58,7 @@ KEY = text("Idempotency-Key", "The same as `id`.", "header", **MESSAGE_ID_SCHEMA
 class Operation(NamedTuple):
     """One method of one address: what it takes, what it answers.
 
-    ``answer`` is a type, a media type or several, or None for no body. A request may leave out a
+    ``answer`` is a type or a tuple of them, a media type or several, or None for no body. A request may leave out a
     body that is ``optional``.
     """
 

@@ -4,6 +4,8 @@ import random
 import time
 import uuid
 
+LAST_DATE = 253_402_300_799  # seconds, the end of the year 9999: later dates no calendar has
+
 _ANSWERS = uuid.UUID("5e551e00-0000-4000-8000-000000000000")
 _random = random.Random()  # nobody else's, so that nobody else's seed makes ids repeat
 

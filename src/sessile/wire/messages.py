@@ -55,6 +55,25 @@ class ExportedSession(Struct):
     metadata: Metadata = {}
 
 
+class ForeignExport(Struct):
+    """The beginning of a file of another chat, with how many conversations it has."""
+
+    count: int
+
+
+class Skipped(Struct, omit_defaults=True):
+    """A conversation that was not imported, and why."""
+
+    title: str
+    error: str
+    id: str = ""
+
+
+# What is read of an imported file, in this order: a session and its messages in chunks; or that a
+# file is of another chat, and then each of its conversations in the same way, or why it is skipped.
+ReadPiece: TypeAlias = ForeignExport | Skipped | ExportedSession | list[Message]
+
+
 class Page(Struct):
     """Some of a session's messages, oldest first, and whether there are more that way."""
 

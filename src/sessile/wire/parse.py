@@ -1,5 +1,6 @@
 """JSON that a client sent to values, with what is wrong and where. Pure."""
 
+import codecs
 import json
 import re
 from typing import Any, TypeVar
@@ -9,6 +10,15 @@ import msgspec
 from sessile.wire.errors import InvalidRequest
 
 T = TypeVar("T")
+
+# Byte order marks, the longer before those that they begin with.
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
 
 DEPTH = 64  # of JSON values inside JSON values
 TOO_DEEP = f"The JSON is nested more than {DEPTH} deep."
@@ -20,14 +30,20 @@ _others = bytes(set(range(256)) - set(b"[]{}"))
 _as_arrays = bytes.maketrans(b"{}", b"[]")
 
 
+def marked_encoding(data: bytes) -> str | None:
+    """The encoding that the byte order mark at the beginning of a text names, if there is one."""
+    return next((encoding for mark, encoding in _MARKS if data.startswith(mark)), None)
+
+
 def parse(data: bytes | str, type: type[T]) -> T:
-    """JSON to a value of a type.
+    """JSON to a value of a type; a byte order mark before it is ignored.
 
     Raises :class:`~sessile.wire.errors.InvalidRequest` with what is wrong and where.
     """
     decoder = _decoders.get(type)
     if decoder is None:
         decoder = _decoders[type] = msgspec.json.Decoder(type)
+    data = _without_mark(data)
     _check_shape(data)
     try:
         value: T = decoder.decode(data)
@@ -38,6 +54,15 @@ def parse(data: bytes | str, type: type[T]) -> T:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidRequest(_why_not_json(data, error)) from None
     return value
+
+
+def _without_mark(data: bytes | str) -> bytes | str:
+    if isinstance(data, str):
+        return data.removeprefix("\ufeff")
+    encoding = marked_encoding(data[:4])
+    if encoding not in (None, "utf-8-sig"):
+        raise InvalidRequest(f"The JSON is {encoding.upper()} text; send it as UTF-8.")
+    return data.removeprefix(codecs.BOM_UTF8)
 
 
 def _check_shape(data: bytes | str) -> None:

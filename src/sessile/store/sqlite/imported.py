@@ -11,7 +11,7 @@ import apsw
 import msgspec
 
 from sessile.store import sql
-from sessile.store.reading import Read, run
+from sessile.store.reading import Contents, Read, run
 from sessile.wire.errors import InvalidRequest
 from sessile.wire.messages import ExportedSession, decode_metadata
 
@@ -19,11 +19,12 @@ _Q = sql.queries(__package__)
 _TABLES = ("sessions", "messages")
 
 
-def read_sqlite(file: IO[bytes]) -> Read:
+def read_sqlite(file: IO[bytes]) -> Contents:
     """The one session of a database; raises :class:`~sessile.wire.errors.InvalidRequest`."""
     database = apsw.Connection("")
+    data = file.read()
     try:
-        database.deserialize("main", _without_log(file.read()))
+        database.deserialize("main", _without_log(data))
         for pragma in ("query_only = ON", "temp_store = MEMORY", "cell_size_check = ON"):
             database.execute(f"PRAGMA {pragma}")
         database.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
@@ -38,7 +39,7 @@ def read_sqlite(file: IO[bytes]) -> Read:
         raise _not_an_export(error) from error
     if len(rows) != 1:
         raise InvalidRequest(f"The database has {len(rows)} sessions; one is imported.")
-    return Read(rows[0], _bodies(database))
+    return Contents(len(data), iter([Read(rows[0], _bodies(database))]))
 
 
 def _bodies(database: apsw.Connection) -> Iterator[bytes]:
