@@ -5,6 +5,7 @@
  * servers may use the same origin, at the same time or one after the other.
  */
 
+import { parseJson, toJson } from "../wire/json.ts";
 import { serverKnown, storeId } from "../wire/server.ts";
 import { Store } from "./store.ts";
 
@@ -27,7 +28,7 @@ export function read<Value>(name: string, fallback: Value, owner: Owner = "serve
   try {
     const key = keyOf(name, owner);
     const text = key && localStorage.getItem(key);
-    return text ? JSON.parse(text) : fallback;
+    return text ? (parseJson(text) as Value) : fallback;
   } catch {
     return fallback;
   }
@@ -39,7 +40,7 @@ export function keep(name: string, value: unknown, owner: Owner = "server"): voi
     const key = keyOf(name, owner);
     if (!key) return;
     if (value === null) localStorage.removeItem(key);
-    else localStorage.setItem(key, JSON.stringify(value));
+    else localStorage.setItem(key, toJson(value));
   } catch {
     // The storage is full or disabled.
   }

@@ -38,6 +38,8 @@ export function Composer({ disabled, running, edited, onEdited, onSend }: Given)
   const [files, setFiles] = useState<FilePart[]>(() =>
     edited ? edited.parts.filter((part) => part.type === "file") : [],
   );
+  // What cannot be edited here is sent again as it is.
+  const others = edited?.parts.filter((part) => !["text", "file"].includes(part.type)) ?? [];
   const field = useRef<HTMLTextAreaElement>(null);
   const chooser = useRef<HTMLInputElement>(null);
 
@@ -54,7 +56,7 @@ export function Composer({ disabled, running, edited, onEdited, onSend }: Given)
   const send = () => {
     const content = text.trim() ? text : "";
     if (disabled || (!content && !files.length)) return;
-    const parts: Part[] = [...files];
+    const parts: Part[] = [...files, ...others];
     if (content) parts.push({ type: "text", content });
     session.outbox.put({ id: newId(), parts, ...(edited ? { replaces: edited.id } : {}) });
     setText("");

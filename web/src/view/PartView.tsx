@@ -1,3 +1,4 @@
+import { isObject } from "../wire/json.ts";
 import type { DataPart, FilePart, Json, Part, ToolResultPart } from "../wire/types.ts";
 import { Elsewhere } from "./Elsewhere.tsx";
 import { Fold } from "./Fold.tsx";
@@ -71,8 +72,7 @@ type Step = { content: string; status: string };
 function stepsOf(data: Json): Step[] | null {
   if (!Array.isArray(data)) return null;
   const steps = data.filter(
-    (step): step is Step =>
-      typeof step === "object" && step !== null && "content" in step && "status" in step,
+    (step): step is Step => isObject(step) && "content" in step && "status" in step,
   );
   return steps.length === data.length ? steps : null;
 }

@@ -1,5 +1,7 @@
 /** Safe text and URLs, and formats of numbers and times. */
 
+import { toJson } from "../wire/json.ts";
+
 // Control (Cc) and format (Cf) characters except line ends, tabs, and joiners of letters and emoji.
 const HIDDEN = /(?![\t\n\u200c\u200d])[\p{Cc}\p{Cf}]/gu;
 
@@ -43,7 +45,7 @@ export function dollars(value: number): string {
 
 /** JSON as readable text; a string as it is. */
 export function shown(value: unknown): string {
-  return typeof value === "string" ? value : JSON.stringify(value, null, 2);
+  return typeof value === "string" ? value : toJson(value, 2);
 }
 
 // Created once: creating one takes longer than rendering a message.

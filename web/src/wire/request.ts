@@ -1,5 +1,7 @@
 /** Requests to the server that this web client comes from. */
 
+import { isObject, parseJson, toJson } from "./json.ts";
+
 /** The server refused (`status` and its `code`), or did not answer (`status` 0). */
 export class ServerError extends Error {
   status: number;
@@ -32,7 +34,7 @@ export async function request(
 ): Promise<Response> {
   const init: RequestInit = { method, signal };
   if (body !== undefined) {
-    init.body = JSON.stringify(body);
+    init.body = toJson(body);
     init.headers = { "content-type": "application/json" };
   }
   let response: Response;
@@ -42,11 +44,12 @@ export async function request(
     throw noAnswer();
   }
   if (response.ok) return response;
-  const refusal = await response.json().catch(() => ({}));
+  const refusal = await json(response).catch(() => null);
+  const { error, code } = isObject(refusal) ? refusal : {};
   throw new ServerError(
-    refusal.error ?? `The server answered ${response.status}.`,
+    typeof error === "string" ? error : `The server answered ${response.status}.`,
     response.status,
-    refusal.code ?? "unknown",
+    typeof code === "string" ? code : "unknown",
   );
 }
 
@@ -56,7 +59,7 @@ export async function request(
  */
 export async function json(response: Response): Promise<unknown> {
   try {
-    return await response.json();
+    return parseJson(await response.text());
   } catch {
     throw noAnswer();
   }

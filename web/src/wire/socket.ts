@@ -2,6 +2,7 @@
 
 import { socketAddress } from "./api.ts";
 import { Backoff } from "./backoff.ts";
+import { parseJson } from "./json.ts";
 import { doubtServer, ensureServer } from "./server.ts";
 import type { Frame } from "./types.ts";
 
@@ -81,7 +82,7 @@ export class Socket {
     this.#watch(PATIENCE);
     socket.onmessage = (message) => {
       this.#watch(SILENCE);
-      this.#take(socket, JSON.parse(message.data));
+      this.#take(socket, parseJson(message.data) as Frame);
     };
     socket.onclose = () => this.#lost(socket);
   }
