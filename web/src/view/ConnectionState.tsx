@@ -1,11 +1,12 @@
 import type { OpenSession } from "../state/open-session.ts";
-import type { Connection } from "../wire/socket.ts";
+import type { ConnectionStatus } from "../wire/connection.ts";
 
-const TEXTS: Record<Connection, string> = {
+const TEXTS: Record<ConnectionStatus, string> = {
   open: "Connected",
   connecting: "Connecting…",
   waiting: "Reconnecting…",
   offline: "Offline",
+  blocked: "Live updates are blocked",
 };
 
 /** Whether the conversation is up to date. */
@@ -14,13 +15,13 @@ export function ConnectionState({
   connection,
 }: {
   session: OpenSession;
-  connection: Connection;
+  connection: ConnectionStatus;
 }) {
   return (
     <div className={`connection ${connection}`} role="status" title={TEXTS[connection]}>
       <i />
       <span>{TEXTS[connection]}</span>
-      {connection === "waiting" && (
+      {["waiting", "offline", "blocked"].includes(connection) && (
         <button type="button" className="link" onClick={() => session.retry()}>
           Now
         </button>

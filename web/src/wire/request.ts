@@ -2,6 +2,9 @@
 
 import { isObject, parseJson, toJson } from "./json.ts";
 
+const NO_ANSWER = "no_answer";
+const UNKNOWN = "unknown";
+
 /** The server refused (`status` and its `code`), or did not answer (`status` 0). */
 export class ServerError extends Error {
   status: number;
@@ -11,6 +14,11 @@ export class ServerError extends Error {
     super(message);
     this.status = status;
     this.code = code;
+  }
+
+  /** It is the answer of this server, and not of something on the way to it. */
+  get own(): boolean {
+    return this.code !== UNKNOWN && this.code !== NO_ANSWER;
   }
 
   /** The same request may succeed later. */
@@ -23,7 +31,7 @@ export class ServerError extends Error {
 export const TIMEOUT = 15_000;
 
 export function noAnswer(): ServerError {
-  return new ServerError("The server does not answer.", 0, "no_answer");
+  return new ServerError("The server does not answer.", 0, NO_ANSWER);
 }
 
 export async function request(
@@ -49,7 +57,7 @@ export async function request(
   throw new ServerError(
     typeof error === "string" ? error : `The server answered ${response.status}.`,
     response.status,
-    typeof code === "string" ? code : "unknown",
+    typeof code === "string" ? code : UNKNOWN,
   );
 }
 
