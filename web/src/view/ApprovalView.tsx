@@ -33,7 +33,7 @@ export function ApprovalView({ call }: { call: ToolCallPart }) {
   return (
     <section
       className="approval"
-      aria-label={`${call.toolName} asks ${questions.length ? "a question" : "for permission"}`}
+      aria-label={`${unhidden(call.toolName)} asks ${questions.length ? "a question" : "for permission"}`}
     >
       {questions.length ? (
         questions.map((question, at) => (

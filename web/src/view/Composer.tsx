@@ -18,6 +18,7 @@ import { IconButton } from "./Button.tsx";
 import { Icon } from "./icons.tsx";
 import { attempt, notify } from "./notices.tsx";
 import { useSession } from "./session-context.ts";
+import { unhidden } from "./text.ts";
 
 type Given = {
   /** Until it is known which server the message would be sent to. */
@@ -135,10 +136,10 @@ export function Composer({ disabled, running, edited, onEdited, onSend }: Given)
             // biome-ignore lint/suspicious/noArrayIndexKey: one file may be attached twice
             <li key={at}>
               <Icon name="file" />
-              <bdi>{file.filename ?? file.mediaType}</bdi>
+              <bdi>{unhidden(file.filename ?? file.mediaType)}</bdi>
               <IconButton
                 icon="close"
-                label={`Remove ${file.filename ?? "file"}`}
+                label={`Remove ${unhidden(file.filename ?? "file")}`}
                 onClick={() => setFiles(files.filter((_, other) => other !== at))}
               />
             </li>

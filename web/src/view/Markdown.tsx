@@ -11,7 +11,7 @@ import { Elsewhere } from "./Elsewhere.tsx";
 import { Icon } from "./icons.tsx";
 import { blocksOf, type Cut } from "./markdown/blocks.ts";
 import { ourMarkdown } from "./markdown/syntax.ts";
-import { ownImage, safeLink } from "./text.ts";
+import { ownImage, safeLink, unhidden } from "./text.ts";
 
 /** Characters: longer blocks (except code) and longer texts are shown as plain text. */
 const LONGEST_BLOCK = 50_000;
@@ -47,6 +47,9 @@ const components: Components = {
         {alt || "image"}
       </Elsewhere>
     );
+  },
+  code({ children }) {
+    return <code>{typeof children === "string" ? unhidden(children) : children}</code>;
   },
   pre({ node }) {
     const code = node?.children[0];

@@ -6,7 +6,7 @@ import { CopyButton } from "./CopyButton.tsx";
 import { Icon } from "./icons.tsx";
 import { File, PartView } from "./PartView.tsx";
 import { Time } from "./Time.tsx";
-import { count, dollars } from "./text.ts";
+import { count, dollars, unhidden } from "./text.ts";
 
 export type MessageActions = {
   edit: (message: Message) => void;
@@ -87,7 +87,7 @@ function Outcome({ message }: { message: Message }) {
   return (
     <p className={`outcome ${message.status}`}>
       <Icon name={message.status === "stopped" ? "stop" : "warning"} />
-      {text}
+      {unhidden(text)}
     </p>
   );
 }

@@ -2,8 +2,9 @@
 
 import { toJson } from "../wire/json.ts";
 
-// Control (Cc) and format (Cf) characters except line ends, tabs, and joiners of letters and emoji.
-const HIDDEN = /(?![\t\n\u200c\u200d])[\p{Cc}\p{Cf}]/gu;
+// Control (Cc) and format (Cf) characters, separators of lines, and whatever else is not shown (DI),
+// except line ends, tabs, and what joins letters and emoji or says how they look.
+const HIDDEN = /(?!\ufe0e|\ufe0f|[\t\n\u200c\u200d])[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{DI}\u2800]/gu;
 
 /** Make characters visible that reorder or hide others, in text that people check before they approve it. */
 export function unhidden(text: string): string {
