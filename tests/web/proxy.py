@@ -21,7 +21,7 @@ class Proxy:
     """Passes requests on, one for each connection; a path loses its ``prefix``.
 
     ``websocket`` is what the opening of a WebSocket gets: "pass", "strip" (it arrives without
-    `Upgrade`), "hang", or a key of REFUSALS. With ``streams`` False, event streams hang.
+    `Upgrade`), "hang", or a key of REFUSALS. With ``streams`` False, event streams are refused.
     """
 
     def __init__(self, to: str, prefix: str = "") -> None:
@@ -77,8 +77,10 @@ class Proxy:
         if upgrades and self.websocket in REFUSALS:
             client.sendall(REFUSALS[self.websocket])
             return
-        hangs = self.websocket == "hang" if upgrades else not self.streams and "/events" in path
-        if hangs:
+        if "/events" in path and not self.streams:
+            client.sendall(REFUSALS["502"])
+            return
+        if upgrades and self.websocket == "hang":
             client.recv(1)  # until it leaves
             return
         if not (upgrades and self.websocket == "pass"):

@@ -35,6 +35,9 @@ def test_a_session_is_live_whatever_a_websocket_is_answered(
         api.send("s", f"live with {websocket}")
         tab.is_answered(f"live with {websocket}")
         tab.page.close()
+    # Or the browser has none.
+    visitor.context.add_init_script("delete window.WebSocket")
+    visitor.tab().open("s").is_answered("live with hang")
     visitor.leave()
 
 
@@ -90,7 +93,7 @@ def test_the_page_says_it_if_neither_gets_through(tab: Tab, api: Api, proxy: Pro
     api.send("s", "hello")
     proxy.websocket, proxy.streams = "502", False
     tab.open("s", connected=False)
-    expect(tab.connection).to_have_text("Live updates are blocked")
+    expect(tab.connection).to_have_text("No live updates get through")
     proxy.streams = True
     tab.button("Now").click()
     expect(tab.connection).to_have_text("Connected")

@@ -125,8 +125,8 @@ def test_what_is_no_formula_is_markdown(outline: Outline, text: str, read: str) 
 
 
 @pytest.mark.parametrize(
-    "piece", [r"\(", r"\[ ", "$$ ", "$1", "$_", r"\(\\", "$$\n", "**（", " ~~a"]
+    "piece", [r"\(", r"\[ ", "$$ ", "$1^", "$_", r"\(\\", "$$\n", "\\(a\n", "\\[a\n"]
 )
 def test_what_never_closes_is_read_once(outline: Outline, piece: str) -> None:
-    text = piece * (2_000 // len(piece)) + "x" * 40_000
+    text = piece * (20_000 // len(piece)) + "x" * 20_000
     assert outline(text).endswith("x" * 100)

@@ -6,8 +6,11 @@ const TEXTS: Record<ConnectionStatus, string> = {
   connecting: "Connecting…",
   waiting: "Reconnecting…",
   offline: "Offline",
-  blocked: "Live updates are blocked",
+  blocked: "No live updates get through",
 };
+
+const BLOCKED =
+  "The server answers, but neither a WebSocket nor server-sent events arrive from it. A proxy may hold them back.";
 
 /** Whether the conversation is up to date. */
 export function ConnectionState({
@@ -18,7 +21,11 @@ export function ConnectionState({
   connection: ConnectionStatus;
 }) {
   return (
-    <div className={`connection ${connection}`} role="status" title={TEXTS[connection]}>
+    <div
+      className={`connection ${connection}`}
+      role="status"
+      title={connection === "blocked" ? BLOCKED : TEXTS[connection]}
+    >
       <i />
       <span>{TEXTS[connection]}</span>
       {["waiting", "offline", "blocked"].includes(connection) && (

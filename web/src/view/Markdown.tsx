@@ -26,7 +26,7 @@ const MOST_MARKS = 2_000;
 function isTooMuch(text: string): boolean {
   if (text.length > LONGEST || TOO_DEEP.test(text)) return true;
   return text.split(/\n[ \t]*\n/).some((part) => {
-    return part.length > MOST_MARKS && (part.match(/[*_~`[\]<$\\]/g)?.length ?? 0) > MOST_MARKS;
+    return part.length > MOST_MARKS && (part.match(/[*_~`[\]<]/g)?.length ?? 0) > MOST_MARKS;
   });
 }
 

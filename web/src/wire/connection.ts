@@ -13,10 +13,13 @@ import { OPEN, socketPause, socketRefused, socketWorks, type Way } from "./ways.
 /** `blocked`: the server answers, but neither way to its events works. */
 export type ConnectionStatus = "connecting" | "open" | "waiting" | "offline" | "blocked";
 
-/** Milliseconds between attempts, doubled each time; until the first frame; of silence before a ping; and until its answer. */
+/** Milliseconds between attempts, doubled each time. */
 const FIRST_PAUSE = 250;
 const LONGEST_PAUSE = 8_000;
+/** Milliseconds until a WebSocket's first frame; until the answer to a ping where there is doubt; of
+ * silence before a ping; until any other answer. */
 const OPENING = 4_000;
+const DOUBT = 2_000;
 const SILENCE = 25_000;
 const PATIENCE = 10_000;
 
@@ -100,11 +103,11 @@ export class Connection {
       if (attempt === this.#attempt) act();
     };
     this.#channel = OPEN[way](this.#session, this.#listener.after(), {
-      alive: () => current(() => this.#watch(this.#greeted ? SILENCE : OPENING)),
+      alive: () => current(() => this.#watch(this.#greeted ? SILENCE : PATIENCE)),
       frame: (frame) => current(() => this.#take(frame)),
       lost: (refusal) => current(() => this.#lost(refusal)),
     });
-    this.#watch(OPENING);
+    this.#watch(way === "socket" ? OPENING : PATIENCE);
   }
 
   #take(frame: Frame): void {
@@ -159,7 +162,7 @@ export class Connection {
 
   /** Find out soon whether the connection still works. */
   #check(): void {
-    if (this.#channel?.ping()) this.#watch(OPENING);
+    if (this.#channel?.ping()) this.#watch(DOUBT);
     else if (this.#channel) void this.#connect();
   }
 
@@ -174,7 +177,7 @@ export class Connection {
       socketRefused();
       this.#planTrial();
     };
-    this.#trialTimer = setTimeout(failed, OPENING);
+    this.#trialTimer = setTimeout(failed, PATIENCE);
     this.#trial = OPEN.socket(this.#session, null, {
       alive: () => undefined,
       frame: () => {

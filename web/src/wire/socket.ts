@@ -6,7 +6,14 @@ import { parseJson } from "./json.ts";
 import type { Frame } from "./types.ts";
 
 export const openSocket: Open = (session, after, receiver) => {
-  const socket = new WebSocket(socketAddress(session, after));
+  let socket: WebSocket;
+  try {
+    socket = new WebSocket(socketAddress(session, after));
+  } catch {
+    // The browser has none, or a rule of its owner forbids them.
+    const timer = setTimeout(() => receiver.lost());
+    return { ping: () => true, close: () => clearTimeout(timer) };
+  }
   socket.onmessage = (message) => {
     let frame: Frame;
     try {

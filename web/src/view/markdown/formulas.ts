@@ -20,7 +20,7 @@ const DOLLAR = 36;
 /** What may follow the end of a block in its line: blanks, and `,` `.` or `;`. */
 const MAY_FOLLOW = new Set<Code>([-2, -1, 32, 44, 46, 59]);
 /** Characters between two `$`. */
-const LONGEST = 1_000;
+const LONGEST = 300;
 
 const isLineEnd = (code: Code) => code !== null && code < -2;
 const isBlank = (code: Code) => code === -2 || code === -1 || code === 32;
@@ -45,6 +45,9 @@ function closer(marker: Code, closing: Code): (code: Code) => boolean {
 
 /** What a text opens and never closes: looking for its end at each opening would take too long. */
 const unclosed = new WeakMap<object, Set<Code>>();
+
+/** The same for blocks: the line before which what is opened, alone in its line or not, is not closed. */
+const unclosedBefore = new WeakMap<object, Map<string, number>>();
 
 const tokenizeFormula: Tokenizer = function (effects, ok, nok) {
   const never = unclosed.get(this) ?? new Set();
@@ -100,14 +103,23 @@ const tokenizeFormula: Tokenizer = function (effects, ok, nok) {
 /** A formula of its own lines. It has no blank line, and nothing follows its end. */
 const tokenizeBlock: Tokenizer = function (effects, ok, nok) {
   const { parser, now } = this;
+  const before = unclosedBefore.get(parser) ?? new Map<string, number>();
+  unclosedBefore.set(parser, before);
   let marker: Code;
+  let closing: Code;
   let closes: (code: Code) => boolean;
   let alone = true; // nothing else stands in the first line
   let first = true;
   let blank = false;
 
+  /** At a blank line or at the end, where only what stands alone in its line counts as closed. */
+  const never = (code: Code) => {
+    if (code !== null) before.set(`${closing} true`, now().line);
+    before.set(`${closing} false`, now().line);
+    return nok(code);
+  };
   const second: State = (code) => {
-    const closing = closingOf(marker, code);
+    closing = code === 40 /* ( */ ? null : closingOf(marker, code);
     if (closing === null) return nok(code);
     closes = closer(marker, closing);
     effects.consume(code);
@@ -115,7 +127,7 @@ const tokenizeBlock: Tokenizer = function (effects, ok, nok) {
   };
   const data: State = (code) => {
     if (code === null || isLineEnd(code)) {
-      if (blank) return nok(code);
+      if (blank) return never(code);
       effects.exit("formulaData");
       return line(code);
     }
@@ -127,7 +139,8 @@ const tokenizeBlock: Tokenizer = function (effects, ok, nok) {
     return closes(code) ? rest : data;
   };
   const line: State = (code) => {
-    if (code === null) return alone ? end(code) : nok(code);
+    if (code === null) return alone ? end(code) : never(code);
+    if (first && now().line < (before.get(`${closing} ${alone}`) ?? 0)) return nok(code);
     closes(code);
     effects.enter("lineEnding");
     effects.consume(code);
@@ -135,8 +148,8 @@ const tokenizeBlock: Tokenizer = function (effects, ok, nok) {
     return start;
   };
   const start: State = (code) => {
-    if (code === null && alone) return end(code);
-    if (code === null || isLineEnd(code) || parser.lazy[now().line]) return nok(code);
+    if (code === null) return line(code);
+    if (isLineEnd(code) || parser.lazy[now().line]) return never(code);
     first = false;
     blank = true;
     effects.enter("formulaData");
