@@ -162,8 +162,9 @@ export class Connection {
 
   /** Find out soon whether the connection still works. */
   #check(): void {
-    if (this.#channel?.ping()) this.#watch(DOUBT);
-    else if (this.#channel) void this.#connect();
+    if (!this.#channel || !this.#greeted) return;
+    if (this.#channel.ping()) this.#watch(DOUBT);
+    else void this.#connect();
   }
 
   #planTrial(): void {
@@ -210,8 +211,8 @@ export class Connection {
   /** The timers of a hidden tab are slow, and after sleep the connection may be dead. */
   #seen = () => {
     if (document.visibilityState === "visible") {
-      if (this.#channel) this.#check();
-      else this.retry();
+      this.#check();
+      this.retry();
     } else if (this.#channel && this.#way === "stream") {
       this.#leave();
     }

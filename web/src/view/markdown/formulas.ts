@@ -5,7 +5,15 @@
  */
 
 import type { CompileContext, Extension as MdastExtension, Token } from "mdast-util-from-markdown";
-import type { Code, Construct, Extension, State, Tokenizer } from "micromark-util-types";
+import type {
+  Code,
+  Construct,
+  Effects,
+  Extension,
+  State,
+  TokenizeContext,
+  Tokenizer,
+} from "micromark-util-types";
 
 declare module "micromark-util-types" {
   interface TokenTypeMap {
@@ -17,6 +25,7 @@ declare module "micromark-util-types" {
 
 const BACKSLASH = 92;
 const DOLLAR = 36;
+const ROUND = 40; // (
 /** What may follow the end of a block in its line: blanks, and `,` `.` or `;`. */
 const MAY_FOLLOW = new Set<Code>([-2, -1, 32, 44, 46, 59]);
 /** Characters between two `$`. */
@@ -29,153 +38,180 @@ const isWord = (code: Code) => code !== null && /\w/.test(String.fromCharCode(co
 /** The second character of what closes a formula; the first is the one that opened it. */
 function closingOf(marker: Code, second: Code): Code {
   if (marker === DOLLAR) return second === DOLLAR ? DOLLAR : null;
-  if (second === 40 /* ( */) return 41;
+  if (second === ROUND) return 41;
   return second === 91 /* [ */ ? 93 : null;
 }
 
-/** Whether each character, one after the other, completes `\)`, `\]` or `$$`; `\\` is a new line. */
-function closer(marker: Code, closing: Code): (code: Code) => boolean {
-  let half = false;
-  return (code) => {
-    const whole = half && code === closing;
-    half = !half && code === marker;
+/** Reads what is between two marks, of which a subclass says where they may be. */
+abstract class Reader {
+  protected readonly effects: Effects;
+  protected readonly ok: State;
+  protected readonly nok: State;
+  protected marker: Code = null;
+  protected closing: Code = null;
+  #half = false;
+
+  constructor(effects: Effects, ok: State, nok: State) {
+    this.effects = effects;
+    this.ok = ok;
+    this.nok = nok;
+  }
+
+  protected abstract second: State;
+
+  protected begin(type: "formula" | "formulaBlock", code: Code): State {
+    this.marker = code;
+    this.effects.enter(type);
+    this.effects.enter("formulaData");
+    this.effects.consume(code);
+    return this.second;
+  }
+
+  protected lineEnd(code: Code): void {
+    this.#half = false;
+    this.effects.enter("lineEnding");
+    this.effects.consume(code);
+    this.effects.exit("lineEnding");
+  }
+
+  /** Read a character; true if it completes `\)`, `\]` or `$$`. `\\` is a new line in a formula. */
+  protected closes(code: Code): boolean {
+    const whole = this.#half && code === this.closing;
+    this.#half = !this.#half && code === this.marker;
+    this.effects.consume(code);
     return whole;
-  };
+  }
 }
 
 /** What a text opens and never closes: looking for its end at each opening would take too long. */
 const unclosed = new WeakMap<object, Set<Code>>();
 
+/** A formula within a text. */
+class Inline extends Reader {
+  readonly #never: Set<Code>;
+
+  constructor(text: TokenizeContext, effects: Effects, ok: State, nok: State) {
+    super(effects, ok, nok);
+    this.#never = unclosed.get(text) ?? new Set();
+    unclosed.set(text, this.#never);
+  }
+
+  start: State = (code) => this.begin("formula", code);
+
+  protected second: State = (code) => {
+    this.closing = closingOf(this.marker, code);
+    if (this.closing === null || this.#never.has(this.closing)) return this.nok(code);
+    this.effects.consume(code);
+    return this.#data;
+  };
+
+  #data: State = (code) => {
+    if (code !== null && !isLineEnd(code)) return this.closes(code) ? this.#end : this.#data;
+    this.effects.exit("formulaData");
+    return this.#line(code);
+  };
+
+  #line: State = (code) => {
+    if (code === null) {
+      this.#never.add(this.closing);
+      return this.nok(code);
+    }
+    if (isLineEnd(code)) {
+      this.lineEnd(code);
+      return this.#line;
+    }
+    this.effects.enter("formulaData");
+    return this.#data(code);
+  };
+
+  #end: State = (code) => {
+    this.effects.exit("formulaData");
+    this.effects.exit("formula");
+    return this.ok(code);
+  };
+}
+
 /** The same for blocks: the line before which what is opened, alone in its line or not, is not closed. */
 const unclosedBefore = new WeakMap<object, Map<string, number>>();
 
-const tokenizeFormula: Tokenizer = function (effects, ok, nok) {
-  const never = unclosed.get(this) ?? new Set();
-  unclosed.set(this, never);
-  let marker: Code;
-  let closing: Code;
-  let closes: (code: Code) => boolean;
-
-  const second: State = (code) => {
-    closing = closingOf(marker, code);
-    if (closing === null || never.has(closing)) return nok(code);
-    closes = closer(marker, closing);
-    effects.consume(code);
-    return data;
-  };
-  const data: State = (code) => {
-    if (code === null || isLineEnd(code)) {
-      effects.exit("formulaData");
-      return line(code);
-    }
-    effects.consume(code);
-    return closes(code) ? end : data;
-  };
-  const line: State = (code) => {
-    if (code === null) {
-      never.add(closing);
-      return nok(code);
-    }
-    if (!isLineEnd(code)) {
-      effects.enter("formulaData");
-      return data(code);
-    }
-    closes(code);
-    effects.enter("lineEnding");
-    effects.consume(code);
-    effects.exit("lineEnding");
-    return line;
-  };
-  const end: State = (code) => {
-    effects.exit("formulaData");
-    effects.exit("formula");
-    return ok(code);
-  };
-  return (code) => {
-    marker = code;
-    effects.enter("formula");
-    effects.enter("formulaData");
-    effects.consume(code);
-    return second;
-  };
-};
-
 /** A formula of its own lines. It has no blank line, and nothing follows its end. */
-const tokenizeBlock: Tokenizer = function (effects, ok, nok) {
-  const { parser, now } = this;
-  const before = unclosedBefore.get(parser) ?? new Map<string, number>();
-  unclosedBefore.set(parser, before);
-  let marker: Code;
-  let closing: Code;
-  let closes: (code: Code) => boolean;
-  let alone = true; // nothing else stands in the first line
-  let first = true;
-  let blank = false;
+class Block extends Reader {
+  readonly #text: TokenizeContext;
+  readonly #never: Map<string, number>;
+  #first = true;
+  /** Nothing else is in the first line: then the end of the text is an end too. */
+  #alone = true;
+  #blank = false;
 
-  /** At a blank line or at the end, where only what stands alone in its line counts as closed. */
-  const never = (code: Code) => {
-    if (code !== null) before.set(`${closing} true`, now().line);
-    before.set(`${closing} false`, now().line);
-    return nok(code);
+  constructor(text: TokenizeContext, effects: Effects, ok: State, nok: State) {
+    super(effects, ok, nok);
+    this.#text = text;
+    this.#never = unclosedBefore.get(text.parser) ?? new Map();
+    unclosedBefore.set(text.parser, this.#never);
+  }
+
+  start: State = (code) => this.begin("formulaBlock", code);
+
+  protected second: State = (code) => {
+    this.closing = code === ROUND ? null : closingOf(this.marker, code);
+    if (this.closing === null) return this.nok(code);
+    this.effects.consume(code);
+    return this.#data;
   };
-  const second: State = (code) => {
-    closing = code === 40 /* ( */ ? null : closingOf(marker, code);
-    if (closing === null) return nok(code);
-    closes = closer(marker, closing);
-    effects.consume(code);
-    return data;
-  };
-  const data: State = (code) => {
+
+  #data: State = (code) => {
     if (code === null || isLineEnd(code)) {
-      if (blank) return never(code);
-      effects.exit("formulaData");
-      return line(code);
+      if (this.#blank) return this.#unclosed(code);
+      this.effects.exit("formulaData");
+      return this.#line(code);
     }
     if (!isBlank(code)) {
-      blank = false;
-      if (first) alone = false;
+      this.#blank = false;
+      if (this.#first) this.#alone = false;
     }
-    effects.consume(code);
-    return closes(code) ? rest : data;
+    return this.closes(code) ? this.#rest : this.#data;
   };
-  const line: State = (code) => {
-    if (code === null) return alone ? end(code) : never(code);
-    if (first && now().line < (before.get(`${closing} ${alone}`) ?? 0)) return nok(code);
-    closes(code);
-    effects.enter("lineEnding");
-    effects.consume(code);
-    effects.exit("lineEnding");
-    return start;
+
+  #line: State = (code) => {
+    if (code === null) return this.#alone ? this.#end(code) : this.#unclosed(code);
+    const known = this.#never.get(`${this.closing} ${this.#alone}`) ?? 0;
+    if (this.#first && this.#text.now().line < known) return this.nok(code);
+    this.lineEnd(code);
+    return this.#next;
   };
-  const start: State = (code) => {
-    if (code === null) return line(code);
-    if (isLineEnd(code) || parser.lazy[now().line]) return never(code);
-    first = false;
-    blank = true;
-    effects.enter("formulaData");
-    return data(code);
+
+  #next: State = (code) => {
+    if (code === null) return this.#line(code);
+    const isLazy = this.#text.parser.lazy[this.#text.now().line];
+    if (isLineEnd(code) || isLazy) return this.#unclosed(code);
+    this.#first = false;
+    this.#blank = true;
+    this.effects.enter("formulaData");
+    return this.#data(code);
   };
-  const rest: State = (code) => {
+
+  #rest: State = (code) => {
     if (MAY_FOLLOW.has(code)) {
-      effects.consume(code);
-      return rest;
+      this.effects.consume(code);
+      return this.#rest;
     }
-    if (code !== null && !isLineEnd(code)) return nok(code);
-    effects.exit("formulaData");
-    return end(code);
+    if (code !== null && !isLineEnd(code)) return this.nok(code);
+    this.effects.exit("formulaData");
+    return this.#end(code);
   };
-  const end: State = (code) => {
-    effects.exit("formulaBlock");
-    return ok(code);
+
+  #end: State = (code) => {
+    this.effects.exit("formulaBlock");
+    return this.ok(code);
   };
-  return (code) => {
-    marker = code;
-    effects.enter("formulaBlock");
-    effects.enter("formulaData");
-    effects.consume(code);
-    return second;
+
+  #unclosed: State = (code) => {
+    const { line } = this.#text.now();
+    if (code !== null) this.#never.set(`${this.closing} true`, line);
+    this.#never.set(`${this.closing} false`, line);
+    return this.nok(code);
   };
-};
+}
 
 /** `$x_1$`, but neither `$5 or $6` nor `$HOME and $PATH`. */
 const tokenizeDollars: Tokenizer = function (effects, ok, nok) {
@@ -205,8 +241,19 @@ const tokenizeDollars: Tokenizer = function (effects, ok, nok) {
   };
 };
 
-const inline: Construct = { name: "formula", tokenize: tokenizeFormula };
-const block: Construct = { name: "formulaBlock", tokenize: tokenizeBlock, concrete: true };
+const inline: Construct = {
+  name: "formula",
+  tokenize(effects, ok, nok) {
+    return new Inline(this, effects, ok, nok).start;
+  },
+};
+const block: Construct = {
+  name: "formulaBlock",
+  concrete: true,
+  tokenize(effects, ok, nok) {
+    return new Block(this, effects, ok, nok).start;
+  },
+};
 const dollars: Construct = { name: "dollars", tokenize: tokenizeDollars };
 
 export const formulas: Extension = {
