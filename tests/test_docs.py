@@ -118,7 +118,7 @@ async def test_the_application_of_the_readme(
             seen = await frames(socket)
             assert seen[0]["type"] == "hello"
             page = await client.http.get("/chat/s/messages?limit=1")
-            assert page.headers["link"].startswith("</ai/chat/s/messages?")
+            assert page.headers["link"].startswith("<../../chat/s/messages?")
             document = (await client.http.get("/openapi.json")).json()
             assert document["servers"] == [{"url": "/ai"}]
             assert (await client.http.get("/nowhere")).json()["code"] == "not_found"

@@ -101,7 +101,7 @@ def test_the_page_waits_for_a_server_that_is_killed_and_comes_back(
 
 
 def test_five_seconds_offline_lose_and_repeat_nothing(tab: Tab) -> None:
-    tab.open("s").say(LONG[:2400])
+    tab.open("s").say(LONG[:4800])
     shown = wait_for_words(tab, 3)
     context = tab.page.context
     context.set_offline(True)

@@ -136,12 +136,55 @@ def test_the_page_shows_the_rest_whatever_is_stored(visit: Visit, api: Api, tmp_
     expect(messages.get_by_text("third")).to_be_visible()
 
 
-def test_invisible_characters_are_shown_in_questions(tab: Tab, api: Api) -> None:
+def test_invisible_characters_are_shown_where_people_decide(
+    tab: Tab, api: Api, tmp_path: Path
+) -> None:
+    turned = "annex\u202egnp.exe"
+    shown = "annex⟨U+202E⟩gnp.exe"
+    file = {"type": "file", "mediaType": "text/plain", "url": "data:,a", "filename": turned}
+    plan = [{"content": f"rm {turned}", "status": "pending"}]
+    api.store("s", "user", file, {"type": "text", "content": "read it"})
+    api.store(
+        "s",
+        "assistant",
+        {"type": "data", "name": "plan", "data": plan},
+        {"type": "text", "content": f"run `{turned}`"},
+    )
+    api.http.patch("/sessions/s", json={"title": turned})
     tab.open("s")
-    tab.say("[[ask]] rm \u202e/ fr-")
+    expect(tab.page).to_have_title(shown)
+    expect(tab.page.get_by_role("heading", level=1)).to_have_text(shown)
+    expect(tab.sent.get_by_role("link")).to_have_attribute("download", shown)
+    expect(tab.answers.get_by_role("listitem")).to_contain_text(shown)
+    expect(tab.answers.locator("code")).to_have_text(shown)
+    (tmp_path / turned).write_text("a")
+    tab.page.get_by_label("Files to attach").set_input_files(tmp_path / turned)
+    expect(tab.page.get_by_role("list", name="Attached files")).to_have_text(shown)
+    tab.choose(shown, "Delete")
+    expect(tab.page.get_by_role("dialog")).to_contain_text(f"“{shown}”")
+    tab.page.keyboard.press("Escape")
+    tab.say("[[ask]] rm \u202e/ \u3164 fr-")
     asked = tab.page.get_by_role("region", name="echo asks")
-    expect(asked.get_by_label("What it wants to do")).to_contain_text("⟨U+202E⟩")
+    expect(asked.get_by_label("What it wants to do")).to_contain_text("rm ⟨U+202E⟩/ ⟨U+3164⟩ fr-")
     asked.get_by_role("button", name="Deny").click()
+
+
+def test_what_is_wide_scrolls_or_breaks_in_its_place(tab: Tab, api: Api) -> None:
+    columns = [f"column{number}" * 3 for number in range(9)]
+    table = f"|{'|'.join(columns)}|\n|{'-|' * 9}\n|{'|'.join(columns)}|"
+    call = {"type": "tool-call", "toolCallId": "1", "toolName": "w" * 200, "state": "complete"}
+    api.store(
+        "s",
+        "assistant",
+        {"type": "text", "content": table},
+        {**call, "toolInput": {"f" * 300: "v" * 300}, "toolOutput": "a\tb"},
+    )
+    tab.open("s")
+    tab.answers.locator("summary").click()
+    assert tab.answers.locator("dt").evaluate("name => name.scrollWidth <= name.clientWidth")
+    scrolled = "table => table.scrollWidth > table.clientWidth + 200"
+    assert tab.answers.get_by_role("group", name="Table").evaluate(scrolled)
+    does_nothing(tab)
 
 
 def test_the_content_security_policy_blocks_everything_else(tab: Tab, api: Api) -> None:

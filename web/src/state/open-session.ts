@@ -1,9 +1,9 @@
-/** The open session: its history as far as it was read, updated by its socket. */
+/** The open session: its history as far as it was read, updated over its connection. */
 
 import { type MessagePage, readMessages, readSession } from "../wire/api.ts";
+import { Connection, type ConnectionStatus } from "../wire/connection.ts";
 import { History } from "../wire/fold.ts";
 import { serverKnown, storeId } from "../wire/server.ts";
-import { type Connection, Socket } from "../wire/socket.ts";
 import type { Frame, HistoryEvent, Message, Session } from "../wire/types.ts";
 import { type Outbox, outboxOf } from "./outbox.ts";
 import { markSeen } from "./seen.ts";
@@ -25,7 +25,7 @@ export type Shown = {
   hasMore: boolean;
   loaded: boolean;
   running: boolean;
-  connection: Connection;
+  connection: ConnectionStatus;
 };
 
 export class OpenSession extends Store<Shown> {
@@ -34,7 +34,7 @@ export class OpenSession extends Store<Shown> {
   /** Which collapsed blocks were opened or closed. Rows lose their state when they are scrolled away. */
   readonly unfolded = new Map<string, boolean>();
   #history = new History();
-  #socket: Socket;
+  #connection: Connection;
   #last: number | null = null;
   /** Events that arrive while the newest page is read. */
   #meanwhile: HistoryEvent[] | null = null;
@@ -55,9 +55,9 @@ export class OpenSession extends Store<Shown> {
     });
     this.id = id;
     this.outbox = outboxOf(id);
-    this.#socket = new Socket(id, {
+    this.#connection = new Connection(id, {
       take: (frame) => this.#take(frame),
-      state: (connection) => this.#connected(connection),
+      status: (connection) => this.#connected(connection),
       after: () => this.#last,
     });
     document.addEventListener("visibilitychange", this.#read);
@@ -66,12 +66,12 @@ export class OpenSession extends Store<Shown> {
 
   close(): void {
     document.removeEventListener("visibilitychange", this.#read);
-    this.#socket.close();
+    this.#connection.close();
   }
 
   /** Connect now. */
   retry(): void {
-    this.#socket.retry();
+    this.#connection.retry();
   }
 
   /** Read the page before the messages read so far. */
@@ -98,10 +98,10 @@ export class OpenSession extends Store<Shown> {
     this.#notify(); // before the caller may ask for more
   }
 
-  #connected(connection: Connection): void {
+  #connected(connection: ConnectionStatus): void {
     this.#publish({ connection });
     // The next connection may be to another server: read its history instead.
-    if (connection === "waiting" && storeId() === null) this.#last = null;
+    if (connection !== "open" && storeId() === null) this.#last = null;
     if (connection === "open") void this.outbox.flush();
   }
 
@@ -189,7 +189,7 @@ export class OpenSession extends Store<Shown> {
       if (loading !== this.#loading) return;
       this.#last = null;
       this.#meanwhile = null;
-      this.#socket.fail();
+      this.#connection.fail();
     }
   }
 

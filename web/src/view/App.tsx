@@ -8,6 +8,7 @@ import { Conversation } from "./Conversation.tsx";
 import { Keys } from "./Keys.tsx";
 import { Notices } from "./notices.tsx";
 import { Sidebar } from "./Sidebar.tsx";
+import { unhidden } from "./text.ts";
 
 export function App() {
   const { session, message } = useStore(place);
@@ -43,7 +44,7 @@ function useTitle(current: string | null): void {
   ).length;
   const title = sessions.find((session) => session.id === current)?.title;
   useEffect(() => {
-    document.title = `${unread ? `(${unread}) ` : ""}${title || "Sessile"}`;
+    document.title = `${unread ? `(${unread}) ` : ""}${unhidden(title || "Sessile")}`;
   }, [unread, title]);
 }
 

@@ -1,5 +1,6 @@
 import { useId, useState } from "react";
 import { approve } from "../wire/api.ts";
+import { isObject } from "../wire/json.ts";
 import type { ToolCallPart } from "../wire/types.ts";
 import { Fields } from "./Fields.tsx";
 import { attempt } from "./notices.tsx";
@@ -32,7 +33,7 @@ export function ApprovalView({ call }: { call: ToolCallPart }) {
   return (
     <section
       className="approval"
-      aria-label={`${call.toolName} asks ${questions.length ? "a question" : "for permission"}`}
+      aria-label={`${unhidden(call.toolName)} asks ${questions.length ? "a question" : "for permission"}`}
     >
       {questions.length ? (
         questions.map((question, at) => (
@@ -88,11 +89,7 @@ export function ApprovalView({ call }: { call: ToolCallPart }) {
 
 /** The questions with options in a call's input; empty for a plain call. */
 function questionsOf(input: unknown): Question[] {
-  const list = Array.isArray(input)
-    ? input
-    : typeof input === "object" && input !== null && "questions" in input
-      ? input.questions
-      : [];
+  const list = Array.isArray(input) ? input : isObject(input) ? input.questions : [];
   if (!Array.isArray(list)) return [];
   const questions = list.filter(
     (one): one is Question =>

@@ -18,6 +18,7 @@ import { IconButton } from "./Button.tsx";
 import { Icon } from "./icons.tsx";
 import { attempt, notify } from "./notices.tsx";
 import { useSession } from "./session-context.ts";
+import { unhidden } from "./text.ts";
 
 type Given = {
   /** Until it is known which server the message would be sent to. */
@@ -38,6 +39,8 @@ export function Composer({ disabled, running, edited, onEdited, onSend }: Given)
   const [files, setFiles] = useState<FilePart[]>(() =>
     edited ? edited.parts.filter((part) => part.type === "file") : [],
   );
+  // What cannot be edited here is sent again as it is.
+  const others = edited?.parts.filter((part) => !["text", "file"].includes(part.type)) ?? [];
   const field = useRef<HTMLTextAreaElement>(null);
   const chooser = useRef<HTMLInputElement>(null);
 
@@ -54,7 +57,7 @@ export function Composer({ disabled, running, edited, onEdited, onSend }: Given)
   const send = () => {
     const content = text.trim() ? text : "";
     if (disabled || (!content && !files.length)) return;
-    const parts: Part[] = [...files];
+    const parts: Part[] = [...files, ...others];
     if (content) parts.push({ type: "text", content });
     session.outbox.put({ id: newId(), parts, ...(edited ? { replaces: edited.id } : {}) });
     setText("");
@@ -133,10 +136,10 @@ export function Composer({ disabled, running, edited, onEdited, onSend }: Given)
             // biome-ignore lint/suspicious/noArrayIndexKey: one file may be attached twice
             <li key={at}>
               <Icon name="file" />
-              <bdi>{file.filename ?? file.mediaType}</bdi>
+              <bdi>{unhidden(file.filename ?? file.mediaType)}</bdi>
               <IconButton
                 icon="close"
-                label={`Remove ${file.filename ?? "file"}`}
+                label={`Remove ${unhidden(file.filename ?? "file")}`}
                 onClick={() => setFiles(files.filter((_, other) => other !== at))}
               />
             </li>

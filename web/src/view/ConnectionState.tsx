@@ -1,12 +1,16 @@
 import type { OpenSession } from "../state/open-session.ts";
-import type { Connection } from "../wire/socket.ts";
+import type { ConnectionStatus } from "../wire/connection.ts";
 
-const TEXTS: Record<Connection, string> = {
+const TEXTS: Record<ConnectionStatus, string> = {
   open: "Connected",
   connecting: "Connecting…",
   waiting: "Reconnecting…",
   offline: "Offline",
+  blocked: "No live updates get through",
 };
+
+const BLOCKED =
+  "The server answers, but neither a WebSocket nor server-sent events arrive from it. A proxy may hold them back.";
 
 /** Whether the conversation is up to date. */
 export function ConnectionState({
@@ -14,13 +18,17 @@ export function ConnectionState({
   connection,
 }: {
   session: OpenSession;
-  connection: Connection;
+  connection: ConnectionStatus;
 }) {
   return (
-    <div className={`connection ${connection}`} role="status" title={TEXTS[connection]}>
+    <div
+      className={`connection ${connection}`}
+      role="status"
+      title={connection === "blocked" ? BLOCKED : TEXTS[connection]}
+    >
       <i />
       <span>{TEXTS[connection]}</span>
-      {connection === "waiting" && (
+      {["waiting", "offline", "blocked"].includes(connection) && (
         <button type="button" className="link" onClick={() => session.retry()}>
           Now
         </button>

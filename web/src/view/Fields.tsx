@@ -1,3 +1,4 @@
+import { isObject } from "../wire/json.ts";
 import type { Json } from "../wire/types.ts";
 import { LongText } from "./LongText.tsx";
 import { shown, unhidden } from "./text.ts";
@@ -9,8 +10,7 @@ type Given = { value: Json; label: string };
 
 /** The input of a tool call: the fields of an object, each as plain text without escapes. */
 export function Fields({ value, label }: Given) {
-  const isObject = typeof value === "object" && value !== null && !Array.isArray(value);
-  const fields = isObject ? Object.entries(value) : [];
+  const fields = isObject(value) ? Object.entries(value) : [];
   if (!fields.length || fields.length > MOST) {
     return <LongText text={shown(value)} label={label} live={false} />;
   }

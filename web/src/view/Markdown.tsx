@@ -4,22 +4,18 @@
  * A growing text is split into blocks, and only the last one is parsed again.
  */
 
-import { fromMarkdown } from "mdast-util-from-markdown";
-import { gfmFromMarkdown } from "mdast-util-gfm";
-import { gfm } from "micromark-extension-gfm";
 import { Component, createContext, memo, type ReactNode, useContext, useRef } from "react";
 import ReactMarkdown, { type Components } from "react-markdown";
-import remarkGfm from "remark-gfm";
 import { CodeBlock } from "./CodeBlock.tsx";
 import { Elsewhere } from "./Elsewhere.tsx";
 import { Icon } from "./icons.tsx";
-import { ownImage, safeLink } from "./text.ts";
+import { blocksOf, type Cut } from "./markdown/blocks.ts";
+import { ourMarkdown } from "./markdown/syntax.ts";
+import { ownImage, safeLink, unhidden } from "./text.ts";
 
 /** Characters: longer blocks (except code) and longer texts are shown as plain text. */
 const LONGEST_BLOCK = 50_000;
 const LONGEST = 200_000;
-/** Characters: shorter texts are not split. */
-const SHORT = 1_000;
 
 /** Lists and quotes nested this deeply would take seconds to parse. */
 const TOO_DEEP = /^(?:[ \t]{120}|(?:[ \t]*(?:>|[-*+][ \t]|\d+[.)][ \t])){30})/m;
@@ -32,28 +28,6 @@ function isTooMuch(text: string): boolean {
   return text.split(/\n[ \t]*\n/).some((part) => {
     return part.length > MOST_MARKS && (part.match(/[*_~`[\]<]/g)?.length ?? 0) > MOST_MARKS;
   });
-}
-
-type Cut = { text: string; blocks: string[] };
-
-/** Split a text into blocks, each with the blank lines after it; `before` is its earlier state. */
-function blocksOf(text: string, before: Cut): string[] {
-  // Blocks with references cannot be parsed alone, and a short text is parsed quickly.
-  if (text.length < SHORT || /^ {0,3}\[[^\]\n]+\]:/m.test(text)) return [text];
-  const kept = text.startsWith(before.text) ? before.blocks.slice(0, -1) : [];
-  const rest = text.slice(kept.reduce((length, block) => length + block.length, 0));
-  const tree = fromMarkdown(rest, {
-    extensions: [gfm()],
-    mdastExtensions: [gfmFromMarkdown()],
-  });
-  const starts = tree.children.map((block) => {
-    const at = block.position?.start.offset ?? 0;
-    return rest.lastIndexOf("\n", at - 1) + 1;
-  });
-  const blocks = starts.map((start, index) =>
-    rest.slice(index ? start : 0, starts[index + 1] ?? rest.length),
-  );
-  return [...kept, ...blocks];
 }
 
 /** Whether the surrounding text may still grow. */
@@ -73,6 +47,9 @@ const components: Components = {
         {alt || "image"}
       </Elsewhere>
     );
+  },
+  code({ children }) {
+    return <code>{typeof children === "string" ? unhidden(children) : children}</code>;
   },
   pre({ node }) {
     const code = node?.children[0];
@@ -120,7 +97,7 @@ const Block = memo(function Block({ text, growing }: { text: string; growing: bo
     <OrPlain text={text}>
       <Growing.Provider value={growing}>
         <ReactMarkdown
-          remarkPlugins={[remarkGfm]}
+          remarkPlugins={[ourMarkdown]}
           components={components}
           urlTransform={(address) => address /* `a` and `img` see to it */}
         >

@@ -1,11 +1,12 @@
 import { memo, useDeferredValue } from "react";
+import { numberOf } from "../wire/json.ts";
 import { type Message, textOf } from "../wire/types.ts";
 import { IconButton } from "./Button.tsx";
 import { CopyButton } from "./CopyButton.tsx";
 import { Icon } from "./icons.tsx";
 import { File, PartView } from "./PartView.tsx";
 import { Time } from "./Time.tsx";
-import { count, dollars } from "./text.ts";
+import { count, dollars, unhidden } from "./text.ts";
 
 export type MessageActions = {
   edit: (message: Message) => void;
@@ -86,7 +87,7 @@ function Outcome({ message }: { message: Message }) {
   return (
     <p className={`outcome ${message.status}`}>
       <Icon name={message.status === "stopped" ? "stop" : "warning"} />
-      {text}
+      {unhidden(text)}
     </p>
   );
 }
@@ -126,9 +127,12 @@ function Usage({ metadata }: { metadata: Message["metadata"] }) {
   const usage = metadata?.usage as { inputTokens?: unknown; outputTokens?: unknown } | undefined;
   const figures: string[] = [];
   if (typeof metadata?.model === "string") figures.push(metadata.model);
-  if (typeof usage?.inputTokens === "number") figures.push(`${count(usage.inputTokens)} tokens in`);
-  if (typeof usage?.outputTokens === "number") figures.push(`${count(usage.outputTokens)} out`);
-  if (typeof metadata?.cost === "number" && metadata.cost > 0) figures.push(dollars(metadata.cost));
+  const input = numberOf(usage?.inputTokens);
+  const output = numberOf(usage?.outputTokens);
+  const cost = numberOf(metadata?.cost) ?? 0;
+  if (input !== undefined) figures.push(`${count(input)} tokens in`);
+  if (output !== undefined) figures.push(`${count(output)} out`);
+  if (cost > 0) figures.push(dollars(cost));
   return figures.length ? <span className="usage">{figures.join(" · ")}</span> : null;
 }
 

@@ -1,3 +1,4 @@
+import { isObject } from "../wire/json.ts";
 import type { DataPart, FilePart, Json, Part, ToolResultPart } from "../wire/types.ts";
 import { Elsewhere } from "./Elsewhere.tsx";
 import { Fold } from "./Fold.tsx";
@@ -44,15 +45,15 @@ function ToolResult({ id, result }: { id: string; result: ToolResultPart }) {
 }
 
 export function File({ file }: { file: FilePart }) {
-  const name = file.filename ?? file.mediaType;
+  const name = unhidden(file.filename ?? file.mediaType);
   const image = file.mediaType.startsWith("image/") ? ownImage(file.url) : undefined;
   if (image) return <img className="file-image" src={image} alt={name} />;
   if (!file.url.startsWith("data:")) return <Source url={file.url} title={name} />;
   // The file is saved and never opened, because its content is not trusted.
   return (
-    <a className="file" href={file.url} download={file.filename ?? "file"}>
+    <a className="file" href={file.url} download={file.filename ? name : "file"}>
       <Icon name="file" />
-      <bdi>{unhidden(name)}</bdi>
+      <bdi>{name}</bdi>
     </a>
   );
 }
@@ -71,8 +72,7 @@ type Step = { content: string; status: string };
 function stepsOf(data: Json): Step[] | null {
   if (!Array.isArray(data)) return null;
   const steps = data.filter(
-    (step): step is Step =>
-      typeof step === "object" && step !== null && "content" in step && "status" in step,
+    (step): step is Step => isObject(step) && "content" in step && "status" in step,
   );
   return steps.length === data.length ? steps : null;
 }
@@ -85,7 +85,7 @@ function Data({ id, part }: { id: string; part: DataPart }) {
         {steps.map((step) => (
           <li key={step.content} className={String(step.status)}>
             <span className="plan-mark" role="img" aria-label={String(step.status)} />
-            {String(step.content)}
+            {unhidden(String(step.content))}
           </li>
         ))}
       </ul>

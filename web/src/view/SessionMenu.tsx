@@ -8,11 +8,13 @@ import type { Session } from "../wire/types.ts";
 import { Confirm, Dialog } from "./Dialog.tsx";
 import { Menu } from "./Menu.tsx";
 import { attempt } from "./notices.tsx";
+import { unhidden } from "./text.ts";
 
 /** Actions on a session as a whole. */
 export function SessionMenu({ session }: { session: Session }) {
   const [asks, setAsks] = useState<"title" | "deletion" | null>(null);
   const close = () => setAsks(null);
+  const name = unhidden(session.title) || session.id;
 
   const change = (changes: { title?: string; archived?: boolean }) =>
     attempt(
@@ -33,7 +35,7 @@ export function SessionMenu({ session }: { session: Session }) {
   return (
     <>
       <Menu
-        label={`Menu for ${session.title || session.id}`}
+        label={`Menu for ${name}`}
         items={[
           { icon: "edit", label: "Rename", run: () => setAsks("title") },
           { icon: "branch", label: "Fork", run: () => attempt(fork(session.id)) },
@@ -61,7 +63,7 @@ export function SessionMenu({ session }: { session: Session }) {
       {asks === "deletion" && (
         <Confirm
           title="Delete this session?"
-          text={`“${session.title || session.id}” and all its messages will be deleted for everyone.`}
+          text={`“${name}” and all its messages will be deleted for everyone.`}
           verb="Delete"
           onYes={remove}
           onClose={close}

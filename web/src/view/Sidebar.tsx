@@ -187,11 +187,11 @@ function marked({ snippet, found }: Found) {
   const characters = [...snippet];
   let at = 0;
   const pieces = found.flatMap(([start, end]) => {
-    const before = characters.slice(at, start).join("");
+    const before = unhidden(characters.slice(at, start).join(""));
     at = end;
-    return [before, <mark key={start}>{characters.slice(start, end).join("")}</mark>];
+    return [before, <mark key={start}>{unhidden(characters.slice(start, end).join(""))}</mark>];
   });
-  return [...pieces, characters.slice(at).join("")];
+  return [...pieces, unhidden(characters.slice(at).join(""))];
 }
 
 function ThemeButton() {

@@ -1,3 +1,4 @@
+import { isObject } from "../wire/json.ts";
 import type { ToolCallPart } from "../wire/types.ts";
 import { ApprovalView } from "./ApprovalView.tsx";
 import { Fields } from "./Fields.tsx";
@@ -65,7 +66,7 @@ export function ToolCall({ id, call }: { id: string; call: ToolCallPart }) {
 /** A summary of the input in one line. */
 function gist(input: unknown): string {
   if (typeof input === "string") return oneLine(input);
-  if (typeof input !== "object" || input === null) return "";
+  if (!isObject(input) && !Array.isArray(input)) return "";
   const values = Object.values(input);
   const text = values.find((value) => typeof value === "string" && value !== "");
   return typeof text === "string" ? oneLine(text) : "";

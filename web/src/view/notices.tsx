@@ -4,6 +4,7 @@ import { useEffect } from "react";
 import { Store, useStore } from "../state/store.ts";
 import { ServerError } from "../wire/request.ts";
 import { IconButton } from "./Button.tsx";
+import { unhidden } from "./text.ts";
 
 const LASTS = 8_000;
 
@@ -42,7 +43,7 @@ export function Notices() {
       <div className="notices" role="alert">
         {text !== null && (
           <p>
-            {text}
+            {unhidden(text)}
             <IconButton icon="close" label="Dismiss" onClick={() => notice.set(null)} />
           </p>
         )}

@@ -1,7 +1,10 @@
 /** Safe text and URLs, and formats of numbers and times. */
 
-// Control (Cc) and format (Cf) characters except line ends, tabs, and joiners of letters and emoji.
-const HIDDEN = /(?![\t\n\u200c\u200d])[\p{Cc}\p{Cf}]/gu;
+import { toJson } from "../wire/json.ts";
+
+// Control (Cc) and format (Cf) characters, separators of lines, and whatever else is not shown (DI),
+// except line ends, tabs, and what joins letters and emoji or says how they look.
+const HIDDEN = /(?!\ufe0e|\ufe0f|[\t\n\u200c\u200d])[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{DI}\u2800]/gu;
 
 /** Make characters visible that reorder or hide others, in text that people check before they approve it. */
 export function unhidden(text: string): string {
@@ -43,7 +46,7 @@ export function dollars(value: number): string {
 
 /** JSON as readable text; a string as it is. */
 export function shown(value: unknown): string {
-  return typeof value === "string" ? value : JSON.stringify(value, null, 2);
+  return typeof value === "string" ? value : toJson(value, 2);
 }
 
 // Created once: creating one takes longer than rendering a message.

@@ -131,6 +131,11 @@ export function exportAddress(id: string, format: "json" | "markdown" | "sqlite"
   return `sessions/${inPath(id)}/export?format=${format}`;
 }
 
+/** The session's events after a number, as server-sent events. */
+export function openEvents(session: string, after: number, signal: AbortSignal): Promise<Response> {
+  return ask("GET", `chat/${inPath(session)}/events?after=${after}`, undefined, signal);
+}
+
 /** The URL of a session's socket, for the events after a number or, with null, for new events only. */
 export function socketAddress(session: string, after: number | null): string {
   const address = new URL(`sessions/${inPath(session)}/websocket`, document.baseURI);

@@ -1,5 +1,10 @@
 /** Requests to the server that this web client comes from. */
 
+import { isObject, parseJson, toJson } from "./json.ts";
+
+const NO_ANSWER = "no_answer";
+const UNKNOWN = "unknown";
+
 /** The server refused (`status` and its `code`), or did not answer (`status` 0). */
 export class ServerError extends Error {
   status: number;
@@ -9,6 +14,11 @@ export class ServerError extends Error {
     super(message);
     this.status = status;
     this.code = code;
+  }
+
+  /** It is the answer of this server, and not of something on the way to it. */
+  get own(): boolean {
+    return this.code !== UNKNOWN && this.code !== NO_ANSWER;
   }
 
   /** The same request may succeed later. */
@@ -21,7 +31,7 @@ export class ServerError extends Error {
 export const TIMEOUT = 15_000;
 
 export function noAnswer(): ServerError {
-  return new ServerError("The server does not answer.", 0, "no_answer");
+  return new ServerError("The server does not answer.", 0, NO_ANSWER);
 }
 
 export async function request(
@@ -32,7 +42,7 @@ export async function request(
 ): Promise<Response> {
   const init: RequestInit = { method, signal };
   if (body !== undefined) {
-    init.body = JSON.stringify(body);
+    init.body = toJson(body);
     init.headers = { "content-type": "application/json" };
   }
   let response: Response;
@@ -42,11 +52,12 @@ export async function request(
     throw noAnswer();
   }
   if (response.ok) return response;
-  const refusal = await response.json().catch(() => ({}));
+  const refusal = await json(response).catch(() => null);
+  const { error, code } = isObject(refusal) ? refusal : {};
   throw new ServerError(
-    refusal.error ?? `The server answered ${response.status}.`,
+    typeof error === "string" ? error : `The server answered ${response.status}.`,
     response.status,
-    refusal.code ?? "unknown",
+    typeof code === "string" ? code : UNKNOWN,
   );
 }
 
@@ -56,7 +67,7 @@ export async function request(
  */
 export async function json(response: Response): Promise<unknown> {
   try {
-    return await response.json();
+    return parseJson(await response.text());
   } catch {
     throw noAnswer();
   }

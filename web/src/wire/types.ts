@@ -1,6 +1,8 @@
 /** The values of the protocol, as documented in docs/protocol.md. */
 
-export type Json = null | boolean | number | string | Json[] | { [name: string]: Json };
+import type { Numeral } from "./json.ts";
+
+export type Json = null | boolean | number | Numeral | string | Json[] | { [name: string]: Json };
 export type Metadata = Record<string, unknown>;
 
 export type MessageStatus =
