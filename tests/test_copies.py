@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -229,6 +230,8 @@ async def test_the_query_syntax_of_the_store_has_no_effect(
         ("Straße nach Kraków", "krakow straße"),
         ("Привет, мир", "прив"),
         ("안녕하세요 세계", "안녕"),
+        ("회의문서를 공유했습니다", "문서"),
+        ("안녕하세요 세계", unicodedata.normalize("NFD", "하세")),
         ("version42beta", "ver"),
     ],
 )

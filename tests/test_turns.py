@@ -1,6 +1,7 @@
 """One turn at a time: queue, interrupt, stop, regenerate, edit, and the result of a turn."""
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
@@ -326,3 +327,23 @@ async def test_changing_something_that_does_not_exist_is_refused(chat: Client, m
     await chat.http.post("/sessions", json={"id": "s"})
     response = await chat.http.request(method, "/sessions/s/messages/m", json=body)
     assert (response.status_code, response.json()["code"]) == (404, "message_not_found")
+
+
+async def test_a_deleted_message_does_not_come_back(chat: Client) -> None:
+    """A client that was away sends again what was deleted, or replaced, since then."""
+    for id in ("one", "two"):
+        await chat.send("s", "secret", id=id)
+    await chat.send("s", "better", id="three", replaces="two")
+    assert (await chat.http.delete("/sessions/s/messages/one")).status_code == 204
+    before = await chat.messages("s")
+    for id in ("one", "two"):
+        body = {"content": "secret", "id": id}
+        for path in ("/chat/s", "/sessions/s/messages"):
+            response = await chat.http.post(path, json=body)
+            assert (response.status_code, response.json()["code"]) == (410, "message_deleted")
+        async with chat.socket("s") as socket:
+            await socket.send(json.dumps({"type": "send", **body}))
+            assert (await frames(socket, until="error"))[-1]["code"] == "message_deleted"
+    assert await chat.messages("s") == before
+    await chat.http.delete("/sessions/s")
+    await chat.send("s", "of another session", id="one")

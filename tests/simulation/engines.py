@@ -136,6 +136,9 @@ class SimulatedStore:
     async def message(self, session: str, message: str) -> Message | None:
         return await self._read(lambda: self._database.message(session, message))
 
+    async def was_deleted(self, session: str, message: str) -> bool:
+        return any(id == message for _, id in await self.deleted(session, 0))
+
     async def newest(self, session: str, limit: int, before: int | None) -> Chunk[Body]:
         found = await self._read(lambda: self._database.bodies(session))
         newest = [body for body in reversed(found) if before is None or body.seq < before]

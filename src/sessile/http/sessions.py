@@ -36,6 +36,7 @@ from sessile.wire.errors import (
     HostNotAllowed,
     InvalidRequest,
     MessageConflict,
+    MessageDeleted,
     MessageNotFound,
     OriginNotAllowed,
     SessionExists,
@@ -134,7 +135,7 @@ class SessionRoutes:
         status=201,
         body=StoreBody,
         parameters=[KEY],
-        errors=[*WRITING, ContentRequired, MessageConflict],
+        errors=[*WRITING, ContentRequired, MessageConflict, MessageDeleted],
         tag="sessions",
     )
     async def store_message(self, request: Request) -> Response:

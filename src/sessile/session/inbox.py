@@ -11,6 +11,7 @@ from sessile.store.base import Store
 from sessile.wire.errors import (
     InvalidRequest,
     MessageConflict,
+    MessageDeleted,
     MessageNotFound,
     QueueFull,
     SessionNotFound,
@@ -102,6 +103,8 @@ class Inbox:
         if message is None:
             if self._turns.answer == draft.id:
                 raise MessageConflict
+            if await self._journal.was_deleted(draft.id):
+                raise MessageDeleted
             return None
         if message.role != draft.role or message.parts != draft.parts:
             raise MessageConflict

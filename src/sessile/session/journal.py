@@ -308,6 +308,12 @@ class Journal:
                 return None
         return await self._store.message(self.row.id, message_id)
 
+    async def was_deleted(self, message_id: str) -> bool:
+        """Whether a message that is not there was deleted."""
+        if any(message_id in commit.deleted for commit in self._pending):
+            return True
+        return await self._store.was_deleted(self.row.id, message_id)
+
     def notify(self, frame: Frame) -> None:
         """Publish something that is not part of the sequence."""
         self._publish([frame])

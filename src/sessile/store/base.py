@@ -234,7 +234,8 @@ class Store(Protocol):
         """The ids of sessions by their newest activity, newest first.
 
         ``before`` is the session id that the page ends before; one that is unknown raises
-        :class:`~sessile.wire.errors.SessionNotFound`. ``query`` must be part of the title or the id.
+        :class:`~sessile.wire.errors.SessionNotFound`. ``query`` must be part of the title or the id,
+        in any case and with any diacritics.
         """
 
     async def rows(self, sessions: Sequence[str]) -> Chunk[Row]:
@@ -248,6 +249,9 @@ class Store(Protocol):
 
     async def message(self, session: str, message: str) -> Message | None:
         """One message by its id."""
+
+    async def was_deleted(self, session: str, message: str) -> bool:
+        """Whether a message with this id was deleted since the session was created."""
 
     async def newest(self, session: str, limit: int, before: int | None) -> Chunk[Body]:
         """The newest messages, or the newest with a seq under ``before``; newest first.

@@ -301,11 +301,19 @@ class StoreSuite:
         await writer.fill(3)
         other = await Writer(store, "t").fill(1)
         change = writer.change()
+        writer.row.seq += 1
+        change.deleted["m1"] = writer.row.seq
+        await writer.commit(change)
+        assert await store.was_deleted("s", "m1")
+        assert not await store.was_deleted("s", "m0")
+        assert not await store.was_deleted("t", "m1")
+        change = writer.change()
         change.drop = True
         await writer.commit(change)
         assert await store.row("s") is None
         assert await store.newest("s", 10, None) == []
         assert await store.events("s", 0) == []
+        assert not await store.was_deleted("s", "m1")
         assert ids(await store.newest("t", 10, None)) == [other[0].id]
         again = Writer(store, "s")
         await again.fill(1)
@@ -327,6 +335,15 @@ class StoreSuite:
         assert await list_ids(2, "d", None, None) == ["c", "b"]
         assert await list_ids(10, None, "title c", None) == ["c"]
         assert await list_ids(10, None, None, True) == []
+        for title, query in (
+            ("Отчёт за МАРТ", "отчет за март"),
+            ("Αθήνα", "ΑΘΗΝΑ"),
+            ("Café Zoe\u0308", "CAFE zoë"),
+            ("회의록", "의록"),
+        ):
+            writers["b"].row.title = title
+            await writers["b"].commit(writers["b"].change())
+            assert await list_ids(10, None, query, None) == ["b"]
         with pytest.raises(SessionNotFound):
             await list_ids(10, "nobody", None, None)
 

@@ -152,6 +152,13 @@ class MessageConflict(Conflict):
     code = "message_conflict"
 
 
+class MessageDeleted(SessileError):
+    """A message with this id was deleted, and is not stored again. Use another id."""
+
+    code = "message_deleted"
+    status = 410
+
+
 class TurnInProgress(Conflict):
     """A turn is running in this session. Stop it, or wait until it ends."""
 

@@ -61,11 +61,14 @@ SELECT {columns} FROM sessions WHERE id = ?;
 SELECT activity FROM sessions WHERE id = ?;
 
 -- name: listed
--- Sessions by newest activity: under an activity, by archived or not, by part of title or id.
+-- Sessions by newest activity: under an activity, by archived or not, by part (?3) of
+-- the folded title or id.
 SELECT id FROM sessions
 WHERE activity < ?1
   AND (?2 IS NULL OR archived = ?2)
-  AND (?3 IS NULL OR instr(lower(title), lower(?3)) OR instr(lower(id), lower(?3)))
+  AND (?3 IS NULL
+    OR instr(CASE WHEN title GLOB '*[^ -~]*' THEN folded(title) ELSE lower(title) END, ?3)
+    OR instr(CASE WHEN id GLOB '*[^ -~]*' THEN folded(id) ELSE lower(id) END, ?3))
 ORDER BY activity DESC LIMIT ?4;
 
 -- name: sessions
@@ -130,6 +133,10 @@ FROM (
 -- name: deleted
 -- Deletions after a seq.
 SELECT seq, message FROM deletions WHERE session = ? AND seq > ? ORDER BY seq;
+
+-- name: was_deleted
+-- Whether a message with this id was deleted.
+SELECT 1 FROM deletions INDEXED BY deletions_message WHERE session = ? AND message = ? LIMIT 1;
 
 -- name: queue
 -- The messages that wait for their turn.

@@ -58,6 +58,8 @@ CREATE TABLE deletions (
     PRIMARY KEY (session, seq)
 ) WITHOUT ROWID;
 
+CREATE INDEX deletions_message ON deletions (session, message);
+
 -- The newest events of a session; a row is what one commit brought of them.
 CREATE TABLE tail (
     session TEXT NOT NULL,

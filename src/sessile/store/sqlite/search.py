@@ -2,13 +2,14 @@
 is put into it every few seconds, and before a search.
 
 The index knows words by the spaces between them. Chinese, Japanese, Thai and a few other scripts
-have none: there every character is indexed as a word, and what is searched for is a phrase of
-them.
+have none, and Korean puts particles and words together: there every character is indexed as a word,
+and what is searched for is a phrase of them.
 """
 
 import asyncio
 import logging
 import re
+import unicodedata
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -26,9 +27,10 @@ INDEXED = 50  # messages put into the index in one transaction
 BREATH = 0.01  # seconds between two such transactions where nobody waits for them
 PATIENCE = 1.0  # seconds that a search may take, and may wait for others
 
-# Scripts without spaces between words: Thai to Tibetan, Burmese, Khmer, kana, Han.
+# Scripts without spaces between words: Thai to Tibetan, Burmese, Khmer, kana, Han; and Hangul.
 _UNSPACED = (
     "\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3100-\u312f\u31f0-\u31ff"
+    "\u3130-\u318f\uac00-\ud7af"
     "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
 )
 _one_unspaced = re.compile(f"([{_UNSPACED}])")
@@ -118,13 +120,13 @@ def as_indexed(text: str) -> str:
     """A text as the index has it: every character of an unspaced script is a word."""
     if text.isascii():
         return text
-    return _one_unspaced.sub(rf"{_BETWEEN}\1{_BETWEEN}", text)
+    return _one_unspaced.sub(rf"{_BETWEEN}\1{_BETWEEN}", unicodedata.normalize("NFC", text))
 
 
 def _phrase(word: str) -> str:
     """What finds a word, or text inside an unspaced script, in the language of FTS5."""
     whole = '"{}"'.format(as_indexed(word).replace('"', '""'))
-    return whole if _ends_unspaced.search(word) else f"{whole}*"
+    return whole if _ends_unspaced.search(unicodedata.normalize("NFC", word)) else f"{whole}*"
 
 
 def _hit(session: str, title: str, message: Message, marked: str) -> Hit:

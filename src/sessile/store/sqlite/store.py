@@ -25,6 +25,7 @@ from sessile.store.sqlite.transaction import (
 )
 from sessile.store.sqlite.writer import Writer
 from sessile.store.tail import unpack
+from sessile.store.texts import folded
 from sessile.wire.codec import encode
 from sessile.wire.errors import SessionNotFound, SessionUnreadable, SettingsError, StoreUnavailable
 from sessile.wire.frames import Frame
@@ -85,6 +86,9 @@ class SQLiteStore:
         self._migrate()
         # For long reads, in a thread of their own, where SQLite releases the GIL.
         self._reader = apsw.Connection(str(self._file.path), flags=apsw.SQLITE_OPEN_READONLY)
+        self._reader.create_scalar_function(
+            "folded", lambda *text: folded(str(text[0])), 1, deterministic=True
+        )
         self.id = self._execute(_Q["store_id"]).get
         self.writer = Writer(self._file, self.database)
         self.write = self.writer.write
@@ -166,7 +170,8 @@ class SQLiteStore:
                 raise SessionNotFound
             under = found[0]
         flag = None if archived is None else int(archived)
-        listed = await self._read_long(_Q["listed"], (under, flag, query, limit))
+        part = None if query is None else folded(query)
+        listed = await self._read_long(_Q["listed"], (under, flag, part, limit))
         return [session for (session,) in listed]
 
     async def rows(self, sessions: Sequence[str]) -> Chunk[Row]:
@@ -226,6 +231,9 @@ class SQLiteStore:
 
     async def message(self, session: str, message: str) -> Message | None:
         return await self._one_message(_Q["message"], (session, message))
+
+    async def was_deleted(self, session: str, message: str) -> bool:
+        return bool(await self._read(_Q["was_deleted"], (session, message)))
 
     async def newest(self, session: str, limit: int, before: int | None) -> Chunk[Body]:
         under = ALL if before is None else before
