@@ -1,13 +1,16 @@
 """The files of the embedded store, when others touch them."""
 
 import asyncio
+import errno
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
 
+from sessile import create_app
 from sessile.store.sqlite.store import SQLiteStore
 from sessile.wire.errors import SettingsError
 from tests.serving import Client, Process, client_of, serving
@@ -162,3 +165,35 @@ def count_messages(folder: Path) -> int:
     finally:
         database.close()
         os.unlink(copied)
+
+
+@pytest.mark.parametrize("url", ["sqlite:///:memory:", "sqlite:///file::memory:?cache=shared"])
+def test_a_store_in_memory_is_refused(url: str) -> None:
+    with pytest.raises(SettingsError, match="would keep nothing"):
+        create_app(store=url)
+
+
+async def test_a_file_system_without_shared_memory_is_refused(tmp_path: Path) -> None:
+    """There SQLite keeps another kind of journal."""
+    apsw.set_default_vfs("unix-dotfile")
+    try:
+        with pytest.raises(SettingsError, match="cannot keep a write-ahead log") as refused:
+            await SQLiteStore(tmp_path / "sessile.db").open()
+    finally:
+        apsw.set_default_vfs("unix")
+    assert "put it on a local disk" in str(refused.value)
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == []
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
+async def test_a_file_system_without_locks_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.fcntl", refuse)
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with pytest.raises(SettingsError, match="its file system has no locks"):
+        await SQLiteStore(tmp_path / "sessile.db").open()
+    assert list(tmp_path.iterdir()) == []

@@ -70,8 +70,12 @@ def examine_store(url: str) -> Iterator[Finding]:
 
 def _file_of(url: str) -> str:
     path = _database(url)
-    if path is not None:
+    if path is not None and ":memory:" not in path and not path.startswith("file:"):
         return path
+    if path is not None:
+        raise SettingsError(
+            "a store in memory would keep nothing; use sqlite:///FILE, in tests in a temporary folder"
+        )
     raise SettingsError(
         f"unknown store {without_password(url)}; "
         "use sqlite:///FILE (four slashes for an absolute path)"

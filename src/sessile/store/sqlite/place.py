@@ -5,6 +5,7 @@ through a symbolic link or on another mount.
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import struct
@@ -24,6 +25,8 @@ _LOCK = getattr(fcntl, "F_OFD_SETLK", None)
 _LAYOUT = "hhqqi4x"
 _FIELDS = struct.pack(_LAYOUT, fcntl.F_WRLCK, os.SEEK_SET, APPLICATION, 1, 0)
 
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
+
 Inode: TypeAlias = tuple[int, int]  # device and number
 
 # The files that are locked in this process. Such a file is not even opened
@@ -40,6 +43,7 @@ class DatabaseFile:
         self.path = Path(os.path.realpath(given))
         self._open: list[int] = []
         self._inode: Inode | None = None
+        self._created = False
 
     def take(self) -> None:
         """Lock the file; a new one is created, for its owner only.
@@ -49,7 +53,7 @@ class DatabaseFile:
         try:
             self._take()
         except BaseException as error:
-            self.release()
+            self.release(discard=True)
             if isinstance(error, OSError):
                 raise self._refusal(error) from error
             raise
@@ -58,6 +62,7 @@ class DatabaseFile:
         with contextlib.suppress(FileNotFoundError):
             if inode_of(os.stat(self.path)) in _LOCKED:
                 raise BlockingIOError
+        self._created = not os.path.lexists(self.path)
         file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._open.append(file)
         found = os.fstat(file)
@@ -81,6 +86,11 @@ class DatabaseFile:
             return SettingsError(f"the store {self.given} is in use by another server")
         if isinstance(error, IsADirectoryError):
             return SettingsError(f"cannot use the store {self.given}: it is a folder")
+        if error.errno in _NO_LOCKS:
+            return SettingsError(
+                f"cannot lock the store {self.given}: its file system has no locks "
+                f"({error.strerror}); put it on a local disk"
+            )
         return SettingsError(f"cannot write the store {self.given}: {error.strerror}")
 
     def is_taken(self) -> bool:
@@ -106,9 +116,14 @@ class DatabaseFile:
             os.close(file)
         return False
 
-    def release(self) -> None:
+    def release(self, discard: bool = False) -> None:
         """Give the lock back, after the last connection was closed: to close the file here takes
-        away SQLite's own locks on it."""
+        away SQLite's own locks on it. With ``discard`` a file that :meth:`take` created is deleted,
+        with what SQLite put beside it."""
+        if discard and self._created:
+            for end in ("", "-wal", "-shm", "-journal", "-lock"):
+                with contextlib.suppress(OSError):
+                    os.unlink(f"{self.path}{end}")
         while self._open:
             os.close(self._open.pop())
         if self._inode is not None:

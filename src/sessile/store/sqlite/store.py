@@ -61,11 +61,13 @@ class SQLiteStore:
         self._file.take()
         try:
             self._open()
-        except apsw.Error as error:
-            self._file.release()
-            raise SettingsError(f"cannot use the store {self._file.given}: {error}") from error
-        except BaseException:
-            self._file.release()
+        except BaseException as error:
+            with suppress(AttributeError, apsw.Error):
+                self.database.close()
+            self._file.release(discard=True)
+            if isinstance(error, apsw.Error):
+                sentence = f"cannot use the store {self._file.given}: {error}"
+                raise SettingsError(sentence) from error
             raise
 
     def _open(self) -> None:
@@ -75,8 +77,13 @@ class SQLiteStore:
         self.database.set_busy_timeout(5_000)
         # A query's plan does not depend on its values: it is not planned again for each of them.
         self.database.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
+        mode = self._execute("PRAGMA journal_mode = WAL").get
+        if mode != "wal":
+            raise SettingsError(
+                f"the store {self._file.given} is on a file system on which SQLite cannot keep a "
+                f"write-ahead log (its journal mode is {mode}); put it on a local disk"
+            )
         for pragma in (
-            "journal_mode = WAL",
             "synchronous = FULL",
             "cache_size = -32768",
             "temp_store = MEMORY",
