@@ -18,6 +18,7 @@
     │   ├── MessageConflict           409 message_conflict
     │   ├── TurnInProgress            409 turn_in_progress
     │   └── ApprovalAnswered          409 approval_answered
+    ├── MessageDeleted                410 message_deleted
     ├── TooSlow                       408 too_slow
     ├── BodyTooLarge                  413 body_too_large
     ├── MetadataTooLarge              413 metadata_too_large
