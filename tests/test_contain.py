@@ -249,3 +249,12 @@ async def test_asking_for_a_call_whose_id_is_used_again(tmp_path: Path) -> None:
         first, second = (await sending)[-2].data["parts"]
     assert (first["toolOutput"], first["approval"]["state"]) == (0, "approved")
     assert (second["state"], second["approval"]["state"]) == ("error", "denied")
+
+
+def test_a_module_that_exits_as_it_is_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "exits_at_once.py").write_text("import sys\nsys.exit('usage: ...')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(SettingsError, match="ended the program when it was imported"):
+        create_app(agent="exits_at_once:reply", store=f"sqlite:///{tmp_path}/s.db")

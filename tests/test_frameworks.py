@@ -98,7 +98,7 @@ class Model:
     ) -> AsyncGenerator[Any, None]:
         self.shown.append(messages)
         newest = messages[-1].parts[-1]
-        said = str(getattr(newest, "content", ""))
+        said = str(getattr(newest, "content", "")).rpartition("\n\n")[2]
         if newest.part_kind == "tool-return":
             yield f"it came to {said}"
         elif "tool" in said:

@@ -214,3 +214,16 @@ async def test_token_counts_in_part(tmp_path: Path) -> None:
 
     async with serving(tmp_path, agent=around(node)) as chat:
         assert (await chat.send("s", "Hi"))[-2].data["metadata"]["usage"] == {"inputTokens": 3}
+
+
+async def test_a_question_without_an_answer_and_the_next_are_one(tmp_path: Path) -> None:
+    seen: list[list[str]] = []
+
+    async def node(state: MessagesState) -> Any:
+        seen.append([str(message.text) for message in state["messages"]])
+        return None if len(seen) == 1 else {"messages": "answered"}
+
+    async with serving(tmp_path, agent=around(node)) as chat:
+        for said in ("one", "two", "three"):
+            await chat.send("s", said)
+    assert seen == [["one"], ["one\n\ntwo"], ["one\n\ntwo", "answered", "three"]]

@@ -376,7 +376,7 @@ async def test_strict_templates_take_the_history_after_turns_without_an_answer(
     assert [turn["role"] for turn in turns] == ["user", "assistant", "user"]
     assert turns[1]["content"] == "Welcome!"
     texts = [block.get("text", "an image") for block in turns[2]["content"]]
-    assert texts == ["one", "an image", "three", "four"]
+    assert texts == ["one", "an image", "three\n\nfour"]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 from pydantic_ai import Agent, BinaryContent, RunContext
+from pydantic_ai.exceptions import ModelHTTPError
 from pydantic_ai.messages import ModelMessage
 from pydantic_ai.models.function import AgentInfo, DeltaToolCall, FunctionModel
 
@@ -139,3 +140,18 @@ def test_a_value_that_contains_itself_is_shown_as_text() -> None:
     from sessile.agents.pydantic_ai import _jsonable
 
     assert "[...]" in _jsonable(around_itself())
+
+
+async def test_a_question_without_an_answer_and_the_next_are_one(tmp_path: Path) -> None:
+    seen: list[list[str]] = []
+
+    async def model(messages: list[ModelMessage], _: AgentInfo) -> AsyncGenerator[Any, None]:
+        seen.append([str(part.content) for m in messages for part in m.parts])  # type: ignore[union-attr]
+        if len(seen) == 1:
+            raise ModelHTTPError(500, "m")
+        yield "answered"
+
+    async with serving(tmp_path, agent=Agent(FunctionModel(stream_function=model))) as chat:
+        for said in ("one", "two", "three"):
+            await chat.send("s", said)
+    assert seen == [["one"], ["one\n\ntwo"], ["one\n\ntwo", "answered", "three"]]

@@ -305,6 +305,11 @@ def _imported(module: str, name: str, spec: str) -> Any:
         found: Any = importlib.import_module(module)
     except ImportError as error:
         raise SettingsError(f"cannot import the agent {spec}: {error}") from error
+    except SystemExit as error:
+        raise SettingsError(
+            f"the module {module} of the agent {spec} ended the program when it was imported "
+            '(sys.exit); put what runs it under `if __name__ == "__main__":`'
+        ) from error
     for part in name.split("."):
         if not hasattr(found, part):
             raise SettingsError(f"cannot find the agent {spec}: the module {module} has no {name}")

@@ -40,6 +40,7 @@ from pydantic_ai.messages import ToolCallPart as ModelToolCall
 from pydantic_core import to_jsonable_python
 
 from sessile.agents.base import Decision, Output, Turn, Usage
+from sessile.agents.kit.alternate import alternating
 from sessile.agents.kit.conversation import HistoryLimits
 from sessile.agents.kit.files import FileHosts
 from sessile.agents.kit.providers import Kind, kind_of, provider_error, reason_in
@@ -77,10 +78,9 @@ class PydanticAIAgent:
 
     async def reply(self, turn: Turn) -> AsyncGenerator[Output, None]:
         shown = await turn.history(self._limits.messages, self._limits.characters)
-        history = [
-            known for message in shown for known in _as_model_messages(self._files.shown(message))
-        ]
-        prompt: str | Sequence[UserContent] | None = _contents(self._files.shown(turn.message))
+        *before, question = alternating(map(self._files.shown, [*shown, turn.message]))
+        history = [known for message in before for known in _as_model_messages(message)]
+        prompt: str | Sequence[UserContent] | None = _contents(question)
         deps = turn if self._agent.deps_type is Turn else None
         if history:  # the agent itself adds its system prompt only to a new conversation
             system = await self._agent.system_prompt_parts(deps=deps, prompt=prompt)

@@ -11,6 +11,7 @@ from langgraph.pregel import Pregel
 from langgraph.types import Command, Interrupt
 
 from sessile.agents.base import DENIED, Decision, Output, Turn, Usage
+from sessile.agents.kit.alternate import alternating
 from sessile.agents.kit.conversation import HistoryLimits
 from sessile.agents.kit.files import FileHosts
 from sessile.agents.langgraph.messages import as_known, jsonable
@@ -47,7 +48,7 @@ class LangGraphAgent:
 
     async def reply(self, turn: Turn) -> AsyncGenerator[Output, None]:
         shown = await turn.history(self._limits.messages, self._limits.characters)
-        known = [self._files.shown(message) for message in [*shown, turn.message]]
+        known = alternating(map(self._files.shown, [*shown, turn.message]))
         messages = [found for message in known for found in as_known(message)]
         run = _Run(self._graph, turn, Parts(message.id for message in messages))
         try:

@@ -1,59 +1,33 @@
-"""A session's messages as strict chat templates take them. Pure.
-
-Templates of local models, and servers that translate to other protocols, refuse a conversation that
-does not begin with a user, in which a user or the model speaks twice in a row, or whose system
-messages are not at its beginning. All of these happen: answers are stopped, fail, or are deleted.
-"""
+"""A session's messages in OpenAI's format, as strict chat templates take them. Pure."""
 
 from collections.abc import Iterable
 from typing import Any, cast
 
 from openai.types.chat import ChatCompletionMessageParam
 
+from sessile.agents.kit.alternate import alternating
 from sessile.agents.kit.rounds import contents
 from sessile.wire.messages import Message
 from sessile.wire.parts import FilePart
-
-FIRST = "(The assistant begins the conversation.)"
 
 
 def conversation(
     system_prompt: str, messages: Iterable[Message]
 ) -> list[ChatCompletionMessageParam]:
-    """Messages in OpenAI's format: the system's, then a user's and the model's by turns."""
-    system = [system_prompt] if system_prompt else []
-    turns: list[dict[str, Any]] = []
-    for message in messages:
-        content = _content(message)
-        if not content:
-            continue
-        if message.role == "system":
-            system.append(message.content)
-        elif turns and turns[-1]["role"] == message.role:
-            turns[-1]["content"] = _joined(turns[-1]["content"], content)
-        else:
-            turns.append({"role": message.role, "content": content})
-    if turns and turns[0]["role"] == "assistant":
-        turns.insert(0, {"role": "user", "content": FIRST})
+    """All system messages as one at the beginning, then a user's and the model's by turns."""
+    shown = [message for message in messages if message.content or _has_files(message)]
+    system = [message.content for message in shown if message.role == "system"]
+    if system_prompt:
+        system.insert(0, system_prompt)
+    found: list[dict[str, Any]] = []
     if system:
-        turns.insert(0, {"role": "system", "content": "\n\n".join(system)})
-    return cast(list[ChatCompletionMessageParam], turns)
+        found.append({"role": "system", "content": "\n\n".join(system)})
+    for message in alternating(message for message in shown if message.role != "system"):
+        content = contents(message) if message.role == "user" else message.content
+        found.append({"role": message.role, "content": content})
+    return cast(list[ChatCompletionMessageParam], found)
 
 
-def _content(message: Message) -> str | list[dict[str, Any]]:
-    if message.role == "user" and any(isinstance(part, FilePart) for part in message.parts):
-        blocks: list[dict[str, Any]] = contents(message)
-        return blocks
-    return message.content
-
-
-def _joined(
-    first: str | list[dict[str, Any]], second: str | list[dict[str, Any]]
-) -> str | list[dict[str, Any]]:
-    if isinstance(first, str) and isinstance(second, str):
-        return f"{first}\n\n{second}"
-    return [*_blocks(first), *_blocks(second)]
-
-
-def _blocks(content: str | list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{"type": "text", "text": content}] if isinstance(content, str) else content
+def _has_files(message: Message) -> bool:
+    """Whether there is something beside text that the model can be shown."""
+    return message.role == "user" and any(isinstance(part, FilePart) for part in message.parts)
