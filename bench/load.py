@@ -167,17 +167,11 @@ def closed_loop(
     It ends after ``seconds``, or when there are no more requests. Raises :class:`Wrong`.
     """
     waiting = select.epoll()
-    connections: dict[int, Connection] = {}
-    for _ in range(clients):
-        connection = Connection(port, done)
-        connections[connection.socket.fileno()] = connection
-        waiting.register(connection.socket, select.EPOLLIN)
+    connections = _connect(port, clients, done, waiting)
     times: list[float] = []
-    received = 0
-    worked = time.process_time()
-    start = time.perf_counter()
+    received = active = 0
+    worked, start = time.process_time(), time.perf_counter()
     end = start + seconds
-    active = 0
     for connection in connections.values():
         if (request := next(requests, None)) is not None:
             connection.send(request)
@@ -199,12 +193,20 @@ def closed_loop(
                 active -= 1
             else:
                 connection.send(next_request)
-    taken = time.perf_counter() - start
-    worked = time.process_time() - worked
+    taken, worked = time.perf_counter() - start, time.process_time() - worked
     for connection in connections.values():
         connection.close()
     waiting.close()
     return Load(len(times), taken, sorted(times), received, worked / taken)
+
+
+def _connect(port: int, clients: int, done: bytes, waiting: select.epoll) -> dict[int, Connection]:
+    connections: dict[int, Connection] = {}
+    for _ in range(clients):
+        connection = Connection(port, done)
+        connections[connection.socket.fileno()] = connection
+        waiting.register(connection.socket, select.EPOLLIN)
+    return connections
 
 
 # WebSockets -------------------------------------------------------------------------------------
@@ -260,6 +262,38 @@ class Fanout(NamedTuple):
     busy: float
 
 
+class _Watchers:
+    """Clients that watch a session over WebSocket, and what they have received."""
+
+    def __init__(
+        self, port: int, session: str, clients: int, marker: bytes, waiting: select.epoll
+    ) -> None:
+        self.frames = self.seen = 0
+        self._marker = marker
+        self._sockets: dict[int, socket.socket] = {}
+        self._rests: dict[int, bytes] = {}
+        for _ in range(clients):
+            opened, rest = open_socket(port, session)
+            opened.setblocking(False)
+            self._sockets[opened.fileno()] = opened
+            self._rests[opened.fileno()] = rest
+            waiting.register(opened, select.EPOLLIN)
+
+    def read(self, file: int) -> None:
+        data = self._sockets[file].recv(READ)
+        if not data:
+            raise Wrong("a WebSocket was closed")
+        data = self._rests[file] + data
+        count, end = whole_frames(data)
+        self.frames += count
+        self.seen += data.count(self._marker, 0, end)
+        self._rests[file] = data[end:]
+
+    def close(self) -> None:
+        for opened in self._sockets.values():
+            opened.close()
+
+
 def fan_out(
     port: int, session: str, clients: int, posts: int, marker: bytes, content: str
 ) -> Fanout:
@@ -269,52 +303,33 @@ def fan_out(
     ``marker`` is the text at the end of every posted message on the wire, once for each client.
     """
     waiting = select.epoll()
-    sockets: dict[int, socket.socket] = {}
-    rests: dict[int, bytes] = {}
-    for _ in range(clients):
-        opened, rest = open_socket(port, session)
-        opened.setblocking(False)
-        sockets[opened.fileno()] = opened
-        rests[opened.fileno()] = rest
-        waiting.register(opened, select.EPOLLIN)
+    watchers = _Watchers(port, session, clients, marker, waiting)
     poster = Connection(port)
     waiting.register(poster.socket, select.EPOLLIN)
     request = post(f"/chat/{session}", {"content": content})
-    frames, seen, posted = 0, 0, 0
-    begin = 0.0
+    taken = worked = 0.0
     # The first message is not timed: greetings are read, and every path is warm.
     for wanted in (1, posts):
-        frames, seen, posted = 0, 0, 1
+        watchers.frames, watchers.seen, posted, streaming = 0, 0, 1, True
         worked, begin = time.process_time(), time.perf_counter()
         poster.send(request)
-        streaming = True
-        while streaming or posted < wanted or seen < wanted * clients:
+        while streaming or posted < wanted or watchers.seen < wanted * clients:
             ready = waiting.poll(GRACE, 8192)
             if not ready:
-                raise Wrong(f"{seen} of {wanted * clients} messages came, then nothing")
+                raise Wrong(f"{watchers.seen} of {wanted * clients} messages came, then nothing")
             for file, _ in ready:
-                if file == poster.socket.fileno():
-                    if poster.take(poster.socket.recv(READ)):
-                        streaming = posted < wanted
-                        if streaming:
-                            posted += 1
-                            poster.send(request)
-                    continue
-                data = sockets[file].recv(READ)
-                if not data:
-                    raise Wrong("a WebSocket was closed")
-                data = rests[file] + data
-                count, end = whole_frames(data)
-                frames += count
-                seen += data.count(marker, 0, end)
-                rests[file] = data[end:]
-    taken = time.perf_counter() - begin
-    worked = time.process_time() - worked
+                if file != poster.socket.fileno():
+                    watchers.read(file)
+                elif poster.take(poster.socket.recv(READ)):
+                    streaming = posted < wanted
+                    if streaming:
+                        posted += 1
+                        poster.send(request)
+        taken, worked = time.perf_counter() - begin, time.process_time() - worked
     poster.close()
-    for opened in sockets.values():
-        opened.close()
+    watchers.close()
     waiting.close()
-    return Fanout(posts, frames, taken, worked / taken)
+    return Fanout(posts, watchers.frames, taken, worked / taken)
 
 
 # Figures ----------------------------------------------------------------------------------------

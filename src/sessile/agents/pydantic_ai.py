@@ -113,10 +113,8 @@ class PydanticAIAgent:
         except AgentRunError as error:
             sentence = f"The agent failed ({type(error).__name__}); the server's log says why."
             raise AgentError(sentence, details=str(error)) from error
-        for output in _output_of(ended.output):
+        for output in _output_of(ended.output, parts.empty):
             yield output
-        if parts.empty and ended.output == "":
-            raise AgentError("The agent's answer is empty.")
 
 
 async def _asked(turn: Turn, requests: DeferredToolRequests) -> DeferredToolResults:
@@ -209,8 +207,10 @@ def _returned(part: ToolReturnPart, call: ToolCallPart, content: Any) -> ToolCal
     return msgspec.structs.replace(call, state="error", error=str(content))
 
 
-def _output_of(output: Any) -> Iterator[Output]:
-    """The output of a run that is not text."""
+def _output_of(output: Any, empty: bool) -> Iterator[Output]:
+    """The output of a run that is not text; raises if the answer is ``empty``."""
+    if empty and output == "":
+        raise AgentError("The agent's answer is empty.")
     if isinstance(output, BinaryContent):
         yield _file_part(output)
     elif not isinstance(output, str):

@@ -15,18 +15,16 @@ from typing import Any
 
 import acp
 from acp.connection import Connection
-from msgspec import UNSET
 
 from sessile.agents.acp.failures import failures, said_by
 from sessile.agents.acp.parts import Parts, of
+from sessile.agents.acp.prompts import prompt
 from sessile.agents.base import Decision, Output, Turn, Usage
 from sessile.agents.kit.child import Child
 from sessile.agents.kit.conversation import Context, HistoryLimits
 from sessile.agents.kit.files import FileHosts
 from sessile.agents.kit.pace import Pace
 from sessile.wire.errors import AgentError, SettingsError
-from sessile.wire.messages import Message
-from sessile.wire.parts import FilePart, TextPart
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +91,7 @@ class ACPAgent:
         answer = _Answer(process, turn, session)
         try:
             message = self._files.shown(turn.message)
-            async for output in answer.outputs(_prompt(briefing, message, process.capabilities)):
+            async for output in answer.outputs(prompt(briefing, message, process.capabilities)):
                 yield output
         finally:
             await answer.end()
@@ -375,30 +373,3 @@ class _Answer:
                 self._process.sessions.pop(self._session, None)
                 self._prompt.cancel()
                 await asyncio.wait({self._prompt})
-
-
-def _prompt(briefing: str, message: Message, capabilities: dict[str, Any]) -> list[dict[str, Any]]:
-    """The history, if the agent needs it, and the user's message, as the protocol's blocks."""
-    images = bool(of(capabilities, "promptCapabilities").get("image"))
-    blocks = [_text(briefing)] if briefing else []
-    for part in message.parts:
-        if isinstance(part, TextPart):
-            blocks.append(_text(part.content))
-        elif isinstance(part, FilePart):
-            blocks.append(_file(part, images))
-    return blocks or [_text(message.content)]
-
-
-def _text(text: str) -> dict[str, Any]:
-    return {"type": "text", "text": text}
-
-
-def _file(part: FilePart, images: bool) -> dict[str, Any]:
-    header, _, data = part.url.partition(";base64,")
-    if images and part.media_type.startswith("image/") and header.startswith("data:"):
-        return {"type": "image", "data": data, "mimeType": part.media_type}
-    if header.startswith(("http://", "https://")):
-        name = part.url if part.filename is UNSET else part.filename
-        link = {"name": name, "uri": part.url, "mimeType": part.media_type}
-        return {"type": "resource_link", **link}
-    return _text(f"[a file: {part.media_type}]")
