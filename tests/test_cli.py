@@ -58,7 +58,7 @@ async def silent(turn: Turn) -> str:
         ({}, "for a model set OPENAI_API_KEY"),
         ({"OPENAI_API_KEY": ""}, "OPENAI_BASE_URL=http://127.0.0.1:11434/v1"),
         ({"OPENAI_API_KEY": "secret"}, "OPENAI_API_KEY is set: add --agent openai:MODEL"),
-        ({"OPENAI_BASE_URL": "http://secret"}, "OPENAI_BASE_URL is set: set OPENAI_API_KEY"),
+        ({"OPENAI_BASE_URL": "http://secret"}, "OPENAI_BASE_URL is set: add --agent openai:MODEL"),
         ({"ANTHROPIC_API_KEY": "secret"}, "ANTHROPIC_API_KEY is set: for its models"),
         ({"GROQ_API_KEY": "secret"}, "OPENAI_BASE_URL=https://api.groq.com/openai/v1"),
     ],

@@ -53,11 +53,11 @@ def _to_a_model(environ: Mapping[str, str]) -> str:
     if environ.get("OPENAI_API_KEY"):
         return f"OPENAI_API_KEY is set: add --agent openai:MODEL (for Ollama also {_OLLAMA})"
     if environ.get("OPENAI_BASE_URL"):
-        return "OPENAI_BASE_URL is set: set OPENAI_API_KEY, too, and add --agent openai:MODEL"
+        return "OPENAI_BASE_URL is set: add --agent openai:MODEL (and OPENAI_API_KEY if it needs one)"
     for name, url in _PROVIDERS.items():
         if environ.get(name):
             return (
                 f"{name} is set: for its models set OPENAI_API_KEY to it and OPENAI_BASE_URL={url}, "
                 "and add --agent openai:MODEL"
             )
-    return f"for a model set OPENAI_API_KEY (for Ollama any, and {_OLLAMA}) and add --agent openai:MODEL"
+    return f"for a model set OPENAI_API_KEY (for Ollama {_OLLAMA}) and add --agent openai:MODEL"
