@@ -17,9 +17,10 @@ class AgentExit(Exception):
     """The agent's code asked for the end of the whole program."""
 
 
-def contain() -> None:
-    """Mark the current task as an agent's, and with it every task that it starts."""
-    _contained.set(True)
+def contain(agents: bool) -> None:
+    """Mark what runs from here on as an agent's code or not, and with it every task that it
+    starts."""
+    _contained.set(agents)
 
 
 @contextmanager

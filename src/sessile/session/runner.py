@@ -156,11 +156,12 @@ class TurnRunner:
     # Running it ---------------------------------------------------------------------------------
 
     async def _drive(self) -> None:
-        contain()
+        contain(True)
         try:
             async with aclosing(self._agent.reply(self.turn)) as outputs:
                 await self._take_all(outputs)
         except BaseException as error:
+            contain(False)
             if self._ending:
                 self._settle(self._ending)
             elif self._is_cancelled(error):
@@ -180,10 +181,13 @@ class TurnRunner:
         async for output in outputs:
             if self._settled or self._ending:
                 return
+            contain(False)
             self._take(output)
             count += 1
             if count % STRIDE == 0:
                 await self._ledger.recorded()
+            contain(True)
+        contain(False)
         self._write_half()
 
     def _take(self, output: Output | None) -> None:
