@@ -231,7 +231,7 @@ async def test_a_provider_that_refuses(chat: Client, server: Process, s: str, st
     assert expected in events[-2].data["error"]
     assert (await chat.send(s, "and on"))[-2].data["content"] == "Echo: and on"
     shown = str(events) + str(await chat.messages(s))
-    for detail in ("is wrong", "sk-", "10.0.0.7"):
+    for detail in ("sk-", "10.0.0.7"):
         assert detail not in shown
     log = (server.folder / "stderr.log").read_text()
     assert "10.0.0.7" in log

@@ -1,6 +1,7 @@
 """The WebSocket: hello, missed events, new events, commands, and refused requests."""
 
 import asyncio
+import contextlib
 import json
 from pathlib import Path
 
@@ -184,3 +185,18 @@ async def test_a_socket_that_is_closing_gets_nothing_more(chat: Client) -> None:
         await socket.recv()
     assert kinds(await chat.send("s", "Hello")) == ["ack", "status", "delta", "assistant", "done"]
     assert chat.watchers() == 0
+
+
+async def test_a_closed_socket_ends_although_its_client_goes_on_sending(chat: Client) -> None:
+    await chat.send("s", "x")
+    async with chat.socket("s") as socket:
+        await frames(socket, until="hello")
+        async with asyncio.TaskGroup() as group:
+            deleted = group.create_task(chat.http.delete("/sessions/s"))
+            with contextlib.suppress(ConnectionClosed):
+                while True:
+                    await socket.send('{"type": "ping"}')
+                    await asyncio.sleep(0)
+        assert deleted.result().status_code == 204
+        await asyncio.wait_for(socket.wait_closed(), 5)
+        assert socket.close_code == 1000

@@ -104,7 +104,11 @@ class Turn:
         answer that does not fit, the tool calls are cut. Where older messages are left out, the
         first one is a user's. The limits keep the cost of a turn constant in a long session.
         """
-        return fitting(await self._host.history(messages), messages, characters)
+        return fitting(await self.newest(messages), messages, characters)
+
+    async def newest(self, messages: int) -> list[Message]:
+        """So many messages before this one, oldest first, each answer after its question."""
+        return await self._host.history(messages)
 
     async def ask(self, call: ToolCallPart, key: str | None = None) -> Decision:
         """Ask the users for permission to run a tool, and wait for their answer.

@@ -5,10 +5,14 @@ it the server: a tool that calls ``sys.exit()``, as argparse and click do, must 
 """
 
 import asyncio
+import os
 from collections.abc import Coroutine, Generator, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any
+
+_OURS = str(Path(__file__).parent.parent) + os.sep
 
 _contained: ContextVar[bool] = ContextVar("the code of an agent runs", default=False)
 
@@ -17,10 +21,10 @@ class AgentExit(Exception):
     """The agent's code asked for the end of the whole program."""
 
 
-def contain(agents: bool) -> None:
-    """Mark what runs from here on as an agent's code or not, and with it every task that it
-    starts."""
-    _contained.set(agents)
+def contain() -> None:
+    """Mark the current task as an agent's, and with it every task that it starts, except for tasks
+    of Sessile itself, such as those that send what the agent says."""
+    _contained.set(True)
 
 
 @contextmanager
@@ -32,7 +36,7 @@ def containing() -> Iterator[None]:
     def create(
         loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any
     ) -> "asyncio.Future[Any]":
-        if _contained.get() and asyncio.iscoroutine(coroutine):
+        if _contained.get() and asyncio.iscoroutine(coroutine) and not _is_ours(coroutine):
             coroutine = _Contained(coroutine)
         if former is not None:
             return former(loop, coroutine, **options)
@@ -44,6 +48,11 @@ def containing() -> Iterator[None]:
     finally:
         if loop.get_task_factory() is create:
             loop.set_task_factory(former)
+
+
+def _is_ours(coroutine: Any) -> bool:
+    code = getattr(coroutine, "cr_code", None) or getattr(coroutine, "gi_code", None)
+    return code is not None and code.co_filename.startswith(_OURS)
 
 
 class _Contained(Coroutine[Any, Any, Any]):

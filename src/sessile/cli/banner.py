@@ -53,7 +53,9 @@ def _to_a_model(environ: Mapping[str, str]) -> str:
     if environ.get("OPENAI_API_KEY"):
         return f"OPENAI_API_KEY is set: add --agent openai:MODEL (for Ollama also {_OLLAMA})"
     if environ.get("OPENAI_BASE_URL"):
-        return "OPENAI_BASE_URL is set: add --agent openai:MODEL (and OPENAI_API_KEY if it needs one)"
+        return (
+            "OPENAI_BASE_URL is set: add --agent openai:MODEL (and OPENAI_API_KEY if it needs one)"
+        )
     for name, url in _PROVIDERS.items():
         if environ.get(name):
             return (

@@ -69,6 +69,7 @@ class FramesProtocol(WebSocketsSansIOProtocol):
         super().__init__(*arguments, **named)
         self._owed = Owed()
         self._unparsed = b""
+        self._given_up = False
         self._pings: deque[float] = deque(maxlen=self.guard.limits.pings)
         self.conn.reject = _reject  # type: ignore[method-assign]
 
@@ -100,17 +101,18 @@ class FramesProtocol(WebSocketsSansIOProtocol):
         return message
 
     def _parse(self) -> None:
-        """Parse what the application can take, a little at a time."""
-        while self._unparsed and not self.read_paused and not self.close_sent:
+        """Parse what the application can take, a little at a time, and after its end what still
+        comes, among it the client's answer to the close."""
+        while self._unparsed and not self.read_paused and not self._given_up:
             piece, self._unparsed = self._unparsed[:PIECE], self._unparsed[PIECE:]
             super().data_received(piece)
             if self.conn.handshake_exc is not None and not self.handshake_complete:
                 self._refuse_handshake()
-        if self.close_sent:
+        if self._given_up:
             self._unparsed = b""
 
     def _refuse_handshake(self) -> None:
-        self.handshake_complete = self.close_sent = True
+        self.handshake_complete = self.close_sent = self._given_up = True
         data = b"".join(self.conn.data_to_send())
         self.transport.write(data or answer(InvalidRequest("The handshake is not valid.")))
         self.transport.close()
@@ -152,7 +154,7 @@ class FramesProtocol(WebSocketsSansIOProtocol):
             {"type": "websocket.disconnect", "code": close.code, "reason": close.reason}
         )
         self.transport.write(b"".join(self.conn.data_to_send()))
-        self.close_sent = True
+        self.close_sent = self._given_up = True
         # What the client still sends is read: else its system throws the reason away.
         self.close_timer = self.loop.call_later(LINGER, self.transport.abort)
         self.transport.write_eof()
@@ -163,6 +165,8 @@ class FramesProtocol(WebSocketsSansIOProtocol):
     async def send(self, message: Any) -> None:
         if message["type"] != FRAMES:
             await super().send(message)
+            if self.close_sent:
+                self._parse()
             return
         if not self.writable.is_set():
             await self.writable.wait()

@@ -156,12 +156,11 @@ class TurnRunner:
     # Running it ---------------------------------------------------------------------------------
 
     async def _drive(self) -> None:
-        contain(True)
+        contain()
         try:
             async with aclosing(self._agent.reply(self.turn)) as outputs:
                 await self._take_all(outputs)
         except BaseException as error:
-            contain(False)
             if self._ending:
                 self._settle(self._ending)
             elif self._is_cancelled(error):
@@ -181,13 +180,10 @@ class TurnRunner:
         async for output in outputs:
             if self._settled or self._ending:
                 return
-            contain(False)
             self._take(output)
             count += 1
             if count % STRIDE == 0:
                 await self._ledger.recorded()
-            contain(True)
-        contain(False)
         self._write_half()
 
     def _take(self, output: Output | None) -> None:
@@ -206,7 +202,8 @@ class TurnRunner:
             raise TypeError(f"an agent yields text or parts, not {type(output).__name__}")
 
     def _write(self, kind: Kind, text: str) -> None:
-        text = self._whole(kind, text)
+        if self._half is not None or not text.isascii():
+            text = self._whole(kind, text)
         if not text:
             return
         room = self._sizes.answer - self._size

@@ -85,7 +85,7 @@ class Context:
         Raises :class:`~sessile.wire.errors.AgentError` for a folder that is not under ``root``.
         """
         directory = _directory(turn, root)
-        history = await turn.history(limits.messages + 2)
+        history = await turn.newest(limits.messages + 2)
         return cls(turn, name, directory, history, limits)
 
     async def keep(self, id: str) -> None:
