@@ -8,12 +8,12 @@ from typing import IO, Any
 
 import httpx2
 
+from sessile.redact import without_password
 from sessile.wire.codec import decode_json
 from sessile.wire.errors import RemoteError
 from sessile.wire.hosts import names_loopback
 from sessile.wire.ids import new_id
 from sessile.wire.sse import Parser
-from sessile.wiring import without_password
 
 PATIENCE = 60.0  # seconds for which a server may be unreachable during an answer
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0  # seconds between attempts; doubled each time
