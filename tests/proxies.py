@@ -30,7 +30,7 @@ BCRYPT = "$2b$04$abcdefghijklmnopqrstuu/LVz6MZlItEy42I2juLihZ66HnQx/cy"
 _NGINX = """
 daemon off;
 pid {folder}/nginx.pid;
-error_log {folder}/nginx.log;
+error_log stderr;
 {user}
 events {{}}
 http {{
@@ -67,7 +67,7 @@ def nginx(folder: Path, port: int, upstream: str) -> list[str]:
     (folder / "sessile.passwd").write_text(f"{USER}:{{PLAIN}}{PASSWORD}\n")
     user = "user nobody nogroup;" if os.geteuid() == 0 else ""
     (folder / "nginx.conf").write_text(_NGINX.format(folder=folder, site=text, user=user))
-    return ["nginx", "-p", str(folder), "-c", f"{folder}/nginx.conf"]
+    return ["nginx", "-e", "stderr", "-p", str(folder), "-c", f"{folder}/nginx.conf"]
 
 
 def caddy(folder: Path, port: int, upstream: str) -> list[str]:
