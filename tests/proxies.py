@@ -170,8 +170,8 @@ def proxied(name: str, url: str, without: tuple[str, ...] = ()) -> Iterator[Prox
         proxy = Proxy(name, folder, url)
         if without:
             proxy.leave_out(without)
-        proxy.start()
         try:
+            proxy.start()
             yield proxy
         finally:
             proxy.stop()
