@@ -13,15 +13,18 @@ from tests import real
 # command -> the packages that it needs
 NEEDED = {
     "bash": "bash",
+    "caddy": "caddy",
     "cc": "gcc libc6-dev",
     "chromium": "chromium fonts-dejavu-core",
     "curl": "curl",
     "git": "git",
     "mount": "mount",
+    "nginx": "nginx",
     "pgrep": "procps",
     "tmux": "tmux",
     "unshare": "util-linux",
 }
+PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin"  # where nginx is
 
 
 def main() -> None:
@@ -40,7 +43,7 @@ def install_page() -> None:
 
 
 def install_packages() -> None:
-    missing = {command for command in NEEDED if shutil.which(command) is None}
+    missing = {command for command in NEEDED if shutil.which(command, path=PATH) is None}
     if not missing:
         return
     packages = sorted({package for command in missing for package in NEEDED[command].split()})

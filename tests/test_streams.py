@@ -17,6 +17,7 @@ import pytest
 from sessile.cli.remote import Remote
 from sessile.cli.streams import decoded, recovered
 from sessile.wire.errors import RemoteError
+from tests.operating import run
 from tests.serving import Process, clean_environment
 
 SESSILE = [sys.executable, "-m", "sessile"]
@@ -150,6 +151,12 @@ def test_output_is_shown_as_far_as_the_terminal_has_its_characters(server: Proce
         assert b"Gr" in ran.out
     (ran,) = run_all(server, ["sessions", "ls", "--json"], env=NOT_UTF8[2])
     assert TEXT in {session["title"] for session in json.loads(ran.out)}
+
+
+@pytest.mark.parametrize("env", [NOT_UTF8[0], NOT_UTF8[2]])
+def test_a_store_is_opened_in_any_locale(store: Path, env: dict[str, str]) -> None:
+    ran = run(store, "check", more=env)
+    assert (ran.returncode, ran.stderr) == (0, "")
 
 
 # Input --------------------------------------------------------------------------------------------

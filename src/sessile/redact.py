@@ -5,6 +5,7 @@ addresses, and what users wrote.
 import json
 import os
 import re
+from urllib.parse import urlsplit
 
 PIECE = 20  # characters of a user's text that are recognized
 CONTENT = "[content]"
@@ -112,3 +113,13 @@ def _without_secrets(text: str) -> str:
         if len(value) >= 6 and _SECRET.search(name):
             text = text.replace(value, KEY)
     return _LONG.sub(KEY, text)
+
+
+def without_password(url: str) -> str:
+    """A URL as it may be shown."""
+    try:
+        parts = urlsplit(url)
+        password = parts.password
+    except ValueError:
+        return url
+    return url.replace(f":{password}@", ":***@") if password else url

@@ -9,7 +9,7 @@ import sys
 from collections.abc import AsyncGenerator, Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
 import msgspec
 
@@ -21,6 +21,7 @@ from sessile.agents.kit.environment import check_names
 from sessile.agents.kit.files import FileHosts
 from sessile.bus.base import Bus
 from sessile.bus.memory import MemoryBus
+from sessile.redact import without_password
 from sessile.settings import DEFAULT_STORE, Settings
 from sessile.store.base import Checked, Finding, Store
 from sessile.store.reading import SMALL, is_own, read_apart, read_here
@@ -42,7 +43,6 @@ __all__ = [
     "program_of",
     "read_export",
     "store_of",
-    "without_password",
     "write_file",
 ]
 
@@ -153,16 +153,6 @@ def read_export(file: IO[bytes], largest: int, unpacked: int) -> AsyncGenerator[
     if len(start) <= SMALL and is_own(start):
         return read_here(start)
     return read_apart(file, "sessile.store.reading", largest, str(unpacked))
-
-
-def without_password(url: str) -> str:
-    """A URL as it may be shown."""
-    try:
-        parts = urlsplit(url)
-        password = parts.password
-    except ValueError:
-        return url
-    return url.replace(f":{password}@", ":***@") if password else url
 
 
 def agent_of(agent: Agent | Callable[[Turn], Any] | str, settings: Settings) -> Agent:

@@ -16,6 +16,7 @@ from sessile.cli.given import flags_of, settings_of
 from sessile.cli.listening import bound, refuse_remote
 from sessile.cli.plain import clean
 from sessile.http.web import is_built
+from sessile.redact import without_password
 from sessile.settings import TABLE, Settings
 from sessile.store.base import Finding
 from sessile.wire.errors import SettingsError
@@ -25,7 +26,6 @@ from sessile.wiring import (
     examine_store,
     keep_apart,
     program_of,
-    without_password,
 )
 
 FEW = 4096  # open files; each client is one

@@ -6,8 +6,9 @@ from typing import Any
 
 from sessile.cli.given import store_of
 from sessile.cli.plain import clean
+from sessile.redact import without_password
 from sessile.store.base import Checked
-from sessile.wiring import back_up_store, check_store, without_password
+from sessile.wiring import back_up_store, check_store
 
 
 def backup(given: dict[str, Any]) -> int:

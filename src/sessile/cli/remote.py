@@ -8,6 +8,7 @@ from typing import IO, Any
 
 import httpx2
 
+from sessile.redact import without_password
 from sessile.wire.codec import decode_json
 from sessile.wire.errors import RemoteError
 from sessile.wire.hosts import names_loopback
@@ -20,6 +21,7 @@ SILENCE = 40.0  # seconds; an idle server sends a heartbeat every 15
 IMPORTING = 600.0  # seconds that the server may take to store what it was sent
 CHUNK = 64 * 1024
 _TRY_AGAIN = frozenset({"shutting_down", "store_unavailable"})
+_OF_PROXIES = frozenset({502, 503, 504})  # a reverse proxy has no server behind it for a moment
 
 
 class Remote:
@@ -80,7 +82,8 @@ class Remote:
 
     def _away(self, error: Exception) -> RemoteError:
         why = str(error) or type(error).__name__
-        return RemoteError(f"no server answers at {self.url} ({why}); is `sessile serve` running?")
+        where = without_password(self.url)
+        return RemoteError(f"no server answers at {where} ({why}); is `sessile serve` running?")
 
 
 class Turn:
@@ -133,7 +136,7 @@ class Turn:
             try:
                 _check(response)
             except RemoteError as refusal:
-                if refusal.code_of_server in _TRY_AGAIN:
+                if refusal.code_of_server in _TRY_AGAIN or _is_of_proxy(response, refusal):
                     raise _Again(str(refusal)) from refusal
                 raise
             for chunk in response.iter_raw():
@@ -163,7 +166,17 @@ def _check(response: httpx2.Response) -> None:
         body = decode_json(response.read())
         raise RemoteError(body["error"], body["code"])
     except (ValueError, KeyError, TypeError):
-        raise RemoteError(f"the server answered {response.status_code}") from None
+        raise RemoteError(f"the server answered {_status(response)}") from None
+
+
+def _status(response: httpx2.Response) -> str:
+    if response.status_code == 401:  # of a reverse proxy
+        return "401: it asks for a name and a password, as in https://NAME:PASSWORD@HOST"
+    return str(response.status_code)
+
+
+def _is_of_proxy(response: httpx2.Response, refusal: RemoteError) -> bool:
+    return response.status_code in _OF_PROXIES and not refusal.code_of_server
 
 
 def text_parts(content: str) -> list[dict[str, str]]:
@@ -189,7 +202,8 @@ def _client(url: str) -> httpx2.Client:
     try:
         client = httpx2.Client(base_url=url, timeout=timeout, trust_env=False)
     except (httpx2.InvalidURL, ValueError) as error:
-        raise RemoteError(f"{url} is not a valid server URL: {error}") from error
+        shown = without_password(url)
+        raise RemoteError(f"{shown} is not a valid server URL: {error}") from error
     if names_loopback(client.base_url.host.lower()):
         return client
     try:

@@ -151,12 +151,17 @@ _POLICY = {
     "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
 }
 
-_START = """SwaggerUIBundle({
-  url: new URL("openapi.json", document.baseURI.replace(/docs\\/?$/, "")).href,
-  dom_id: "#api",
-  deepLinking: true,
-  validatorUrl: null,
-});
+# A proxy may have removed the beginning of the path: the page knows its address, the server does not.
+_START = """(async () => {
+  const root = new URL(".", document.baseURI).pathname.replace(/docs\\/$/, "");
+  const described = await (await fetch(`${root}openapi.json`)).json();
+  SwaggerUIBundle({
+    spec: { ...described, servers: [{ url: root }] },
+    dom_id: "#api",
+    deepLinking: true,
+    validatorUrl: null,
+  });
+})();
 """
 
 _FILES = {"swagger_bundle.js": "text/javascript", "swagger_style.css": "text/css"}

@@ -20,7 +20,7 @@ def queries(package: str, placeholder: str = "?{}", first: int = 1) -> dict[str,
     }
     found: dict[str, list[str]] = {}
     lines: list[str] = []
-    for line in (files(package) / "queries.sql").read_text().splitlines():
+    for line in (files(package) / "queries.sql").read_text("utf-8").splitlines():
         if line.startswith("-- name: "):
             lines = found.setdefault(line.removeprefix("-- name: "), [])
         elif not line.startswith("--"):
@@ -33,4 +33,4 @@ def queries(package: str, placeholder: str = "?{}", first: int = 1) -> dict[str,
 def migrations(package: str) -> list[str]:
     """The migration scripts of a store's package, in order: the first makes an empty store."""
     scripts = (files(package) / "migrations").iterdir()
-    return [script.read_text() for script in sorted(scripts, key=lambda script: script.name)]
+    return [script.read_text("utf-8") for script in sorted(scripts, key=lambda script: script.name)]

@@ -24,10 +24,12 @@ def frame(event: str, data: bytes, seq: int = 0) -> bytes:
 class Parser:
     """Bytes in any cut to events: feed what arrives, take the events that are whole.
 
-    Lines end with LF, CRLF or CR; comments are dropped; an event without data is none.
+    Lines end with LF, CRLF or CR; comments are dropped; an event without data is none. Some servers
+    write ``error: DATA``: a field that is named ``short`` is an event of that name with its data.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, short: str | None = None) -> None:
+        self._short = short
         self._rest = b""
         self._event = ""
         self._id: str | None = None
@@ -57,6 +59,9 @@ class Parser:
         if name == "event":
             self._event = value
         elif name == "data":
+            self._data.append(value)
+        elif name == self._short:
+            self._event = name
             self._data.append(value)
         elif name == "id" and "\0" not in value:
             self._id = value

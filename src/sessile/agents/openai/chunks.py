@@ -1,8 +1,8 @@
 """What the chunks of a completion add to an answer, as providers really write them. Pure.
 
-Servers that call themselves OpenAI-compatible differ: a chunk may be null, have a ``message`` for a
-``delta``, its content as a list, a finish reason that is empty or not OpenAI's, token counts that are
-null. What carries nothing is skipped.
+Servers that call themselves OpenAI-compatible differ: a chunk may be null, be in a list, have a
+``message`` for a ``delta``, its content as a list, a finish reason that is empty or not OpenAI's,
+token counts that are null. What carries nothing is skipped.
 """
 
 import mimetypes
@@ -24,7 +24,7 @@ _BROKEN = {
 }
 _WITHHELD = {
     *("content_filter", "content_filtered", "sensitive", "safety", "recitation", "blocklist"),
-    *("prohibited_content", "spii", "language", "image_safety", "guardrail_intervened"),
+    *("prohibited_content", "spii", "language", "guardrail_intervened"),
 }
 
 
@@ -45,10 +45,13 @@ class Completion:
         self._calls: dict[int, ToolCallPart] = {}
 
     def take(self, chunk: Any) -> Iterator[Output]:
-        """Take a chunk, or a whole completion.
+        """Take a chunk, a whole completion, or a list of these.
 
         Raises :class:`~sessile.wire.errors.AgentError` if it is the provider's error.
         """
+        if isinstance(chunk, list):
+            for value in chunk:
+                yield from self.take(value) if isinstance(value, dict) else ()
         if not isinstance(chunk, dict):
             return
         choice = _first(chunk.get("choices"))
@@ -73,11 +76,13 @@ class Completion:
             self._said = True
             yield _refused(call)
         finish = (self.finish or "").lower()
+        # Gemini writes its own reason in capitals, or behind OpenAI's and a colon.
+        reasons = {word.strip().removeprefix("image_") for word in finish.split(":")}
         if not self.finish and not done:
             raise AgentError("The model's stream ended before its answer was complete.")
-        if finish in _WITHHELD:
+        if reasons & _WITHHELD:
             raise AgentError("The model's provider withheld the rest of the answer.")
-        if finish in _BROKEN:
+        if reasons & _BROKEN:
             raise provider_error("broken", f"finish reason {self.finish}")
         if not self._said:
             why = f" It ended with: {self.finish}." if finish not in ("", "stop") else ""

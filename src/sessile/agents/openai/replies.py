@@ -49,7 +49,7 @@ async def _whole(start: bytes, body: AsyncIterator[bytes]) -> AsyncGenerator[Any
 
 
 async def _events(start: bytes, body: AsyncIterator[bytes]) -> AsyncGenerator[Any, None]:
-    parser = Parser()
+    parser = Parser(short="error")  # of llama.cpp until 2025
     for event in parser.feed(start):
         yield _value(event)
     async for piece in body:
