@@ -11,7 +11,8 @@ import pytest
 from starlette.responses import Response
 
 from tests.test_docs import ROOT
-from tests.test_providers import END, HEL, LO, STOP, answering, chunk, data
+from tests.test_providers import END, HEL, LO, STOP, chunk, data
+from tests.test_providers_http import answering
 
 BARE = '{"error":"Unexpected endpoint or method. (POST /chat/completions)"}'
 FULL = "the request exceeds the available context size"
