@@ -31,16 +31,16 @@ def contain() -> None:
 def containing() -> Iterator[None]:
     """Make the running event loop keep what marked tasks raise to themselves."""
     loop = asyncio.get_running_loop()
-    former = loop.get_task_factory()
+    former, task, is_contained = loop.get_task_factory(), asyncio.Task, _contained.get
 
     def create(
         loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any
     ) -> "asyncio.Future[Any]":
-        if _contained.get() and asyncio.iscoroutine(coroutine) and not _is_ours(coroutine):
+        if is_contained() and asyncio.iscoroutine(coroutine) and not _is_ours(coroutine):
             coroutine = _Contained(coroutine)
         if former is not None:
             return former(loop, coroutine, **options)
-        return asyncio.Task(coroutine, loop=loop, **options)
+        return task(coroutine, loop=loop, **options)
 
     loop.set_task_factory(create)
     try:

@@ -37,6 +37,7 @@ class OperatingRoutes:
 
     def __init__(self, context: Context) -> None:
         self._access = context.access
+        self._version = version("sessile")
         self._registry = CollectorRegistry()
         self._registry.register(_Figures(context.access))
         ProcessCollector(registry=self._registry)
@@ -44,8 +45,7 @@ class OperatingRoutes:
     @operation("GET", "/info", Info, errors=[HostNotAllowed], tag="operating")
     async def info(self, request: Request) -> Response:
         """What this server is."""
-        info = Info("sessile", version("sessile"), self._access.store_id, FEATURES)
-        return JSONResponse(info)
+        return JSONResponse(Info("sessile", self._version, self._access.store_id, FEATURES))
 
     @operation("GET", "/healthz", dict[str, str], errors=[OriginNotAllowed], tag="operating")
     async def healthz(self, request: Request) -> Response:

@@ -52,12 +52,13 @@ async def when_free(work: Callable[[], T]) -> T:
 
 def read_some(cursor: Iterable[Any]) -> Chunk[Any]:
     """Rows of a query, up to ``READ`` bytes; the last value of a row is what counts."""
-    size = 0
+    room = READ
     found: Chunk[Any] = Chunk()
+    add = found.append
     for row in cursor:
-        found.append(row)
-        size += len(row[-1])
-        if size > READ:
+        add(row)
+        room -= len(row[-1])
+        if room < 0:
             found.cut = True
             break
     return found
