@@ -76,7 +76,9 @@ def page(browser: Browser, server: Process) -> None:
         for number, title in enumerate(["Plan the release", "Why is the build slow?", "Haiku"]):
             api.store(f"s{number}", "user", {"type": "text", "content": title})
         api.http.patch("/sessions/poems", json={"title": "The poem project"})
-    desktop = Visitor(browser, server.url, size=DESKTOP, color_scheme="light")
+    desktop = Visitor(
+        browser, server.url, reduced_motion="reduce", size=DESKTOP, color_scheme="light"
+    )
     tab = desktop.tab().open("poems")
     tab.is_answered("Should I write the rest of it?")
     tab.answers.last.locator("details.tool summary").click()
@@ -94,14 +96,21 @@ def page(browser: Browser, server: Process) -> None:
     expect(tab.session("The poem project")).to_contain_text("running")
     tab.page.screenshot(path=DOCS / "page-tool.png")
 
-    phone = Visitor(browser, server.url, size=PHONE, color_scheme="light", device_scale_factor=2)
+    phone = Visitor(
+        browser,
+        server.url,
+        reduced_motion="reduce",
+        size=PHONE,
+        color_scheme="light",
+        device_scale_factor=2,
+    )
     phone.tab().open("poems")
     expect(phone.tabs[0].page.get_by_label("Queued messages")).to_contain_text(WRITE)
     expect(phone.tabs[0].answers.last).to_be_in_viewport()
     phone.tabs[0].page.screenshot(path=DOCS / "page-phone.png")
     tab.stop.click()
 
-    dark = Visitor(browser, server.url, size=DESKTOP, color_scheme="dark")
+    dark = Visitor(browser, server.url, reduced_motion="reduce", size=DESKTOP, color_scheme="dark")
     night = dark.tab().open("poems")
     expect(night.page.get_by_role("region", name=re.compile("asks"))).to_be_visible()
     expect(night.session("The poem project")).to_contain_text("running")
