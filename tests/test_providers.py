@@ -263,3 +263,4 @@ def test_what_users_see_of_a_reason(
 ) -> None:
     monkeypatch.setenv("OUR_API_KEY", "hunter2secret")
     assert reason_for_users(reason, "my grandmother's recipe for soup") == shown
+    assert reason_for_users("there is no model m", "model") == "there is no model m"

@@ -83,10 +83,12 @@ def without_content(text: str, content: str) -> str:
 
 def reason_for_users(text: str, content: str = "") -> str:
     """A provider's reason as users may see it, in one line: without keys, addresses, paths and the
-    text in ``content``; "" if nothing is left of it.
+    text in ``content``, unless it is short; "" if nothing is left of it.
     """
     text = " ".join(text[: 4 * LONGEST_REASON].split())
-    text = without_content(without_addresses(_without_secrets(without_keys(text))), content)
+    text = without_addresses(_without_secrets(without_keys(text)))
+    if len(content) >= PIECE:
+        text = without_content(text, content)
     text = escaped(text)
     if len(text) > LONGEST_REASON:
         text = text[:LONGEST_REASON].rstrip() + "…"

@@ -72,8 +72,11 @@ class OpenAIAgent:
         turn.metadata["model"] = self._model
         completion, done = Completion(), False
         try:
-            async with aclosing(self._answer(await self._messages(turn))) as body:
-                async for value in values(body):
+            async with (
+                aclosing(self._answer(await self._messages(turn))) as body,
+                aclosing(values(body)) as reply,
+            ):
+                async for value in reply:
                     if value == DONE:
                         done = True
                         break
@@ -93,28 +96,31 @@ class OpenAIAgent:
         self, messages: list[ChatCompletionMessageParam]
     ) -> AsyncGenerator[bytes, None]:
         """The bytes of the provider's reply."""
+        options = self._options  # another turn may learn meanwhile that they are refused
         try:
-            async with aclosing(self._request(messages)) as body:
+            async with aclosing(self._request(messages, options)) as body:
                 async for piece in body:
                     yield piece
             return
         except (BadRequestError, UnprocessableEntityError) as error:
-            if "stream_options" not in error.response.text or isinstance(self._options, Omit):
+            if "stream_options" not in error.response.text or isinstance(options, Omit):
                 raise
         log.info("the agent %s: the provider does not take stream_options", self.name)
         self._options = omit
-        async with aclosing(self._request(messages)) as body:
+        async with aclosing(self._request(messages, omit)) as body:
             async for piece in body:
                 yield piece
 
     async def _request(
-        self, messages: list[ChatCompletionMessageParam]
+        self,
+        messages: list[ChatCompletionMessageParam],
+        options: ChatCompletionStreamOptionsParam | Omit,
     ) -> AsyncGenerator[bytes, None]:
         request = self._client.chat.completions.with_streaming_response.create(
             model=self._model,
             messages=messages,
             stream=True,
-            stream_options=self._options,
+            stream_options=options,
         )
         async with request as response:
             async for piece in response.iter_bytes():
