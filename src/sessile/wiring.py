@@ -70,16 +70,16 @@ def examine_store(url: str) -> Iterator[Finding]:
 
 def _file_of(url: str) -> str:
     path = _database(url)
-    if path is not None and ":memory:" not in path and not path.startswith("file:"):
-        return path
-    if path is not None:
+    if path is None:
+        raise SettingsError(
+            f"unknown store {without_password(url)}; "
+            "use sqlite:///FILE (four slashes for an absolute path)"
+        )
+    if ":memory:" in path or path.startswith("file:"):
         raise SettingsError(
             "a store in memory would keep nothing; use sqlite:///FILE, in tests in a temporary folder"
         )
-    raise SettingsError(
-        f"unknown store {without_password(url)}; "
-        "use sqlite:///FILE (four slashes for an absolute path)"
-    )
+    return path
 
 
 def _database(url: str) -> str | None:

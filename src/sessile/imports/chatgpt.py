@@ -11,14 +11,12 @@ from sessile.imports.conversation import (
     Conversation,
     Thread,
     branch,
-    items,
     named_file,
     reasoning,
-    record,
     settle,
-    text,
     text_parts,
 )
+from sessile.wire.loose import items, record, text
 from sessile.wire.parts import Part, TextPart, ToolCallPart
 
 SOURCE = "ChatGPT"

@@ -6,15 +6,13 @@ from sessile.imports.conversation import (
     Conversation,
     Thread,
     branch,
-    items,
     named_file,
     reasoning,
-    record,
     settle,
-    text,
     text_file,
     text_parts,
 )
+from sessile.wire.loose import items, record, text
 from sessile.wire.messages import Role
 from sessile.wire.parts import Part, ToolCallPart
 

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from sessile.wire.codec import encode
 from sessile.wire.ids import LAST_DATE
+from sessile.wire.loose import items, record, text
 from sessile.wire.messages import Message, Role
 from sessile.wire.parts import FilePart, Part, ReasoningPart, TextPart, ToolCallPart, text_of
 
@@ -150,21 +151,6 @@ def seconds_of(value: object) -> int | None:
         if 0 <= value < _LATEST * unit:
             return min(int(value // unit), LAST_DATE)
     return None
-
-
-def record(value: object) -> dict[str, Any]:
-    """An object of JSON; an empty one for anything else."""
-    return value if isinstance(value, dict) else {}
-
-
-def items(value: object) -> list[Any]:
-    """An array of JSON; an empty one for anything else."""
-    return value if isinstance(value, list) else []
-
-
-def text(value: object) -> str:
-    """A text of JSON; an empty one for anything else."""
-    return value if isinstance(value, str) else ""
 
 
 def text_parts(content: object) -> Sequence[Part]:

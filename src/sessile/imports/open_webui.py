@@ -8,13 +8,11 @@ from sessile.imports.conversation import (
     Conversation,
     Thread,
     branch,
-    items,
     named_file,
     reasoning,
-    record,
-    text,
     text_parts,
 )
+from sessile.wire.loose import items, record, text
 from sessile.wire.messages import Role
 from sessile.wire.parts import Part, SourcePart
 

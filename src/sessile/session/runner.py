@@ -269,9 +269,9 @@ class TurnRunner:
         return part
 
     def _put(self, part: Part) -> int:
-        if isinstance(part, ToolCallPart):
+        if isinstance(part, ToolCallPart) and part.approval is msgspec.UNSET:
             known = self.answer.call(part.tool_call_id)
-            if known is not None and part.approval is msgspec.UNSET:
+            if known is not None:
                 part.approval = known.approval
         index = self.answer.put(part)
         self._record(PartEvent(0, self.answer.id, index, part))

@@ -25,6 +25,7 @@ from sessile.agents.kit.conversation import Context, HistoryLimits
 from sessile.agents.kit.files import FileHosts
 from sessile.agents.kit.pace import Pace
 from sessile.wire.errors import AgentError, SettingsError
+from sessile.wire.loose import items, record
 
 log = logging.getLogger(__name__)
 
@@ -168,7 +169,7 @@ class _Process:
         async with asyncio.timeout(START):
             given = {"cwd": folder, "mcpServers": []}
             made = await self.connection.send_request("session/new", given)
-        session = made.get("sessionId") if isinstance(made, dict) else None
+        session = record(made).get("sessionId")
         if not isinstance(session, str):
             raise AgentError("The agent gave no session.", details=str(made))
         self.sessions[session] = 0.0
@@ -238,8 +239,7 @@ class _Question:
 
     def __init__(self, call: dict[str, Any], options: Any) -> None:
         self.call = call
-        given = options if isinstance(options, list) else []
-        self.options = [option for option in given if isinstance(option, dict)]
+        self.options = [option for option in items(options) if isinstance(option, dict)]
         # The id of the option that the user chose; None if no option matches the decision.
         self.chosen: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
 
@@ -296,7 +296,7 @@ class _Answer:
             yield output
         with failures():
             response = await self._prompt
-        self._ended(response if isinstance(response, dict) else {})
+        self._ended(record(response))
 
     async def _next(self) -> list[Output] | None:
         """What comes next, nothing if it is time to show what came; None at the end."""

@@ -7,6 +7,7 @@ from msgspec import UNSET
 
 from sessile.agents.base import Output, Usage
 from sessile.agents.kit.rounds import Paragraphs
+from sessile.wire.loose import record
 from sessile.wire.parts import (
     DataPart,
     FilePart,
@@ -28,8 +29,7 @@ _NAME = re.compile(r"[A-Za-z_][\w-]*")
 
 def of(value: Any, name: str) -> dict[str, Any]:
     """The object under a name; an empty one if there is none."""
-    found = value.get(name) if isinstance(value, dict) else None
-    return found if isinstance(found, dict) else {}
+    return record(record(value).get(name))
 
 
 class Parts:

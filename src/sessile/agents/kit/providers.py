@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 from sessile.redact import has_code
 from sessile.wire.errors import AgentError
+from sessile.wire.loose import record
 
 Kind: TypeAlias = Literal[
     "key",
@@ -118,8 +119,8 @@ def reason_in(reply: Any, depth: int = _DEPTH) -> str:
     place = reply.get("loc")
     if found and isinstance(place, list):
         return f"{'.'.join(map(str, place))}: {found}"
-    inner = reply.get("metadata")  # OpenRouter has the reply of the provider behind it there
-    behind = reason_in(inner.get("raw"), depth - 1) if isinstance(inner, dict) else ""
+    # OpenRouter has the reply of the provider behind it there.
+    behind = reason_in(record(reply.get("metadata")).get("raw"), depth - 1)
     return ": ".join(text for text in (found, behind) if text)
 
 
@@ -134,7 +135,7 @@ def _reason_in_text(text: str, depth: int) -> str:
 
 def status_in(reply: Any) -> int | None:
     """The HTTP status that an error object names."""
-    error = reply.get("error") if isinstance(reply, dict) else None
+    error = record(reply).get("error")
     for found in (error, reply):
         if isinstance(found, dict):
             codes = [str(found.get(name)) for name in _CODES]

@@ -60,7 +60,7 @@ class Parts:
         for name, made in update.items():
             if name == "__interrupt__":
                 continue
-            for state in made if isinstance(made, list) else [made]:
+            for state in _each(made):
                 if outermost and state:
                     self._final = state
                 given = state.get("messages") if isinstance(state, dict) else None
@@ -171,10 +171,14 @@ class Parts:
         self.usage.reasoning_tokens += made.get("reasoning") or 0
 
 
+def _each(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
 def _messages(value: Any) -> list[BaseMessage]:
     """Messages in any form that a graph's state takes; a text is the model's."""
     found: list[BaseMessage] = []
-    for item in value if isinstance(value, list) else [value]:
+    for item in _each(value):
         if isinstance(item, str):
             found.append(AIMessage(item))
         elif item is not None:
@@ -186,9 +190,7 @@ def _messages(value: Any) -> list[BaseMessage]:
 
 
 def _has_message(value: Any) -> bool:
-    return any(
-        isinstance(item, BaseMessage) for item in (value if isinstance(value, list) else [value])
-    )
+    return any(isinstance(item, BaseMessage) for item in _each(value))
 
 
 def _likelihood(name: str) -> int:

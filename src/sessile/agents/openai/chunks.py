@@ -12,6 +12,7 @@ from typing import Any
 from sessile.agents.base import Output, Usage
 from sessile.agents.kit.providers import kind_of, provider_error, reason_in, status_in
 from sessile.wire.errors import AgentError
+from sessile.wire.loose import items, record
 from sessile.wire.parts import FilePart, ReasoningPart, SourcePart, ToolCallPart
 
 NO_TOOLS = "The model called a tool, but has none here. Nothing was run."
@@ -102,18 +103,17 @@ class Completion:
                 self._text += output
             if output:
                 yield output
-        audio = said.get("audio")
-        yield from _content(audio.get("transcript") if isinstance(audio, dict) else None)
+        yield from _content(record(said.get("audio")).get("transcript"))
         yield from _content(said.get("images"))
         yield from self._cited(said.get("annotations"))
         self._call(said.get("tool_calls"), said.get("function_call"))
 
     def _cited(self, given: Any) -> Iterator[SourcePart]:
-        for source in given if isinstance(given, list) else ():
+        for source in items(given):
             found = {"url": source} if isinstance(source, str) else source
             if isinstance(found, dict):
                 found = found.get("url_citation") or found
-            url = found.get("url") if isinstance(found, dict) else None
+            url = record(found).get("url")
             if isinstance(url, str) and url and url not in self._sources:
                 self._sources.add(url)
                 title = found.get("title")
@@ -122,9 +122,9 @@ class Completion:
                 )
 
     def _call(self, pieces: Any, function: Any) -> None:
-        given = [*(pieces if isinstance(pieces, list) else ()), {"function": function}]
+        given = [*items(pieces), {"function": function}]
         for place, piece in enumerate(given):
-            called = piece.get("function") if isinstance(piece, dict) else None
+            called = record(piece).get("function")
             if not isinstance(called, dict):
                 continue
             index = piece["index"] if isinstance(piece.get("index"), int) else place
@@ -179,11 +179,8 @@ def _reasoning(said: dict[str, Any]) -> Iterator[ReasoningPart]:
         if isinstance(thought := said.get(name), str) and thought:
             yield ReasoningPart(thought)
             return
-    details = said.get("reasoning_details")
-    for detail in details if isinstance(details, list) else ():
-        thought = (
-            (detail.get("text") or detail.get("summary")) if isinstance(detail, dict) else None
-        )
+    for detail in map(record, items(said.get("reasoning_details"))):
+        thought = detail.get("text") or detail.get("summary")
         if isinstance(thought, str) and thought:
             yield ReasoningPart(thought)
 
@@ -227,8 +224,7 @@ def _refused(call: ToolCallPart) -> ToolCallPart:
 
 
 def _details(usage: dict[str, Any], kind: str, name: str) -> int:
-    details = usage.get(kind)
-    return _number(details.get(name)) if isinstance(details, dict) else 0
+    return _number(record(usage.get(kind)).get(name))
 
 
 def _number(value: Any) -> int:
