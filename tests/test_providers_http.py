@@ -68,7 +68,10 @@ async def test_a_provider_that_refuses_stream_options_is_asked_without(
         for events in [*await asyncio.gather(*together), await provider.chat.send("c", "Hi")]:
             assert events[-2].data["content"] == "Hello"
     asked = ["stream_options" in body for body in provider.requests]
-    assert asked in ([True, True, False, False, False], [True, False, False, False])
+    assert asked[0]
+    assert asked.count(True) <= 2  # two turns at once may both learn it, in any order
+    assert asked.count(False) == 3
+    assert not asked[-1]
 
 
 @pytest.mark.parametrize(
