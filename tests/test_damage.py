@@ -36,6 +36,9 @@ async def figures(chat: Client) -> str:
     return (await chat.http.get("/metrics")).text
 
 
+OF_BAD = "session = (SELECT number FROM sessions WHERE id = 'bad')"
+
+
 @asynccontextmanager
 async def damaged(folder: Path, statement: str) -> AsyncGenerator[tuple[Process, Client], None]:
     """A process whose store has a good session, and a bad one in which a turn was cut off."""
@@ -60,7 +63,7 @@ async def damaged(folder: Path, statement: str) -> AsyncGenerator[tuple[Process,
     "statement",
     [
         "UPDATE sessions SET metadata = x'7b' WHERE id = 'bad'",
-        "UPDATE sessions SET running = 'nothing' WHERE id = 'bad'",
+        f"UPDATE running SET turn = 'nothing' WHERE {OF_BAD}",
     ],
 )
 async def test_a_session_whose_row_is_damaged_does_not_stop_the_others(
@@ -85,8 +88,8 @@ async def test_a_session_whose_row_is_damaged_does_not_stop_the_others(
 @pytest.mark.parametrize(
     "statement",
     [
-        "UPDATE tail SET events = x'5b' WHERE session = 'bad'",
-        "UPDATE messages SET body = x'7b' WHERE session = 'bad'",
+        f"UPDATE tail SET events = x'5b' WHERE {OF_BAD}",
+        f"UPDATE messages SET body = x'7b' WHERE {OF_BAD}",
     ],
 )
 async def test_a_session_that_cannot_be_woken_does_not_stop_recovery_and_trimming(
@@ -108,7 +111,7 @@ async def test_an_agent_answers_though_an_earlier_message_is_damaged(tmp_path: P
     async with serving(tmp_path) as chat:
         await chat.send("s", "first")
         await chat.send("s", "second")
-    damage(tmp_path, "UPDATE messages SET body = x'7b' WHERE session = 's' AND seq = 1")
+    damage(tmp_path, "UPDATE messages SET body = x'7b' WHERE seq = 1")
     async with serving(tmp_path) as chat:
         events = await chat.send("s", "third")
         assert events[-2].data["content"] == "third"

@@ -157,8 +157,8 @@ async def test_a_disk_that_fills_up_during_an_answer_leaves_nothing_stuck(
 ) -> None:
     chat = Client(small_disk.url)
     async with chat.http:
-        ballast = put_ballast(small_disk, tmp_path, 1_500_000)
-        said = "word " * 50_000
+        ballast = put_ballast(small_disk, tmp_path, 2_200_000)
+        said = "word " * 20_000
         shown = await chat.stream("POST", "/chat/s", json={"content": said})
         assert kinds(shown)[-2:] == ["error", "done"]
         assert shown[-2].data["code"] == "store_unavailable"

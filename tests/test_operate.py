@@ -31,10 +31,13 @@ def test_a_whole_store_has_no_faults(store: Path) -> None:
     assert files(store) == before, "nothing was created or changed"
 
 
+OF_A = "session = (SELECT number FROM sessions WHERE id = 'a')"
+OF_B = "session = (SELECT number FROM sessions WHERE id = 'b')"
 DAMAGES = {
-    "UPDATE messages SET body = x'7b' WHERE session = 'b'": "its body cannot be read: Input data",
+    f"UPDATE messages SET body = x'7b' WHERE {OF_B}": "its body cannot be read: Input data",
     "UPDATE sessions SET metadata = 'x' WHERE id = 'b'": "session b: its row cannot be read",
-    "UPDATE sessions SET running = x'7b7d' WHERE id = 'b'": "session b: its row cannot be read",
+    """INSERT INTO running SELECT number, seq, message_count, updated_at, activity, x'7b7d'
+    FROM sessions WHERE id = 'b'""": "session b: its row cannot be read",
     "UPDATE sessions SET seq = 'x' WHERE id = 'b'": "session b: its row cannot be read",
     "UPDATE messages SET status = 'queued' WHERE reply_to <> ''": "its body and its row differ",
     "UPDATE messages SET changed = 900": "do not fit the session's number",
@@ -44,23 +47,28 @@ DAMAGES = {
     "UPDATE sessions SET queued = 1 WHERE id = 'b'": (
         "session b: 1 messages are counted as queued, but 0 are"
     ),
-    """UPDATE messages SET status = 'streaming',
+    f"""UPDATE messages SET status = 'streaming',
     body = CAST(json_set(CAST(body AS TEXT), '$.status', 'streaming') AS BLOB)
-    WHERE session = 'b' AND role = 'assistant'""": "it is being written, but no turn runs",
+    WHERE {OF_B} AND role = 'assistant'""": "it is being written, but no turn runs",
     """UPDATE messages SET body = CAST(replace(
     CAST(body AS TEXT), '"state":"complete"', '"state":"running"') AS BLOB)""": (
         "is running, but no turn runs"
     ),
-    "DELETE FROM tail WHERE last > 2 AND session = 'b'": "session b: its newest event is 2",
-    """DELETE FROM tail WHERE session = 'a' AND last > 2
+    f"DELETE FROM tail WHERE last > 2 AND {OF_B}": "session b: its newest event is 2",
+    f"""DELETE FROM tail WHERE {OF_A} AND last > 2
     AND last < (SELECT seq FROM sessions WHERE id = 'a')""": "session a: its events 3 to ",
     "UPDATE tail SET events = '[' WHERE last = 2": "its events 1 to 2 cannot be read",
     "UPDATE tail SET events = '[]' WHERE last = 2": "its events 1 to 2 have other numbers",
     "UPDATE sessions SET seq = 900 WHERE id = 'b'": "but its number is 900",
-    "DELETE FROM sessions WHERE id = 'b'": "session b: it does not exist, but has messages",
-    "INSERT INTO deletions VALUES ('b', 900, 'x')": (
+    "DELETE FROM sessions WHERE id = 'b'": "does not exist, but has messages",
+    "INSERT INTO running VALUES (900, 1, 1, 1, 1, x'7b7d')": "does not exist, but has a turn",
+    "INSERT INTO deletions SELECT number, 900, 'x' FROM sessions WHERE id = 'b'": (
         "session b, message x: its deletion 900 is ahead of the session"
     ),
+    f"DELETE FROM places WHERE {OF_B} AND NOT changed": "it is not where it stands in the history",
+    f"DELETE FROM places WHERE {OF_B} AND NOT stands": "it is not where it stands in the history",
+    f"DELETE FROM messages WHERE {OF_B} AND role = 'user'": "has no message at its place 1",
+    "INSERT INTO places VALUES (1, 900, 1, 0, 1)": "has no message at its place 900",
     "DELETE FROM search WHERE rowid = 1": "it is missing in the full-text index",
     "UPDATE search SET content = 'other' WHERE rowid = 1": (
         "it has another text in the full-text index"
@@ -95,8 +103,11 @@ async def test_what_the_index_has_not_caught_up_with_is_not_a_fault(tmp_path: Pa
 
 
 def test_a_page_of_the_file_that_is_damaged(store: Path) -> None:
+    database = apsw.Connection(str(store / "sessile.db"))
+    page = database.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'messages'").get
+    database.close()
     with (store / "sessile.db").open("r+b") as file:
-        file.seek(4096 * 3)
+        file.seek(4096 * (page - 1))
         file.write(b"\xff" * 4096)
     ended = run(store, "check")
     assert ended.returncode == 1
@@ -200,7 +211,11 @@ async def test_backup_and_check_beside_a_server_that_writes_all_the_time(tmp_pat
     assert "no faults" in run(tmp_path, "check", "--store", "sqlite:///copy1.db").stdout
     assert not [name for name in os.listdir(tmp_path) if name.startswith("copy1.db-")]
     database = apsw.Connection(str(copy))
-    stored = set(database.execute("SELECT session, id FROM messages"))
+    stored = set(
+        database.execute(
+            "SELECT sessions.id, messages.id FROM messages JOIN sessions ON number = session"
+        )
+    )
     database.close()
     assert set(before) <= stored
     async with process(tmp_path, "--store", "sqlite:///copy1.db") as (_, chat):

@@ -1,4 +1,7 @@
-"""The columns of a session's row, in their order: the one place that lists them."""
+"""The columns of a session's row, in their order: the one place that lists them.
+
+The turn that runs is the last of them, and not written with the others: it comes and goes more often.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,19 +22,20 @@ COLUMNS = (
     "updated_at",
     "archived",
     "metadata",
-    "running",
     "private",
     "epoch",
     "owner",
     "held",
+    "running",
 )
+WRITTEN = COLUMNS[:-1]
 NOTHING = b"{}"
 
 _decode_running = msgspec.json.Decoder(RunningTurn).decode
 
 
 def values_of(row: Row) -> tuple[Any, ...]:
-    """A row's values in the order of ``COLUMNS``, JSON as bytes and flags as 0 or 1."""
+    """A row's values in the order of ``WRITTEN``, JSON as bytes and flags as 0 or 1."""
     return (
         row.id,
         row.title,
@@ -42,7 +46,6 @@ def values_of(row: Row) -> tuple[Any, ...]:
         row.updated_at,
         int(row.archived),
         encode(row.metadata) if row.metadata else NOTHING,
-        encode(row.running) if row.running else None,
         encode(row.private) if row.private else NOTHING,
         row.epoch,
         row.owner,
@@ -63,11 +66,11 @@ def row_of(values: Sequence[Any]) -> Row:
         updated_at,
         archived,
         metadata,
-        running,
         private,
         epoch,
         owner,
         held,
+        running,
     ) = values
     return Row(
         id,

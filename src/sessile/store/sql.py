@@ -2,21 +2,22 @@
 
 from importlib.resources import files
 
-from sessile.store.columns import COLUMNS
+from sessile.store.columns import COLUMNS, WRITTEN
 
 
 def queries(package: str, placeholder: str = "?{}", first: int = 1) -> dict[str, str]:
     """The queries of a store's package: ``-- name: x``, a line of purpose, the SQL.
 
-    In them ``{columns}`` stands for the columns of a session's row, ``{values}`` for their
-    placeholders, the first of which has the number ``first``, and ``{updates}`` for assignments
-    of the values to the columns.
+    In them ``{columns}`` stands for the columns of a session's row, ``{written}`` for those that
+    are written together, ``{values}`` for their placeholders, the first of which has the number
+    ``first``, and ``{updates}`` for assignments of the values to the columns.
     """
-    values = [placeholder.format(number) for number in range(first, first + len(COLUMNS))]
+    values = [placeholder.format(number) for number in range(first, first + len(WRITTEN))]
     words = {
         "{columns}": ", ".join(COLUMNS),
+        "{written}": ", ".join(WRITTEN),
         "{values}": ", ".join(values),
-        "{updates}": ", ".join(f"{c} = {v}" for c, v in zip(COLUMNS, values, strict=True)),
+        "{updates}": ", ".join(f"{c} = {v}" for c, v in zip(WRITTEN, values, strict=True)),
     }
     found: dict[str, list[str]] = {}
     lines: list[str] = []

@@ -34,6 +34,10 @@ class Trims:
         else:
             due.newest = seq
 
+    def __contains__(self, session: str) -> bool:
+        """Whether events of a session will be forgotten."""
+        return session in self._due
+
     def dropped(self, session: str) -> None:
         self._due.pop(session, None)
 

@@ -99,7 +99,7 @@ def _copy(given: str | Path, part: Path, file: int) -> None:
         try:
             with reading(given) as source:
                 refuse_foreign(given, source)
-                source.execute(_Q["last_activity"]).fetchall()  # from here on it is one moment
+                source.execute(_Q["schema"]).fetchall()  # from here on it is one moment
                 _copy_pages(source, part, file)
         except Changed as error:
             if attempt == TRIES:

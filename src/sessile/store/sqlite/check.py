@@ -4,6 +4,7 @@ Everything is read row by row, so a store of any size is checked in little memor
 """
 
 import contextlib
+from array import array
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -125,17 +126,21 @@ class Check:
 
     def _of_sessions(self) -> Iterator[str]:
         self._indexed = self._execute(_Q["indexed"]).get or 0
-        for values in self._execute(_Q["all_sessions"]):
+        self._read_tail()
+        for *values, number in self._execute(_Q["all_sessions"]):
             self.sessions += 1
             try:
-                for fault in self._of_session(row_of(values)):
+                for fault in self._of_session(row_of(values), number):
                     yield f"session {values[0]}{fault}"
             except DAMAGED as error:
                 yield f"session {values[0]}: its row cannot be read: {error.__cause__ or error}"
 
-    def _of_session(self, row: Row) -> Iterator[str]:
+    def _of_session(self, row: Row, number: int) -> Iterator[str]:
         count = queued = 0
-        for values in self._execute(_Q["all_messages"], (row.id,)):
+        kept = self._kept.pop(number, array("q"))
+        if row.running is not None and kept:
+            row.seq = max(row.seq, kept[-1])  # its row is as it was when the turn began
+        for values in self._execute(_Q["all_messages"], (number,)):
             count += 1
             self.messages += 1
             queued += values[4] == "queued"
@@ -145,7 +150,7 @@ class Check:
             yield f": its message count is {row.message_count}, but it has {count} messages"
         if queued != row.queued:
             yield f": {row.queued} messages are counted as queued, but {queued} are"
-        for fault in self._of_tail(row):
+        for fault in self._of_tail(row, kept):
             yield f": {fault}"
 
     def _of_message(
@@ -185,11 +190,18 @@ class Check:
             where = "is missing in" if text is None else "has another text in"
             yield f"it {where} the full-text index"
 
-    def _of_tail(self, row: Row) -> Iterator[str]:
+    def _read_tail(self) -> None:
+        """Where the kept events of each session are."""
+        self._kept: dict[int, array[int]] = {}
+        for number, session, last in self._execute(_Q["all_tails"]):
+            self._kept.setdefault(session, array("q")).extend((number, last))
+
+    def _of_tail(self, row: Row, kept: "array[int]") -> Iterator[str]:
         """The kept events: each follows the one before, and the last is the session's newest."""
         expected = None if row.running is None else row.running.since + 1
         end = None
-        for first, events, last in self._execute(_Q["all_events"], (row.id,)):
+        for number in kept[::2]:
+            first, events, last = self._execute(_Q["all_events"], (number,)).fetchone()
             if expected is not None and (first > expected if end is None else first != expected):
                 yield f"its events {expected} to {first - 1} are missing"
             try:
@@ -207,7 +219,11 @@ class Check:
 
     def _of_ownerless(self) -> Iterator[str]:
         for what, session in self._execute(_Q["ownerless"]):
-            yield f"session {session}: it does not exist, but has {what}"
+            yield f"the session of the number {session} does not exist, but has {what}"
+        for session, message in self._execute(_Q["misplaced"]):
+            yield f"session {session}, message {message}: it is not where it stands in the history"
+        for session, seq in self._execute(_Q["empty_places"]):
+            yield f"the session of the number {session} has no message at its place {seq}"
         for session, seq, message in self._execute(_Q["deleted_ahead"]):
             yield f"session {session}, message {message}: its deletion {seq} is ahead of the session"
 

@@ -12,12 +12,13 @@ from sessile.store import sql
 from sessile.store.base import Row
 from sessile.store.columns import values_of
 from sessile.store.sqlite.place import APPLICATION
+from sessile.store.sqlite.tables import message_values, places
 from sessile.store.sqlite.transaction import unavailable
-from sessile.store.sqlite.writer import message_values
 from sessile.wire.codec import encode
 from sessile.wire.messages import decode_message
 
-_Q = sql.queries(__package__, first=5)
+_Q = sql.queries(__package__, first=3)
+NUMBER = 1  # of the session
 
 
 async def write_file(path: str, row: Row, chunks: AsyncGenerator[list[bytes], None]) -> None:
@@ -31,7 +32,7 @@ async def write_file(path: str, row: Row, chunks: AsyncGenerator[list[bytes], No
         try:
             async with aclosing(chunks):
                 async for bodies in chunks:
-                    await asyncio.to_thread(file.put, row.id, bodies)
+                    await asyncio.to_thread(file.put, bodies)
             await asyncio.to_thread(file.finish, row)
         finally:
             await asyncio.to_thread(file.database.close)
@@ -55,17 +56,19 @@ class _File:
         ):
             self.database.execute(step)
 
-    def put(self, session: str, bodies: list[bytes]) -> None:
+    def put(self, bodies: list[bytes]) -> None:
         for body in bodies:
             message = decode_message(body)
             if message.status == "streaming":
                 message.status = "interrupted"
                 body = encode(message)
             self._documents += 1
-            values = message_values(session, message, body, message.seq, self._documents)
+            values = message_values(self._documents, NUMBER, message, body, message.seq)
             self.database.execute(_Q["put_message"], values)
+            rows = places(self._documents, NUMBER, message.seq, message.seq)
+            self.database.executemany(_Q["put_place"], rows)
 
     def finish(self, row: Row) -> None:
         copied = msgspec.structs.replace(row, running=None, private={}, owner=0)
-        self.database.execute(_Q["insert_session"], (0, 0, 1, 0, *values_of(copied)))
+        self.database.execute(_Q["insert_session"], (NUMBER, 1, *values_of(copied)))
         self.database.execute("COMMIT")

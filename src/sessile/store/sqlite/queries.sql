@@ -1,88 +1,137 @@
 -- The embedded store's queries. Each has a name and a line of purpose: sql.py reads them.
 
 -- name: insert_session
--- Store a session that is not there yet: activity (?3) and the row's values (from ?5).
-INSERT INTO sessions (activity, {columns}) VALUES (?3, {values}) ON CONFLICT (id) DO NOTHING;
+-- Store a session that is not there yet: number (?1), activity (?2) and its values (from ?3).
+INSERT INTO sessions (number, activity, {written}) VALUES (?1, ?2, {values});
 
 -- name: update_session
--- Store a session's row, unless it has another seq (?1) or owner (?2, ?4) than its writer saw.
-UPDATE sessions SET activity = ?3, {updates}
-WHERE id = ?5 AND seq = ?1 AND owner IN (?2, ?4);
+-- Store a session's row: number, activity and values as above.
+UPDATE sessions SET activity = ?2, {updates} WHERE number = ?1;
 
--- name: advance_session
--- Store that a running turn had events, which changes nothing else of the row.
-UPDATE sessions SET seq = ?1 WHERE id = ?2 AND seq = ?3 AND owner = ?4;
+-- name: put_running
+-- Store that a turn runs, and what is new of its session's row.
+INSERT OR REPLACE INTO running (session, seq, message_count, updated_at, activity, turn)
+VALUES (?, ?, ?, ?, ?, ?);
+
+-- name: delete_running
+-- Store that no turn runs.
+DELETE FROM running WHERE session = ?;
 
 -- name: put_message
 -- Store a message, or what it has become.
-INSERT INTO messages (session, seq, id, changed, role, status, reply_to, body, document)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
-ON CONFLICT (session, seq) DO UPDATE SET
-    changed = ?4, role = ?5, status = ?6, reply_to = ?7, body = ?8, document = ?9;
+INSERT INTO messages (document, session, seq, id, changed, role, status, reply_to, body)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: put_place
+-- Store where a message stands (4th value) or was last changed (5th value).
+INSERT INTO places (session, seq, document, stands, changed) VALUES (?, ?, ?, ?, ?);
 
 -- name: put_tail
 -- Keep the events of one commit, packed.
-INSERT INTO tail (session, last, first, events) VALUES (?, ?, ?, ?);
+INSERT INTO tail (number, session, first, last, events) VALUES (?, ?, ?, ?, ?);
+
+-- name: stored_as
+-- How a message is stored: its number, its place and its last change.
+SELECT document, seq, changed FROM messages WHERE id = ? AND session = ?;
 
 -- name: delete_message
--- Delete one message, or the place that it had before it moved.
-DELETE FROM messages WHERE session = ? AND id = ?;
+-- Delete a message.
+DELETE FROM messages WHERE document = ?;
+
+-- name: delete_places
+-- Delete the places that a message had.
+DELETE FROM places WHERE session = ? AND seq IN (?, ?);
 
 -- name: put_deletion
 -- Remember that a message was deleted, for clients that had it.
 INSERT INTO deletions (session, seq, message) VALUES (?, ?, ?);
 
+-- name: drop_session
+-- Delete a session's row.
+DELETE FROM sessions WHERE number = ?;
+
 -- name: drop_messages
 -- Delete a session's messages.
-DELETE FROM messages WHERE session = ?;
+DELETE FROM messages WHERE document IN (SELECT document FROM places WHERE session = ?);
+
+-- name: drop_places
+-- Delete the places of a session's messages.
+DELETE FROM places WHERE session = ?;
 
 -- name: drop_deletions
 -- Delete what was remembered of a session's deletions.
 DELETE FROM deletions WHERE session = ?;
 
--- name: drop_tail
--- Delete a session's kept events.
-DELETE FROM tail WHERE session = ?;
-
--- name: drop_session
--- Delete a session's row, unless it has another seq or owner than its writer saw.
-DELETE FROM sessions WHERE id = ?1 AND seq = ?2 AND owner IN (?3, ?4);
+-- name: drop_texts
+-- Forget the texts of a session.
+DELETE FROM search WHERE rowid IN (SELECT document FROM places WHERE session = ?);
 
 -- name: last_activity
 -- Where the order of activity goes on.
-SELECT coalesce(max(activity), 0) FROM sessions;
+SELECT max(
+    coalesce((SELECT max(activity) FROM sessions), 0),
+    coalesce((SELECT max(activity) FROM running), 0)
+);
+
+-- name: last_session
+-- The newest number that a session has.
+SELECT coalesce(max(number), 0) FROM sessions;
+
+-- name: last_tail
+-- The newest number that kept events have.
+SELECT coalesce(max(number), 0) FROM tail;
 
 -- name: session
 -- One session.
-SELECT {columns} FROM sessions WHERE id = ?;
+SELECT {columns} FROM session_rows WHERE id = ?;
+
+-- name: numbered
+-- One session, and its number.
+SELECT {columns}, number FROM session_rows WHERE id = ?;
 
 -- name: activity
 -- A session's place in the order of activity.
-SELECT activity FROM sessions WHERE id = ?;
+SELECT activity FROM session_rows WHERE id = ?;
 
 -- name: listed
 -- Sessions by newest activity: under an activity, by archived or not, by part (?3) of
--- the folded title or id.
-SELECT id FROM sessions
-WHERE activity < ?1
-  AND (?2 IS NULL OR archived = ?2)
-  AND (?3 IS NULL
-    OR instr(CASE WHEN title GLOB '*[^ -~]*' THEN folded(title) ELSE lower(title) END, ?3)
-    OR instr(CASE WHEN id GLOB '*[^ -~]*' THEN folded(id) ELSE lower(id) END, ?3))
+-- the folded title or id. Those in a turn are few, and come from a table of their own.
+SELECT id FROM (
+    SELECT * FROM (
+        SELECT id, activity FROM sessions
+        WHERE activity < ?1
+          AND (?2 IS NULL OR archived = ?2)
+          AND (?3 IS NULL
+            OR instr(CASE WHEN title GLOB '*[^ -~]*' THEN folded(title) ELSE lower(title) END, ?3)
+            OR instr(CASE WHEN id GLOB '*[^ -~]*' THEN folded(id) ELSE lower(id) END, ?3))
+          AND NOT EXISTS (SELECT 1 FROM running WHERE session = number)
+        ORDER BY activity DESC LIMIT ?4
+    )
+    UNION ALL
+    SELECT id, running.activity FROM running CROSS JOIN sessions ON number = session
+    WHERE running.activity < ?1
+      AND (?2 IS NULL OR archived = ?2)
+      AND (?3 IS NULL
+        OR instr(CASE WHEN title GLOB '*[^ -~]*' THEN folded(title) ELSE lower(title) END, ?3)
+        OR instr(CASE WHEN id GLOB '*[^ -~]*' THEN folded(id) ELSE lower(id) END, ?3))
+)
 ORDER BY activity DESC LIMIT ?4;
 
 -- name: sessions
 -- Those of the sessions that exist, in the order of the JSON array of their ids.
-SELECT {columns} FROM (SELECT value AS wanted FROM json_each(?)) CROSS JOIN sessions ON id = wanted;
+SELECT {columns} FROM (SELECT value AS wanted FROM json_each(?))
+CROSS JOIN session_rows ON id = wanted;
 
 -- name: busy
 -- The busy sessions of an owner.
-SELECT id FROM sessions
-WHERE owner = ? AND (running IS NOT NULL OR queued > 0 OR held);
+SELECT id FROM sessions WHERE owner = ?1 AND (queued > 0 OR held)
+UNION
+SELECT id FROM running CROSS JOIN sessions ON number = session WHERE owner = ?1;
 
 -- name: heads
 -- How far those of the sessions are that exist; the value is a JSON array of their ids.
-SELECT id, epoch, seq FROM sessions WHERE id IN (SELECT value FROM json_each(?));
+SELECT id, epoch, seq FROM (SELECT value AS wanted FROM json_each(?))
+CROSS JOIN session_rows ON id = wanted;
 
 -- name: store_id
 -- What tells this store from all others.
@@ -90,79 +139,92 @@ SELECT id FROM store;
 
 -- name: message
 -- One message by its id.
-SELECT body FROM messages WHERE session = ? AND id = ?;
+SELECT body FROM messages
+WHERE session = (SELECT number FROM sessions WHERE id = ?1) AND id = ?2;
 
 -- name: newest
 -- The newest messages under a seq, without those that wait.
-SELECT seq, changed, body FROM messages
-WHERE session = ? AND seq < ? AND status <> 'queued' ORDER BY seq DESC LIMIT ?;
+SELECT messages.seq, messages.changed, body
+FROM places CROSS JOIN messages USING (document)
+WHERE places.session = (SELECT number FROM sessions WHERE id = ?1)
+  AND places.seq < ?2 AND stands AND status <> 'queued'
+ORDER BY places.seq DESC LIMIT ?3;
 
 -- name: following
 -- The oldest messages over a seq, without those that wait.
-SELECT seq, changed, body FROM messages
-WHERE session = ? AND seq > ? AND status <> 'queued' ORDER BY seq LIMIT ?;
+SELECT messages.seq, messages.changed, body
+FROM places CROSS JOIN messages USING (document)
+WHERE places.session = (SELECT number FROM sessions WHERE id = ?1)
+  AND places.seq > ?2 AND stands AND status <> 'queued'
+ORDER BY places.seq LIMIT ?3;
 
 -- name: newest_places
 -- Where the newest messages under a seq stand, without those that wait.
-SELECT seq, id FROM messages
-WHERE session = ? AND seq < ? AND status <> 'queued' ORDER BY seq DESC LIMIT ?;
+SELECT messages.seq, id FROM places CROSS JOIN messages USING (document)
+WHERE places.session = (SELECT number FROM sessions WHERE id = ?1)
+  AND places.seq < ?2 AND stands AND status <> 'queued'
+ORDER BY places.seq DESC LIMIT ?3;
 
 -- name: following_places
 -- Where the oldest messages over a seq stand, without those that wait.
-SELECT seq, id FROM messages
-WHERE session = ? AND seq > ? AND status <> 'queued' ORDER BY seq LIMIT ?;
+SELECT messages.seq, id FROM places CROSS JOIN messages USING (document)
+WHERE places.session = (SELECT number FROM sessions WHERE id = ?1)
+  AND places.seq > ?2 AND stands AND status <> 'queued'
+ORDER BY places.seq LIMIT ?3;
 
 -- name: changed
 -- Messages in the order of their last change, after a seq: new ones, and old ones that changed.
--- What is sorted has no bodies: those are read one by one.
-SELECT place.seq, place.changed,
-    (SELECT body FROM messages WHERE session = ?1 AND seq = place.seq)
-FROM (
-    SELECT seq, changed FROM (
-        SELECT seq, changed FROM messages
-        WHERE session = ?1 AND seq > ?2 AND changed = seq ORDER BY seq LIMIT ?3
-    )
-    UNION ALL
-    SELECT seq, changed FROM (
-        SELECT seq, changed FROM messages INDEXED BY messages_changed_later
-        WHERE session = ?1 AND changed > ?2 AND changed > seq ORDER BY changed LIMIT ?3
-    )
-    ORDER BY changed LIMIT ?3
-) AS place;
+SELECT messages.seq, messages.changed, body
+FROM places CROSS JOIN messages USING (document)
+WHERE places.session = (SELECT number FROM sessions WHERE id = ?1)
+  AND places.seq > ?2 AND places.changed
+ORDER BY places.seq LIMIT ?3;
 
 -- name: deleted
 -- Deletions after a seq.
-SELECT seq, message FROM deletions WHERE session = ? AND seq > ? ORDER BY seq;
+SELECT seq, message FROM deletions
+WHERE session = (SELECT number FROM sessions WHERE id = ?1) AND seq > ?2 ORDER BY seq;
 
 -- name: was_deleted
 -- Whether a message with this id was deleted.
-SELECT 1 FROM deletions INDEXED BY deletions_message WHERE session = ? AND message = ? LIMIT 1;
+SELECT 1 FROM deletions INDEXED BY deletions_message
+WHERE session = (SELECT number FROM sessions WHERE id = ?1) AND message = ?2 LIMIT 1;
 
 -- name: queue
 -- The messages that wait for their turn.
 SELECT body FROM messages INDEXED BY messages_queued
-WHERE session = ? AND status = 'queued' ORDER BY seq;
+WHERE session = (SELECT number FROM sessions WHERE id = ?1) AND status = 'queued' ORDER BY seq;
 
 -- name: answer
 -- The answer to a question: it stands behind it, mostly as the very next.
-SELECT body FROM messages WHERE session = ? AND seq > ? AND reply_to = ? ORDER BY seq LIMIT 1;
+SELECT body FROM places CROSS JOIN messages USING (document)
+WHERE places.session = (SELECT number FROM sessions WHERE id = ?1)
+  AND places.seq > ?2 AND stands AND reply_to = ?3
+ORDER BY places.seq LIMIT 1;
 
 -- name: last_answer
 -- The newest answer.
-SELECT body FROM messages
-WHERE session = ? AND role = 'assistant' AND reply_to IS NOT NULL ORDER BY seq DESC LIMIT 1;
+SELECT body FROM places CROSS JOIN messages USING (document)
+WHERE places.session = (SELECT number FROM sessions WHERE id = ?1)
+  AND stands AND role = 'assistant' AND reply_to IS NOT NULL
+ORDER BY places.seq DESC LIMIT 1;
 
 -- name: events
--- Kept events after a seq; the rows that hold them, oldest first.
-SELECT first, events FROM tail WHERE session = ? AND last > ? ORDER BY last;
+-- Kept events of one commit.
+SELECT first, events FROM tail WHERE number = ?;
 
 -- name: tails
--- Sessions of which events are kept.
-SELECT {columns} FROM sessions WHERE id IN (SELECT session FROM tail);
+-- Where all kept events are, in the order of the commits.
+SELECT id, tail.number, last FROM tail CROSS JOIN sessions ON sessions.number = session
+ORDER BY tail.number;
+
+-- name: turns
+-- The sessions whose turns run.
+SELECT id FROM running CROSS JOIN sessions ON number = session;
 
 -- name: trim
--- Forget a session's events up to a seq.
-DELETE FROM tail WHERE session = ? AND last <= ?;
+-- Forget the events of one commit.
+DELETE FROM tail WHERE number = ?;
 
 -- name: last_document
 -- The newest number for the index that a message has.
@@ -182,11 +244,7 @@ INSERT INTO search (rowid, content) VALUES (?, ?);
 
 -- name: delete_text
 -- Forget the text of one message.
-DELETE FROM search WHERE rowid = (SELECT document FROM messages WHERE session = ? AND id = ?);
-
--- name: drop_texts
--- Forget the texts of a session.
-DELETE FROM search WHERE rowid IN (SELECT document FROM messages WHERE session = ?);
+DELETE FROM search WHERE rowid = ?;
 
 -- name: delete_ownerless_texts
 -- Forget the texts that no message has.
@@ -197,7 +255,7 @@ DELETE FROM search WHERE rowid IN (SELECT rowid FROM search EXCEPT SELECT docume
 SELECT s.id, s.title, snippet(search, 0, char(2), char(3), '…', 24), m.body
 FROM search
 JOIN messages m ON m.document = search.rowid
-JOIN sessions s ON s.id = m.session
+JOIN sessions s ON s.number = m.session
 WHERE search MATCH ? ORDER BY rank LIMIT ?;
 
 -- name: exported
@@ -209,26 +267,54 @@ SELECT id, title, archived, metadata FROM sessions LIMIT 2;
 SELECT body FROM messages ORDER BY status = 'queued', seq;
 
 -- name: all_sessions
--- Every session, for a check.
-SELECT {columns} FROM sessions ORDER BY id;
+-- Every session and its number, for a check.
+SELECT {columns}, number FROM session_rows ORDER BY id;
 
 -- name: all_messages
 -- Every message of a session with all that is kept of it, for a check; the text that is findable.
-SELECT seq, id, changed, role, status, reply_to, body, document,
+SELECT messages.seq, messages.id, messages.changed, role, status, reply_to, body, document,
     (SELECT content FROM search WHERE rowid = document)
-FROM messages WHERE session = ? ORDER BY seq;
+FROM places CROSS JOIN messages USING (document)
+WHERE places.session = ? AND stands ORDER BY places.seq;
+
+-- name: all_tails
+-- Where all kept events are, in the order of the commits, for a check.
+SELECT number, session, last FROM tail ORDER BY number;
 
 -- name: all_events
--- Every kept event of a session, for a check.
-SELECT first, events, last FROM tail WHERE session = ? ORDER BY last;
+-- Kept events of one commit, for a check.
+SELECT first, events, last FROM tail WHERE number = ?;
 
 -- name: ownerless
--- Sessions that do not exist but of which something is kept, for a check.
-SELECT DISTINCT 'messages', session FROM messages WHERE session NOT IN (SELECT id FROM sessions)
+-- Numbers of sessions that do not exist but of which something is kept, for a check.
+SELECT DISTINCT 'messages', session FROM messages
+WHERE session NOT IN (SELECT number FROM sessions)
 UNION ALL
-SELECT DISTINCT 'deletions', session FROM deletions WHERE session NOT IN (SELECT id FROM sessions)
+SELECT DISTINCT 'deletions', session FROM deletions
+WHERE session NOT IN (SELECT number FROM sessions)
 UNION ALL
-SELECT DISTINCT 'events', session FROM tail WHERE session NOT IN (SELECT id FROM sessions);
+SELECT DISTINCT 'events', session FROM tail WHERE session NOT IN (SELECT number FROM sessions)
+UNION ALL
+SELECT 'a turn', session FROM running WHERE session NOT IN (SELECT number FROM sessions);
+
+-- name: misplaced
+-- Messages that are not found where they stand, or where they were last changed, for a check.
+SELECT sessions.id, messages.id FROM messages JOIN sessions ON number = session
+WHERE NOT EXISTS (
+        SELECT 1 FROM places
+        WHERE places.session = number AND places.seq = messages.seq
+          AND places.document = messages.document AND stands)
+   OR NOT EXISTS (
+        SELECT 1 FROM places
+        WHERE places.session = number AND places.seq = messages.changed
+          AND places.document = messages.document AND places.changed);
+
+-- name: empty_places
+-- Places at which there is no message, for a check.
+SELECT places.session, places.seq FROM places LEFT JOIN messages USING (document)
+WHERE messages.session IS NOT places.session
+   OR (stands AND messages.seq IS NOT places.seq)
+   OR (places.changed AND messages.changed IS NOT places.seq);
 
 -- name: ownerless_texts
 -- Texts in the index that no message has, for a check.
@@ -237,8 +323,8 @@ WHERE NOT EXISTS (SELECT 1 FROM messages WHERE document = search.rowid);
 
 -- name: deleted_ahead
 -- Deletions with a number that their session has not reached, for a check.
-SELECT session, deletions.seq, message FROM deletions
-JOIN sessions ON id = session WHERE deletions.seq > sessions.seq;
+SELECT id, deletions.seq, message FROM deletions
+JOIN session_rows ON number = deletions.session WHERE deletions.seq > session_rows.seq;
 
 -- name: store_ids
 -- How many ids the store has.

@@ -1,13 +1,16 @@
 -- The embedded store's schema as it is. A test shows that the migrations lead to it.
 --
 -- One database holds all sessions, since the database is the unit of commit: what many sessions
--- want to write becomes one transaction and one fsync. Rows of one session lie together, because
--- every key begins with the session's id and the tables are their own primary-key index.
+-- want to write becomes one transaction and one fsync. Messages and events lie in the order of
+-- their commits, so that what is written together lies together: a transaction of many sessions
+-- writes a few pages, and not some for each session. What belongs to a session is found by the
+-- session's number.
 --
 -- PRAGMA user_version says how many of the migration files have been applied.
 
 CREATE TABLE sessions (
-    id            TEXT PRIMARY KEY,
+    number        INTEGER PRIMARY KEY,         -- what the other tables call it
+    id            TEXT NOT NULL,
     title         TEXT NOT NULL,
     seq           INTEGER NOT NULL,            -- the number of its newest event
     message_count INTEGER NOT NULL,
@@ -17,42 +20,79 @@ CREATE TABLE sessions (
     activity      INTEGER NOT NULL,            -- order of newest activity; unique, never a clock
     archived      INTEGER NOT NULL,
     metadata      BLOB NOT NULL,               -- JSON object
-    running       BLOB,                        -- JSON of the turn it is in, NULL when in none
-    private       BLOB NOT NULL DEFAULT x'7b7d', -- JSON object: what the server itself believes
-    epoch         INTEGER NOT NULL DEFAULT 0,  -- unique for each life of the id
-    owner         INTEGER NOT NULL DEFAULT 0,  -- the node that wrote it last
-    held          INTEGER NOT NULL DEFAULT 0   -- its owner writes it in several commits
-) WITHOUT ROWID;
+    private       BLOB NOT NULL,               -- JSON object: what the server itself believes
+    epoch         INTEGER NOT NULL,            -- unique for each life of the id
+    owner         INTEGER NOT NULL,            -- the node that wrote it last
+    held          INTEGER NOT NULL             -- its owner writes it in several commits
+);
+
+CREATE UNIQUE INDEX sessions_by_id ON sessions (id);
 
 CREATE UNIQUE INDEX sessions_by_activity ON sessions (activity);
 
--- What a start has to recover: normally empty, so it costs nothing to keep.
-CREATE INDEX sessions_busy ON sessions (owner) WHERE running IS NOT NULL OR queued > 0 OR held;
+-- What a start has to recover, with the turns that run: normally empty.
+CREATE INDEX sessions_busy ON sessions (owner) WHERE queued > 0 OR held;
+
+-- The turns that run. While it is in one, a session's row here is newer than its row in sessions.
+CREATE TABLE running (
+    session       INTEGER PRIMARY KEY,
+    seq           INTEGER NOT NULL,            -- without the events that came after the commit
+    message_count INTEGER NOT NULL,
+    updated_at    INTEGER NOT NULL,
+    activity      INTEGER NOT NULL,
+    turn          BLOB NOT NULL                -- JSON
+);
+
+CREATE VIEW session_rows AS
+SELECT
+    number,
+    id,
+    title,
+    coalesce(running.seq, sessions.seq) AS seq,
+    coalesce(running.message_count, sessions.message_count) AS message_count,
+    queued,
+    created_at,
+    coalesce(running.updated_at, sessions.updated_at) AS updated_at,
+    coalesce(running.activity, sessions.activity) AS activity,
+    archived,
+    metadata,
+    private,
+    epoch,
+    owner,
+    held,
+    turn AS running
+FROM sessions LEFT JOIN running ON running.session = number;
 
 CREATE TABLE messages (
-    session    TEXT NOT NULL,
+    document   INTEGER PRIMARY KEY,            -- its number, also for the search index; they only grow
+    session    INTEGER NOT NULL,
     seq        INTEGER NOT NULL,               -- its place in the history
     id         TEXT NOT NULL,
     changed    INTEGER NOT NULL,               -- seq of the event that last changed it
     role       TEXT NOT NULL,
     status     TEXT NOT NULL,
     reply_to   TEXT,
-    body       BLOB NOT NULL,                  -- the whole message as JSON, as it is sent
-    document   INTEGER,                        -- its number for the search index; they only grow
-    PRIMARY KEY (session, seq)
-) WITHOUT ROWID;
+    body       BLOB NOT NULL                   -- the whole message as JSON, as it is sent
+);
 
-CREATE UNIQUE INDEX messages_by_id ON messages (session, id);
-
--- A message whose last change is its first event is found by its seq.
-CREATE INDEX messages_changed_later ON messages (session, changed) WHERE changed > seq;
+-- Most ids are made by the server and grow with time, so that new ones lie together.
+CREATE UNIQUE INDEX messages_by_id ON messages (id, session);
 
 CREATE INDEX messages_queued ON messages (session, seq) WHERE status = 'queued';
 
-CREATE UNIQUE INDEX messages_by_document ON messages (document);
+-- Which numbers of a session stand for messages: the one where a message stands in the history, and
+-- the one of the event that last changed it; both are often the same.
+CREATE TABLE places (
+    session  INTEGER NOT NULL,
+    seq      INTEGER NOT NULL,
+    document INTEGER NOT NULL,
+    stands   INTEGER NOT NULL,                 -- the message stands here
+    changed  INTEGER NOT NULL,                 -- it was last changed here
+    PRIMARY KEY (session, seq)
+) WITHOUT ROWID;
 
 CREATE TABLE deletions (
-    session TEXT NOT NULL,
+    session INTEGER NOT NULL,
     seq     INTEGER NOT NULL,                  -- of the event that says so
     message TEXT NOT NULL,
     PRIMARY KEY (session, seq)
@@ -60,14 +100,15 @@ CREATE TABLE deletions (
 
 CREATE INDEX deletions_message ON deletions (session, message);
 
--- The newest events of a session; a row is what one commit brought of them.
+-- The newest events; a row is what one commit brought of them to one session. Which rows a session
+-- has is known in memory, from the start on.
 CREATE TABLE tail (
-    session TEXT NOT NULL,
-    last    INTEGER NOT NULL,                  -- seq of the last event in the row
-    first   INTEGER NOT NULL,                  -- seq of the first
-    events  BLOB NOT NULL,                     -- a JSON array, in which runs of deltas are packed
-    PRIMARY KEY (session, last)
-) WITHOUT ROWID;
+    number  INTEGER PRIMARY KEY,
+    session INTEGER NOT NULL,
+    first   INTEGER NOT NULL,                  -- seq of the first event in the row
+    last    INTEGER NOT NULL,                  -- seq of the last
+    events  BLOB NOT NULL                      -- a JSON array, in which runs of deltas are packed
+);
 
 -- Full-text search. The index follows behind the messages: what has a document number over the
 -- newest one in the index is not in it yet.

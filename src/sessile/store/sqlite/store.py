@@ -2,13 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import apsw
+import msgspec
 
 from sessile.store import sql
 from sessile.store.base import READ, Body, Chunk, Head, Hit, Place, Row
@@ -101,11 +102,25 @@ class SQLiteStore:
         self.write = self.writer.write
         # Without a reserve the disk may have been full, and something deleted in part.
         self._texts_left = self.writer.reserve.keep()
-        for values in self._execute(_Q["tails"]):
-            with suppress(SessionUnreadable), self._of(values[0]):
-                self.writer.trims.stored(row_of(values), self._loop.time())
+        self._load_known()
         searcher = apsw.Connection(str(self._file.path), flags=apsw.SQLITE_OPEN_READONLY)
         self._index = SearchIndex(self.database, searcher)
+
+    def _load_known(self) -> None:
+        """Take up what the process before knew: turns that ran, and events that are kept."""
+        known = self.writer.tables.known
+        kept: dict[str, list[tuple[int, int]]] = {}
+        for session, number, last in self._execute(_Q["tails"]):
+            kept.setdefault(session, []).append((number, last))
+        for (session,) in self._execute(_Q["turns"]):
+            kept.setdefault(session, [])
+        for session, rows in kept.items():
+            with suppress(SessionUnreadable), self._of(session):
+                one = known[session] = self.writer.tables.found(session)
+                for number, last in rows:
+                    one.events.add(number, last)
+                    one.row.seq = max(one.row.seq, last)
+                self.writer.trims.stored(one.row, self._loop.time())
 
     def _migrate(self) -> None:
         scripts = sql.migrations(__package__)
@@ -161,6 +176,11 @@ class SQLiteStore:
     # Nothing of a session is read that the loss of power could take back: its sync is waited for.
 
     async def row(self, session: str) -> Row | None:
+        if self.writer.must_wait(session):
+            await self.writer.all_synced()
+        known = self.writer.tables.known.get(session)
+        if known is not None:
+            return msgspec.structs.replace(known.row)
         found = await self._read(_Q["session"], (session,))
         with self._of(session):
             return row_of(found[0]) if found else None
@@ -183,12 +203,15 @@ class SQLiteStore:
 
     async def rows(self, sessions: Sequence[str]) -> Chunk[Row]:
         await self.writer.all_synced()
+        known = self.writer.tables.known
         with unavailable():
             found: Chunk[Row] = Chunk()
             size = 0
             for values in self._execute(_Q["sessions"], (encode(sessions).decode(),)):
                 with suppress(SessionUnreadable), self._of(values[0]):
-                    found.append(row_of(values))
+                    row = row_of(values)
+                    row.seq = known[row.id].row.seq if row.id in known else row.seq
+                    found.append(row)
                 size += len(values[_METADATA]) + len(values[_PRIVATE])
                 if size > READ and found:
                     found.cut = True
@@ -217,13 +240,15 @@ class SQLiteStore:
             await when_free(partial(self._trim, due))
             trims.trimmed(due, self._loop.time())
             sessions = {session for session, _ in due}
+            self.writer.tables.forget(session for session in sessions if session not in trims)
             if sessions & self.writer.deleted_in:
                 self.writer.deleted_in -= sessions
                 self.writer.log.wipe()
 
     def _trim(self, due: list[tuple[str, int]]) -> None:
         with transaction(self.database):
-            self.database.executemany(_Q["trim"], due)
+            self.writer.tables.trim(due)
+        self.writer.tables.trimmed(due)
 
     async def busy(self, owner: int) -> list[str]:
         with unavailable():
@@ -231,9 +256,11 @@ class SQLiteStore:
 
     async def heads(self, sessions: Sequence[str]) -> list[Head]:
         await self.writer.all_synced()
+        known = self.writer.tables.known
         with unavailable():
             return [
-                Head(*found) for found in self._execute(_Q["heads"], (encode(sessions).decode(),))
+                Head(id, epoch, known[id].row.seq if id in known else seq)
+                for id, epoch, seq in self._execute(_Q["heads"], (encode(sessions).decode(),))
             ]
 
     async def message(self, session: str, message: str) -> Message | None:
@@ -277,15 +304,25 @@ class SQLiteStore:
         return await self._one_message(_Q["last_answer"], (session,))
 
     async def events(self, session: str, after: int) -> Chunk[Frame] | None:
-        rows = await self._read_some(_Q["events"], (session, after))
+        if self.writer.must_wait(session):
+            await self.writer.all_synced()
+        known = self.writer.tables.known.get(session)
+        rows = self._kept(known.events.after(after)) if known else Chunk()
         if not rows:
-            stored = await self._read(_Q["session"], (session,))
-            return Chunk() if after == (row_of(stored[0]).seq if stored else 0) else None
+            stored = await self.row(session)
+            return Chunk() if after == (stored.seq if stored else 0) else None
         if rows[0][0] > after + 1:
             return None
         with self._of(session):
             frames = [frame for row in rows for frame in unpack(*row) if frame.seq > after]
         return Chunk(frames, rows.cut)
+
+    def _kept(self, numbers: Iterable[int]) -> Chunk[Any]:
+        """Rows of the tail, up to so many bytes."""
+        with unavailable():
+            return read_some(
+                row for number in numbers for row in self._execute(_Q["events"], (number,))
+            )
 
     async def _read(self, query: str, values: tuple[Any, ...]) -> list[Any]:
         """All rows of a query whose first value is the session that it reads."""

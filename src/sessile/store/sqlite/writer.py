@@ -13,31 +13,27 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import apsw
-import msgspec
 
 from sessile.store import sql
-from sessile.store.base import Commit, OpenCommit, Row
-from sessile.store.columns import values_of
+from sessile.store.base import Commit, OpenCommit
 from sessile.store.sqlite.log import Log
 from sessile.store.sqlite.place import DatabaseFile
 from sessile.store.sqlite.reserve import Reserve
+from sessile.store.sqlite.tables import Tables
 from sessile.store.sqlite.transaction import (
     BUSY,
     BUSY_PAUSE,
     as_unavailable,
     transaction,
 )
-from sessile.store.tail import pack
 from sessile.store.trims import Trims
-from sessile.wire.errors import Moved, StoreUnavailable
-from sessile.wire.messages import Message
+from sessile.wire.errors import StoreUnavailable
 
 log = logging.getLogger(__name__)
 
 BURST = 8  # commits whose sync is reported at once
 
-_Q = sql.queries(__package__, first=5)
-_DROPS = ("drop_texts", "drop_messages", "drop_deletions", "drop_tail")
+_Q = sql.queries(__package__)
 
 
 class _Taken(NamedTuple):
@@ -55,9 +51,9 @@ class Writer:
 
     def __init__(self, file: DatabaseFile, database: apsw.Connection) -> None:
         self.log = Log(file, database, self.flush)
+        self.tables = Tables(database)
         self.trims = Trims()
         self.reserve = Reserve(file)
-        self._sparing = False
         self.failing = False
         self.deleted_in: set[str] = set()  # sessions whose kept events may hold deleted messages
         self._loop = asyncio.get_running_loop()
@@ -70,8 +66,6 @@ class Writer:
         self._syncing: deque[_Taken] = deque()  # committed, but not synced or not reported yet
         self._held: set[str] = set()  # the sessions of these
         self._synced: asyncio.Future[None] | None = None
-        self._activity = self._execute(_Q["last_activity"]).get  # the newest of these numbers
-        self._document = self._execute(_Q["last_document"]).get
 
     def write(self, commit: OpenCommit) -> None:
         self._waiting.append(commit)
@@ -131,22 +125,25 @@ class Writer:
             self.log.sync(self._sync_ended)
 
     def _take(self) -> list[_Taken]:
-        """What is to be committed now: all that waits.
+        """What is to be committed now: all that waits, one commit of each session.
 
         While the log is synced, only events of running turns, of sessions that do not wait for
         the sync themselves: for the others the next sync would have to come first anyway.
         """
         if self.log.full:
             return []
-        taken: list[_Taken] = []
+        taken: dict[str, _Taken] = {}
         left: list[OpenCommit] = []
         for source in self._waiting:
-            if self._syncing and (source.durable or source.session in self._held):
+            session = source.session
+            if session in taken or (self._syncing and (source.durable or session in self._held)):
                 left.append(source)
             else:
-                taken.append(_Taken(source, source.take()))
+                taken[session] = _Taken(source, source.take())
         self._waiting = left
-        return taken
+        if left and not self._syncing:
+            self._flush_soon()
+        return list(taken.values())
 
     def _committed(self, taken: list[_Taken]) -> list[tuple[_Taken, Exception | None]]:
         if self.log.removed:
@@ -170,7 +167,7 @@ class Writer:
         take its text out of the index: :meth:`delete_texts_left` does that later."""
         self.reserve.give()
         self._execute("PRAGMA secure_delete = OFF")
-        self._sparing = True
+        self.tables.sparing = True
         try:
             error = self._try([one])
             if isinstance(error, apsw.FullError):
@@ -178,7 +175,7 @@ class Writer:
                 error = self._try([one])
             return error
         finally:
-            self._sparing = False
+            self.tables.sparing = False
             self._execute("PRAGMA secure_delete = ON")
 
     def delete_texts_left(self) -> None:
@@ -204,13 +201,13 @@ class Writer:
     def _try(self, taken: list[_Taken]) -> Exception | None:
         try:
             with transaction(self._database):
-                for one in taken:
-                    self._apply(one.commit)
+                self.tables.write([one.commit for one in taken])
         except apsw.BusyError as error:
             return error
         except Exception as error:
             self.failing = self.failing or isinstance(error, apsw.Error)
             return error
+        self.tables.committed()
         self._blocked_since = 0.0
         self.failing = False
         return None
@@ -263,75 +260,3 @@ class Writer:
             if self._synced is None:
                 self._synced = self._loop.create_future()
             await asyncio.shield(self._synced)
-
-    # Statements ---------------------------------------------------------------------------------
-
-    def _apply(self, commit: Commit) -> None:
-        session, row, execute = commit.session, commit.row, self._execute
-        if commit.drop:
-            self._drop(commit)
-            return
-        if commit.durable:
-            self._put_session(row, commit.base, commit.stood)
-        else:
-            execute(_Q["advance_session"], (row.seq, session, commit.base, row.owner))
-            self._expect_one(session)
-        for message_id, seq in commit.deleted.items():
-            self._delete(session, message_id)
-            execute(_Q["put_deletion"], (session, seq, message_id))
-        for message, body, changed, moved_from in commit.messages:
-            if moved_from:
-                self._delete(session, message.id)
-            elif message.seq <= commit.base:  # what is found of its old text is no longer true
-                execute(_Q["delete_text"], (session, message.id))
-            self._put_message(session, message, body, changed)
-        if commit.frames:
-            first, last = commit.frames[0].seq, commit.frames[-1].seq
-            execute(_Q["put_tail"], (session, last, first, pack(commit.frames)))
-
-    def _drop(self, commit: Commit) -> None:
-        session, row = commit.session, commit.row
-        values = (session, commit.base, commit.stood, row.owner)
-        self._execute(_Q["drop_session"], values)
-        if commit.base:
-            self._expect_one(session)
-        for query in _DROPS[self._sparing :]:
-            self._execute(_Q[query], (session,))
-
-    def _delete(self, session: str, message_id: str) -> None:
-        for query in ("delete_text", "delete_message")[self._sparing :]:
-            self._execute(_Q[query], (session, message_id))
-
-    def _put_session(self, row: Row, base: int, stood: int) -> None:
-        """Store a session's row; raises where it is not as its writer saw it."""
-        self._activity += 1
-        query = _Q["update_session" if base else "insert_session"]
-        self._execute(query, (base, stood, self._activity, row.owner, *values_of(row)))
-        self._expect_one(row.id)
-
-    def _put_message(self, session: str, message: Message, body: bytes, changed: int) -> None:
-        """Store a message, or what it has become."""
-        self._document += 1
-        values = message_values(session, message, body, changed, self._document)
-        self._execute(_Q["put_message"], values)
-
-    def _expect_one(self, session: str) -> None:
-        if self._database.changes() != 1:
-            raise Moved(f"Another writer has changed the session {session}.")
-
-
-def message_values(
-    session: str, message: Message, body: bytes, changed: int, document: int
-) -> tuple[Any, ...]:
-    """The values of a message's row, which the search index knows by the number ``document``."""
-    return (
-        session,
-        message.seq,
-        message.id,
-        changed,
-        message.role,
-        message.status,
-        None if message.reply_to is msgspec.UNSET else message.reply_to,
-        body,
-        document,
-    )
