@@ -15,6 +15,7 @@ from sessile.http.access import Access, Figures
 from sessile.http.context import Context, Limits
 from sessile.http.edge import Edge
 from sessile.http.routes import router
+from sessile.http.short import ShortWays
 from sessile.node.handle import Handle
 from sessile.node.registry import Registry
 from sessile.session.limits import SessionLimits, Sizes
@@ -44,6 +45,7 @@ class Sessile:
         self._registry: Registry | None = None
         self._feeds: Feeds | None = None
         self._app: ASGIApp | None = None
+        self.short_ways: ShortWays | None = None  # for Sessile's own server
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -116,7 +118,7 @@ class Sessile:
                 yield
             finally:
                 await self.drain()
-                self._app = self._registry = self._feeds = None
+                self._app = self._registry = self._feeds = self.short_ways = None
 
     async def drain(self) -> None:
         """Begin no more turns, give those that run some time to end, then let every client go."""
@@ -131,7 +133,8 @@ class Sessile:
         read = partial(
             read_export, largest=ESCAPED * settings.max_answer, unpacked=settings.max_import
         )
-        app: ASGIApp = router(Context(access, limits, _write_sqlite, read))
+        context = Context(access, limits, _write_sqlite, read)
+        app: ASGIApp = router(context)
         if settings.allow_origin:
             app = CORSMiddleware(
                 app,
@@ -140,7 +143,9 @@ class Sessile:
                 allow_headers=["*"],
                 expose_headers=["Link", "X-Has-More"],
             )
-        return Edge(app, settings.allow_host, settings.allow_origin)
+        edge = Edge(app, settings.allow_host, settings.allow_origin)
+        self.short_ways = ShortWays(edge, context, plain_origin=not settings.allow_origin)
+        return edge
 
     async def _serve_lifespan(self, receive: Receive, send: Send) -> None:
         async with AsyncExitStack() as stack:

@@ -19,7 +19,8 @@ from sessile.cli.banner import banner
 from sessile.cli.given import settings_of
 from sessile.cli.listening import inherited_sockets, listening, refuse_remote
 from sessile.http.frames import guarded_frames, sending_anywhere
-from sessile.http.guard import EdgeLimits, Guard, guarded
+from sessile.http.guard import EdgeLimits, Guard
+from sessile.http.short import short
 from sessile.logs import Formatter
 from sessile.server import Sessile, create_app
 from sessile.settings import Settings
@@ -116,7 +117,7 @@ def _run(app: Sessile, listeners: list[socket], inherited: bool, settings: Setti
     guard = Guard(_edge_limits(settings), only_user)
     config = uvicorn.Config(
         sending_anywhere(app),
-        http=guarded(guard),
+        http=short(guard, lambda: app.short_ways),
         ws=guarded_frames(guard),
         ws_max_size=settings.max_body,
         ws_per_message_deflate=False,

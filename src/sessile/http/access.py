@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from starlette.requests import Request
 
+from sessile.at_once import at_once
 from sessile.bus.base import Bus
 from sessile.http.query import check_session_id
 from sessile.node.handle import Handle
@@ -74,6 +75,10 @@ class Access:
     async def watch(self, session: Handle) -> Watcher:
         """Begin to watch a session; end it with :meth:`leave`."""
         return await self._feeds.watch(session.id)
+
+    def watch_at_once(self, session: Handle) -> Watcher:
+        """As :meth:`watch`; raises :class:`~sessile.at_once.WouldWait` where it has to wait."""
+        return at_once(self._feeds.watch(session.id))
 
     def leave(self, watcher: Watcher) -> None:
         self._feeds.leave(watcher)

@@ -95,7 +95,7 @@ class ChatRoutes:
         if before is not None and after is not None:
             raise InvalidRequest("`before` and `after` cannot be used together.")
         page = await session.page(limit, before, after)
-        headers = page_headers(request, page.has_more, "next" if after else "prev", page.at)
+        headers = page_headers(request.scope, page.has_more, "next" if after else "prev", page.at)
         if page.chunks is not None:
             return await streamed(json_array(page.chunks), "application/json", headers)
         body = b"[%s]" % b",".join(page.bodies)

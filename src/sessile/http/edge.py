@@ -46,7 +46,7 @@ class Edge:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            self._check(scope)
+            self.check(scope)
             # Starlette raises its own 404 and 405 only under an application. The scope is copied,
             # for it belongs to the application that may have mounted this one.
             await self._app({**scope, "app": self}, receive, send)
@@ -55,9 +55,10 @@ class Edge:
             if scope["type"] == "websocket":
                 await refuse(scope, receive, send, _own(error)[0])
             else:
-                await _failure(error)(scope, receive, send)
+                await failure(error)(scope, receive, send)
 
-    def _check(self, scope: Scope) -> None:
+    def check(self, scope: Scope) -> None:
+        """Refuse a request under a name or from a site that is not allowed."""
         hosts: list[str] = []
         origins: list[str] = []
         other_site = False
@@ -107,7 +108,7 @@ class Endpoint:
         except ClientDisconnect:
             return
         except Exception as error:
-            response = _failure(error)
+            response = failure(error)
         await response(scope, receive, send)
 
 
@@ -139,7 +140,8 @@ def _without_port(host: str) -> str:
     return host.partition(":")[0]
 
 
-def _failure(error: Exception) -> ASGIApp:
+def failure(error: Exception) -> ASGIApp:
+    """The answer to an error."""
     own, headers = _own(error)
     return error_response(own, headers)
 

@@ -11,6 +11,7 @@ the scope; under any other server messages go the common way.
 
 from asyncio import BaseTransport
 from collections import deque
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -56,6 +57,13 @@ def takes_frames(scope: Scope) -> bool:
     return FRAMES in (scope.get("extensions") or {})
 
 
+def writes_frames(scope: Scope) -> Callable[[bytes], bool] | None:
+    """What writes frames at once where :func:`sends_anywhere`; False, and nothing is done, where
+    the client's buffer is full."""
+    write: Callable[[bytes], bool] | None = (scope.get("extensions") or {}).get(FRAMES, {}).get("write")
+    return write
+
+
 class FramesProtocol(WebSocketsSansIOProtocol):
     """uvicorn's WebSocket, which takes frames as bytes too, and bounds what a client may send.
 
@@ -87,7 +95,7 @@ class FramesProtocol(WebSocketsSansIOProtocol):
         super().handle_connect(event)
         scope = cast("dict[str, Any] | None", getattr(self, "scope", None))
         if scope is not None:  # else the handshake was refused
-            scope["extensions"][FRAMES] = {}
+            scope["extensions"][FRAMES] = {"write": self._write_frames}
 
     # What comes in ------------------------------------------------------------------------------
 
@@ -173,6 +181,14 @@ class FramesProtocol(WebSocketsSansIOProtocol):
         if self.disconnected or self.conn.state is not State.OPEN:
             raise ClientDisconnected
         self.transport.write(message["data"])
+
+    def _write_frames(self, data: bytes) -> bool:
+        if self.disconnected or self.conn.state is not State.OPEN:
+            raise ClientDisconnected
+        if not self.writable.is_set():
+            return False
+        self.transport.write(data)
+        return True
 
     def resume_writing(self) -> None:
         self._owed.took()

@@ -337,11 +337,6 @@ class GuardedProtocol(HttpToolsProtocol):
         return cycle is None or cycle.disconnected or cycle.response_complete
 
 
-def guarded(guard: Guard) -> type[GuardedProtocol]:
-    """The protocol with a guard of its own."""
-    return type("GuardedProtocol", (GuardedProtocol,), {"guard": guard})
-
-
 def answer(error: SessileError) -> bytes:
     """A whole response, for where no application can send one."""
     response = error_response(error, {"connection": "close"})

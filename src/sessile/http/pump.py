@@ -24,6 +24,10 @@ FIRST_PAUSE, LONGEST_PAUSE, PATIENCE = 0.1, 2.0, 15.0
 class Receiver(Protocol):
     """The client's end, as its protocol speaks."""
 
+    def take(self, frames: list[Frame]) -> bool | None:
+        """Send frames at once; True if nothing may follow. None, and nothing is done, where the
+        client is not ready for that: :meth:`deliver` waits for it."""
+
     async def deliver(self, frames: list[Frame]) -> bool:
         """Send frames; True if nothing may follow."""
 
@@ -40,10 +44,10 @@ class Receiver(Protocol):
 class Pump:
     """Runs whenever there is something to read, until the client has everything.
 
-    With ``inline`` it has no task while its client keeps up: each publication runs the loop as far
-    as it goes without waiting. Where it would wait, for the store or for a client whose buffer is
-    full, the rest becomes a task, until the client has caught up. This needs a server in which any
-    task may send; in any other each time there is something to send gets a task.
+    With ``inline`` it has no task while its client keeps up: what is published is sent at once, as
+    far as that goes without waiting. Where it would wait, for the store or for a client whose
+    buffer is full, the rest becomes a task, until the client has caught up. This needs a server in
+    which any task may send; in any other each time there is something to send gets a task.
     """
 
     def __init__(self, watcher: Watcher, receiver: Receiver, inline: bool) -> None:
@@ -73,7 +77,25 @@ class Pump:
             if self._task is not None and self._watcher.published - self._mark > LAG:
                 self._cut_off()
             return
-        self._step(self._loop())
+        if not self._inline or self._watcher.closed:
+            self._step(self._loop())
+            return
+        recent = self._watcher.recent()
+        if recent is None:
+            self._step(self._loop())
+        elif recent:
+            self._take(recent)
+
+    def _take(self, frames: list[Frame]) -> None:
+        try:
+            over = self._receiver.take(frames)
+        except Exception as error:
+            self._failed(error)
+            return
+        if over is None:
+            self._step(self._loop(frames))
+        elif over:
+            self._over = True
 
     def also(self, send: Coroutine[Any, Any, None]) -> None:
         """Send something beside the events, while the loop is not busy."""
@@ -128,8 +150,11 @@ class Pump:
         if not isinstance(error, OSError) and type(error).__name__ != "ClientDisconnected":
             log.error("a client's stream failed", exc_info=error)
 
-    async def _loop(self) -> None:
+    async def _loop(self, frames: list[Frame] | None = None) -> None:
         try:
+            if frames:
+                self._mark = self._watcher.published
+                self._over = await self._receiver.deliver(frames)
             while not self._over:
                 self._again = False
                 self._mark = self._watcher.published

@@ -6,7 +6,6 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 
 from starlette import responses
-from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from sessile.wire.codec import encode
@@ -116,7 +115,7 @@ async def json_array(
     yield end if comma == b"," else start + end
 
 
-def page_headers(request: Request, has_more: bool, rel: str, at: str | None) -> dict[str, str]:
+def page_headers(scope: Scope, has_more: bool, rel: str, at: str | None) -> dict[str, str]:
     """Whether there are more messages, and where the next page is (RFC 8288).
 
     ``rel`` is ``prev`` or ``next``; ``at`` the id of the message that the next page starts from.
@@ -124,15 +123,15 @@ def page_headers(request: Request, has_more: bool, rel: str, at: str | None) -> 
     """
     headers = {"x-has-more": "true" if has_more else "false"}
     if has_more and at is not None:
-        kept = [pair for pair in _query(request) if pair[0] not in ("before", "after")]
+        kept = [pair for pair in _query(scope) if pair[0] not in ("before", "after")]
         others = f"{urlencode(kept)}&" if kept else ""
-        below = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+        below = scope["path"].removeprefix(scope.get("root_path", ""))
         path = "../" * (below.count("/") - 1) + quote(below.removeprefix("/"), safe="/:@~")
         edge = "before" if rel == "prev" else "after"
         headers["link"] = f'<{path}?{others}{edge}={quote(at, safe="")}>; rel="{rel}"'
     return headers
 
 
-def _query(request: Request) -> list[tuple[str, str]]:
-    given = request.scope["query_string"]
+def _query(scope: Scope) -> list[tuple[str, str]]:
+    given = scope["query_string"]
     return parse_qsl(given.decode("latin-1"), keep_blank_values=True) if given else []

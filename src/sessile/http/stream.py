@@ -82,6 +82,9 @@ class EventStream:
             # The two know each other, and would wait for the collector of cycles.
             del self._pump, self._timer
 
+    def take(self, frames: list[Frame]) -> bool | None:
+        return None  # ASGI has only ways to send that may wait
+
     async def deliver(self, frames: list[Frame]) -> bool:
         assert self._encoder is not None
         data, ended = self._encoder.encode(frames)

@@ -10,7 +10,13 @@ from starlette.types import Receive, Scope, Send
 
 from sessile.http.bodies import ApproveBody, SendBody, decision_of, draft_of
 from sessile.http.context import Context
-from sessile.http.frames import FRAMES, framed, sends_anywhere, takes_frames
+from sessile.http.frames import (
+    FRAMES,
+    framed,
+    sends_anywhere,
+    takes_frames,
+    writes_frames,
+)
 from sessile.http.pump import Pump
 from sessile.http.query import cursor
 from sessile.http.responses import error_response
@@ -105,6 +111,7 @@ class _Socket:
         self._session = session
         self._scope = scope
         self._takes_frames = takes_frames(scope)
+        self._write = writes_frames(scope)
         self._receive = receive
         self._send = send
 
@@ -129,6 +136,11 @@ class _Socket:
                 pump.stop()
         finally:
             access.leave(watcher)
+
+    def take(self, frames: list[Frame]) -> bool | None:
+        if self._write is None or frames[-1].ends_session:
+            return None
+        return False if self._write(b"".join([_framed(frame) for frame in frames])) else None
 
     async def deliver(self, frames: list[Frame]) -> bool:
         if self._takes_frames:

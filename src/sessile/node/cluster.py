@@ -15,11 +15,14 @@ from typing import Any
 
 import msgspec
 
+from sessile.at_once import WouldWait
 from sessile.bus.base import Bus, NobodyThere
 from sessile.node import nodes, requests
 from sessile.node.nodes import Nodes, Verdict
 from sessile.node.registry import Registry
 from sessile.session import commands
+from sessile.session.inbox import Draft, Sent
+from sessile.session.journal import Outcome
 from sessile.session.session import Session
 from sessile.store.base import SharedStore
 from sessile.wire.errors import (
@@ -32,7 +35,7 @@ from sessile.wire.errors import (
     Unavailable,
 )
 from sessile.wire.ids import new_id
-from sessile.wire.messages import Message, Metadata
+from sessile.wire.messages import Message, Metadata, WhileBusy
 from sessile.wire.messages import Session as SessionValue
 
 log = logging.getLogger(__name__)
@@ -120,6 +123,12 @@ class Cluster:
                     raise Unavailable("The session's node does not answer. Try again.") from None
             await asyncio.sleep(pause)
             pause = min(2 * pause, longest)
+
+    def send_at_once(
+        self, id: str, draft: Draft, while_busy: WhileBusy, outcome: Outcome
+    ) -> Sent:
+        """The node of a session must be found first, which is a wait."""
+        raise WouldWait
 
     async def adopt(
         self,

@@ -9,7 +9,7 @@ from sessile.agents.base import Decision
 from sessile.history.pages import History, JSONPage
 from sessile.session import commands
 from sessile.session.inbox import Draft, Sent
-from sessile.session.journal import value_of
+from sessile.session.journal import Outcome, value_of
 from sessile.store.base import Row, Store
 from sessile.watch.feeds import Feeds
 from sessile.wire.errors import MessageNotFound, SessionNotFound, TurnInProgress
@@ -25,6 +25,14 @@ class Owners(Protocol):
 
     async def run(self, session: str, command: commands.Command) -> Any:
         """Do a command where the session may be written: here, or at its owner."""
+
+    def send_at_once(
+        self, session: str, draft: Draft, while_busy: WhileBusy, outcome: Outcome
+    ) -> Sent:
+        """Store a new message and have it answered; returns before the commit.
+
+        Raises :class:`~sessile.at_once.WouldWait` where it cannot be done at once.
+        """
 
     async def adopt(
         self,
@@ -181,6 +189,14 @@ class Handle:
         draft = _draft(content, "user", id, metadata)
         sent: Sent = await self._run(commands.Send(draft, while_busy, replaces))
         return sent
+
+    def send_at_once(self, draft: Draft, while_busy: WhileBusy, outcome: Outcome) -> Sent:
+        """As :meth:`send`, but returns before the commit.
+
+        ``outcome`` is called after the commit, with the error if it failed. Raises
+        :class:`~sessile.at_once.WouldWait` where it cannot be done at once, and as :meth:`send`.
+        """
+        return self._owners.send_at_once(self.id, draft, while_busy, outcome)
 
     async def regenerate(self, answer_id: str | None = None) -> Sent:
         """Delete an answer, the last by default, with everything after it, and answer again.

@@ -8,14 +8,17 @@ from collections.abc import AsyncIterable, Coroutine
 from typing import Any
 
 from sessile.agents.base import Agent
+from sessile.at_once import at_once
 from sessile.bus.base import Bus
 from sessile.history.pages import History
 from sessile.session import commands
+from sessile.session.inbox import Draft, Sent
+from sessile.session.journal import Outcome
 from sessile.session.limits import SessionLimits
 from sessile.session.session import Session
 from sessile.store.base import Row, Store
 from sessile.wire.errors import Elsewhere, SessileError, SessionUnreadable, StoreUnavailable
-from sessile.wire.messages import Message, Metadata
+from sessile.wire.messages import Message, Metadata, WhileBusy
 from sessile.wire.messages import Session as SessionValue
 
 log = logging.getLogger(__name__)
@@ -120,6 +123,16 @@ class Registry:
         session = await self.acquire(id)
         try:
             return await session.adopt(chunks, title, metadata, archived)
+        finally:
+            self.release(session)
+
+    def send_at_once(
+        self, id: str, draft: Draft, while_busy: WhileBusy, outcome: Outcome
+    ) -> Sent:
+        """As :meth:`Session.send_at_once`; wakes a session that sleeps."""
+        session = at_once(self.acquire(id))
+        try:
+            return session.send_at_once(draft, while_busy, outcome)
         finally:
             self.release(session)
 

@@ -12,11 +12,12 @@ from typing import Any
 from msgspec import UNSET
 
 from sessile.agents.base import Agent, Decision
+from sessile.at_once import WouldWait, at_once
 from sessile.bus.base import Bus
 from sessile.history.pages import History
 from sessile.session.edits import changed_message, settled_copy
 from sessile.session.inbox import Draft, Inbox, Sent
-from sessile.session.journal import Journal, value_of
+from sessile.session.journal import Journal, Outcome, value_of
 from sessile.session.limits import SessionLimits
 from sessile.session.questions import asks
 from sessile.session.queue import TurnQueue
@@ -204,6 +205,21 @@ class Session:
             sent = await self._inbox.take(draft, while_busy, replaces)
         if not sent.repeat:
             await self._journal.stored()
+        return sent
+
+    def send_at_once(self, draft: Draft, while_busy: WhileBusy, outcome: Outcome) -> Sent:
+        """As :meth:`send` for a new message, but returns before the commit.
+
+        ``outcome`` is called after the commit and its publication, with the error if it failed.
+        Raises :class:`~sessile.at_once.WouldWait` where :meth:`send` is needed.
+        """
+        if self._lock.locked():
+            raise WouldWait
+        self._sizes.check_message(draft.parts, draft.metadata)
+        sent = at_once(self._inbox.take(draft, while_busy, None))
+        if sent.repeat:
+            raise WouldWait
+        self._journal.then(outcome)
         return sent
 
     async def regenerate(self, answer_id: str | None = None) -> Sent:
