@@ -35,6 +35,7 @@ from sessile.watch.feed import Watcher
 from sessile.watch.feeds import Feeds
 from sessile.wire.errors import MessageConflict, TurnInProgress
 from sessile.wire.events import ResetEvent
+from sessile.wire.frames import singly
 from sessile.wire.messages import Message, decode_message
 from tests.puppet import Client, Expected, Puppet
 
@@ -279,7 +280,7 @@ class Sessions(RuleBasedStateMachine):
             frames = await client.watcher.read()
             if not frames:
                 return
-            for frame in frames:
+            for frame in singly(frames):
                 if isinstance(frame.event, ResetEvent):
                     client.until = frame.event.seq
                     continue

@@ -23,7 +23,7 @@ from sessile.testing import BusSuite, ProtocolSuite, StoreSuite, Writer
 from sessile.wire.codec import encode
 from sessile.wire.errors import SettingsError
 from sessile.wire.events import DeltaEvent
-from sessile.wire.frames import Frame
+from sessile.wire.frames import Frame, singly
 from sessile.wire.messages import Message
 from sessile.wire.parts import Part, TextPart
 
@@ -117,7 +117,7 @@ class TestSQLiteStore(StoreSuite):
         database.close()
         store = SQLiteStore(path)
         await store.open()
-        assert [frame.data for frame in await store.events("s", 0) or []] == [
+        assert [frame.data for frame in singly(await store.events("s", 0) or [])] == [
             frame.data for frame in events
         ]
         assert [hit.message for hit in await store.search(["old"], 5)] == [message]

@@ -15,6 +15,7 @@ from sessile import ReasoningPart, ToolCallPart, Turn
 from sessile.wire.events import Event as SessionEvent
 from sessile.wire.events import ResetEvent
 from sessile.wire.fold import History
+from sessile.wire.frames import singly
 from sessile.wire.messages import Message
 from tests.serving import Client, Event, frames, serving
 
@@ -176,12 +177,12 @@ async def test_a_message_that_changes_while_whole_messages_are_sent_is_not_misse
         assert chat.app._feeds is not None
         watcher = await chat.app._feeds.watch("s", 0)
         history = History()
-        (reset,) = await watcher.read()
+        (reset,) = singly(await watcher.read())
         assert isinstance(reset.event, ResetEvent)
         story.middle.set()  # the second message changes: its turn starts
         await asyncio.gather(running, waiting)
         while found := await watcher.read():
-            for frame in found:
+            for frame in singly(found):
                 history.apply(frame.event)
         assert history.messages() == await stored_messages(chat)
 

@@ -19,7 +19,7 @@ from sessile.watch.feed import Watcher
 from sessile.watch.feeds import Feeds
 from sessile.wire.errors import StoreUnavailable
 from sessile.wire.events import DeletedEvent
-from sessile.wire.frames import Frame
+from sessile.wire.frames import Frame, Piece, singly
 from tests.serving import Client, events, frames, kinds, running, serving
 
 
@@ -154,7 +154,7 @@ async def test_a_frame_without_data_is_read_from_the_store(watched: Watched) -> 
     await watched.says("two")
     watched.bus.loses = False
     watched.bus.publish("s", Publication(7, 2, [Frame(2, b"")]))
-    (frame,) = await watcher.read()
+    (frame,) = singly(await watcher.read())
     assert b"two" in frame.data
 
 
@@ -183,7 +183,7 @@ def fail_reads(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     left = [0]
     read = SQLiteStore.events
 
-    async def events(store: SQLiteStore, session: str, after: int) -> Chunk[Frame] | None:
+    async def events(store: SQLiteStore, session: str, after: int) -> Chunk[Piece] | None:
         if left[0]:
             left[0] -= 1
             raise StoreUnavailable

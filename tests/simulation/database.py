@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import msgspec
 
 from sessile.store.base import Body, Commit, Head, Row
-from sessile.wire.frames import Frame
+from sessile.wire.frames import Frame, singly
 from sessile.wire.messages import Message, decode_message
 
 
@@ -67,7 +67,7 @@ class Database:
         for id, seq in commit.deleted.items():
             messages.pop(id, None)
             self.deletions[commit.session].append((seq, id))
-        for frame in commit.frames:
+        for frame in singly(commit.frames):
             assert frame.seq == len(log) + 1, f"G3: {frame.seq} after {len(log)}"
             log.append(frame.data)
 
@@ -75,7 +75,8 @@ class Database:
         """Whether the events of a commit are stored, byte for byte."""
         log = self.log[commit.session]
         return bool(commit.frames) and all(
-            frame.seq <= len(log) and log[frame.seq - 1] == frame.data for frame in commit.frames
+            frame.seq <= len(log) and log[frame.seq - 1] == frame.data
+            for frame in singly(commit.frames)
         )
 
     def beat(self, node: int) -> dict[int, int]:

@@ -10,7 +10,7 @@ from sessile.bus.memory import MemoryBus
 from sessile.node import nodes
 from sessile.store.base import Body, Chunk, Commit, Head, Hit, OpenCommit, Place, Row
 from sessile.wire.errors import Moved, StoreUnavailable
-from sessile.wire.frames import Frame
+from sessile.wire.frames import Frame, Piece, singly
 from sessile.wire.messages import Message
 from tests.simulation.network import Network
 
@@ -167,7 +167,7 @@ class SimulatedStore:
         answers = await self._read(lambda: self._database.answers(session))
         return answers[-1] if answers else None
 
-    async def events(self, session: str, after: int) -> Chunk[Frame] | None:
+    async def events(self, session: str, after: int) -> Chunk[Piece] | None:
         found = await self._read(lambda: self._database.events(session, after))
         return None if found is None else Chunk(found)
 
@@ -204,7 +204,7 @@ class SimulatedBus:
 
     def publish(self, session: str, publication: Publication) -> None:
         log = self._network.database.log[session]
-        for frame in publication.frames:
+        for frame in singly(publication.frames):
             # A session that was dropped no longer has a log.
             if frame.seq and log and log[frame.seq - 1 : frame.seq] != [frame.data]:
                 self._network.wrong.append(f"G2: shown, but not stored: {frame.data!r}")
@@ -212,7 +212,7 @@ class SimulatedBus:
         for bus in self._network.others(self.node):
             if not self.cut and not bus.cut and not self._network.loses():
                 for _ in range(self._network.copies()):
-                    frames = [_copy(frame) for frame in publication.frames]
+                    frames = [_copy(frame) for frame in singly(publication.frames)]
                     self._network.later(
                         bus._local.publish,
                         session,

@@ -8,7 +8,7 @@ from sessile.session.inbox import Draft
 from sessile.watch.feed import Watcher
 from sessile.wire.errors import SessileError
 from sessile.wire.events import DeltaEvent, MessageEvent
-from sessile.wire.frames import Frame
+from sessile.wire.frames import Frame, Piece, singly
 from sessile.wire.messages import Message, decode_message
 from sessile.wire.parts import TextPart
 from tests.simulation.world import NODES, Node, World
@@ -234,8 +234,8 @@ class _Reader:
         finally:
             node.feeds.leave(watcher)
 
-    def _take(self, frames: Iterable[Frame]) -> None:
-        for frame in frames:
+    def _take(self, frames: Iterable[Piece]) -> None:
+        for frame in singly(frames):
             if frame.seq:
                 assert frame.seq == self.cursor + 1, f"G4: {frame.seq} after {self.cursor}"
                 assert self._log[self.cursor] == frame.data, "G2: shown, but not stored"
@@ -249,7 +249,7 @@ async def _answer(watcher: Watcher, answer_id: str) -> str:
     while True:
         happened.clear()
         frames = await watcher.read()
-        for frame in frames:
+        for frame in singly(frames):
             event = frame.event
             message = event.message if isinstance(event, MessageEvent) else None
             if message and message.id == answer_id and message.status != "streaming":

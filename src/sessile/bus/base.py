@@ -8,22 +8,22 @@ store fills what is missing. It also carries requests to another node.
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple, Protocol, TypeAlias
 
-from sessile.wire.frames import Frame
+from sessile.wire.frames import Piece
 
 
 class Publication(NamedTuple):
     """News of a session.
 
     ``epoch`` is unique for each life of the session's id, ``head`` the number of its newest
-    stored event. ``frames`` are events with consecutive numbers, the last of them ``head``; or
-    frames without a number, which are not part of the sequence. Of a frame its number, its data
+    stored event. ``frames`` are events with consecutive numbers, the last of them ``head``, where
+    deltas may be one value; or frames without a number, which are not part of the sequence. Of a frame its number, its data
     and whether it is a broadcast are carried. The data of a numbered frame may be missing where
     it is too large for the bus: the store has it.
     """
 
     epoch: int
     head: int
-    frames: Sequence[Frame]
+    frames: Sequence[Piece]
 
 
 Receiver: TypeAlias = Callable[[Publication], None]

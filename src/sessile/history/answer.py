@@ -4,6 +4,7 @@ import logging
 
 from sessile.store.base import Chunk, Row, Store
 from sessile.wire.fold import Answer, GapError, fold_answer
+from sessile.wire.frames import before
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +24,7 @@ async def answer_so_far(store: Store, row: Row, until: int | None = None) -> Ans
             frames = await store.events(row.id, after) or Chunk()
             more = frames.cut and (until is None or frames[-1].seq < until)
             after = frames[-1].seq if frames else after
-            fold_answer(answer, [f for f in frames if until is None or f.seq <= until])
+            fold_answer(answer, frames if until is None else before(frames, until + 1))
     except GapError as gap:
         log.error("session %s: its answer is kept as far as it goes: %s", row.id, gap)
     return answer if answer.seq else None

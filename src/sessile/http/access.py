@@ -17,7 +17,7 @@ from sessile.store.base import Hit, Store
 from sessile.watch.feed import Watcher
 from sessile.watch.feeds import Feeds
 from sessile.wire.errors import ShuttingDown
-from sessile.wire.frames import Frame
+from sessile.wire.frames import Piece
 from sessile.wire.messages import Session, SessionStatus
 
 __all__ = ["Access", "Figures", "Watcher"]
@@ -88,7 +88,7 @@ class Access:
         row = await self._store.row(session.id)
         return (row.seq, value_of(row).status) if row else (0, "idle")
 
-    async def kept(self, session: Handle, after: int) -> Sequence[Frame] | None:
+    async def kept(self, session: Handle, after: int) -> Sequence[Piece] | None:
         """The single events after a number; None where some of them are no longer kept."""
         return await self._store.events(session.id, after)
 

@@ -60,7 +60,9 @@ def takes_frames(scope: Scope) -> bool:
 def writes_frames(scope: Scope) -> Callable[[bytes], bool] | None:
     """What writes frames at once where :func:`sends_anywhere`; False, and nothing is done, where
     the client's buffer is full."""
-    write: Callable[[bytes], bool] | None = (scope.get("extensions") or {}).get(FRAMES, {}).get("write")
+    write: Callable[[bytes], bool] | None = (
+        (scope.get("extensions") or {}).get(FRAMES, {}).get("write")
+    )
     return write
 
 

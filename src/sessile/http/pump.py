@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from sessile.http.access import Watcher
 from sessile.wire.errors import StoreUnavailable
-from sessile.wire.frames import Frame
+from sessile.wire.frames import Piece
 
 log = logging.getLogger(__name__)
 
@@ -24,11 +24,11 @@ FIRST_PAUSE, LONGEST_PAUSE, PATIENCE = 0.1, 2.0, 15.0
 class Receiver(Protocol):
     """The client's end, as its protocol speaks."""
 
-    def take(self, frames: list[Frame]) -> bool | None:
+    def take(self, frames: list[Piece]) -> bool | None:
         """Send frames at once; True if nothing may follow. None, and nothing is done, where the
         client is not ready for that: :meth:`deliver` waits for it."""
 
-    async def deliver(self, frames: list[Frame]) -> bool:
+    async def deliver(self, frames: list[Piece]) -> bool:
         """Send frames; True if nothing may follow."""
 
     async def let_go(self) -> None:
@@ -86,7 +86,7 @@ class Pump:
         elif recent:
             self._take(recent)
 
-    def _take(self, frames: list[Frame]) -> None:
+    def _take(self, frames: list[Piece]) -> None:
         try:
             over = self._receiver.take(frames)
         except Exception as error:
@@ -150,7 +150,7 @@ class Pump:
         if not isinstance(error, OSError) and type(error).__name__ != "ClientDisconnected":
             log.error("a client's stream failed", exc_info=error)
 
-    async def _loop(self, frames: list[Frame] | None = None) -> None:
+    async def _loop(self, frames: list[Piece] | None = None) -> None:
         try:
             if frames:
                 self._mark = self._watcher.published
@@ -173,7 +173,7 @@ class Pump:
         except Exception as error:
             self._failed(error)
 
-    async def _read(self) -> list[Frame]:
+    async def _read(self) -> list[Piece]:
         loop = asyncio.get_running_loop()
         until, pause = loop.time() + PATIENCE, FIRST_PAUSE
         while True:

@@ -26,7 +26,7 @@ from sessile.http.responses import SAFE, page_headers
 from sessile.http.stream import HEADERS
 from sessile.protocols.native import DONE, TurnStream
 from sessile.wire.errors import SessileError
-from sessile.wire.frames import Frame
+from sessile.wire.frames import Piece
 from sessile.wire.parse import parse
 from sessile.wire.sse import HEARTBEAT
 
@@ -153,14 +153,14 @@ class _TurnAnswer:
         self._pump = Pump(self._watcher, self, inline=True)
         self._pump.wake()
 
-    def take(self, frames: list[Frame]) -> bool | None:
+    def take(self, frames: list[Piece]) -> bool | None:
         if self._connection.flow.write_paused:
             return None
         data, ended = self._encoder.encode(frames)
         self._write(data, ended)
         return ended
 
-    async def deliver(self, frames: list[Frame]) -> bool:
+    async def deliver(self, frames: list[Piece]) -> bool:
         data, ended = self._encoder.encode(frames)
         await self._ready()
         self._write(data, ended)

@@ -10,7 +10,7 @@ from sessile.http.access import Watcher
 from sessile.http.frames import sends_anywhere
 from sessile.http.pump import Pump
 from sessile.http.responses import SAFE
-from sessile.wire.frames import Frame
+from sessile.wire.frames import Piece
 from sessile.wire.sse import HEARTBEAT
 
 HEADERS = [
@@ -24,7 +24,7 @@ HEADERS = [
 class Encoder(Protocol):
     """A protocol's view of a session's events."""
 
-    def encode(self, frames: Iterable[Frame]) -> tuple[bytes, bool]:
+    def encode(self, frames: Iterable[Piece]) -> tuple[bytes, bool]:
         """The frames as bytes, and whether the stream is at its end."""
 
 
@@ -82,10 +82,10 @@ class EventStream:
             # The two know each other, and would wait for the collector of cycles.
             del self._pump, self._timer
 
-    def take(self, frames: list[Frame]) -> bool | None:
+    def take(self, frames: list[Piece]) -> bool | None:
         return None  # ASGI has only ways to send that may wait
 
-    async def deliver(self, frames: list[Frame]) -> bool:
+    async def deliver(self, frames: list[Piece]) -> bool:
         assert self._encoder is not None
         data, ended = self._encoder.encode(frames)
         if ended:

@@ -24,17 +24,18 @@ from sessile.node.handle import Handle
 from sessile.wire.codec import encode
 from sessile.wire.errors import InvalidRequest, SessileError
 from sessile.wire.events import ErrorEvent
-from sessile.wire.frames import Frame
+from sessile.wire.frames import Deltas, Piece, singly
 from sessile.wire.messages import SessionStatus
 from sessile.wire.parse import parse
 
 NORMAL, GOING_AWAY, TOO_BIG, FAILED, TOO_SLOW = 1000, 1001, 1009, 1011, 1013
 
 
-def _framed(frame: Frame) -> bytes:
+def _framed(frame: Piece) -> bytes:
     """An event as a WebSocket's frame; made once and kept with the event."""
     if frame.websocket is None:
-        frame.websocket = framed(frame.data)
+        lines = frame.lines() if isinstance(frame, Deltas) else [frame.data]
+        frame.websocket = b"".join(map(framed, lines))
     return frame.websocket
 
 
@@ -137,17 +138,17 @@ class _Socket:
         finally:
             access.leave(watcher)
 
-    def take(self, frames: list[Frame]) -> bool | None:
+    def take(self, frames: list[Piece]) -> bool | None:
         if self._write is None or frames[-1].ends_session:
             return None
         return False if self._write(b"".join([_framed(frame) for frame in frames])) else None
 
-    async def deliver(self, frames: list[Frame]) -> bool:
+    async def deliver(self, frames: list[Piece]) -> bool:
         if self._takes_frames:
             data = b"".join([_framed(frame) for frame in frames])
             await self._send({"type": FRAMES, "data": data})
         else:
-            for frame in frames:
+            for frame in singly(frames):
                 await self._send({"type": "websocket.send", "text": frame.text})
         if frames[-1].ends_session:
             await self._close(NORMAL, "the session was deleted")

@@ -124,9 +124,7 @@ class Cluster:
             await asyncio.sleep(pause)
             pause = min(2 * pause, longest)
 
-    def send_at_once(
-        self, id: str, draft: Draft, while_busy: WhileBusy, outcome: Outcome
-    ) -> Sent:
+    def send_at_once(self, id: str, draft: Draft, while_busy: WhileBusy, outcome: Outcome) -> Sent:
         """The node of a session must be found first, which is a wait."""
         raise WouldWait
 

@@ -14,6 +14,7 @@ from sessile.store.base import Row, Store
 from sessile.watch.feeds import Feeds
 from sessile.wire.errors import MessageNotFound, SessionNotFound, TurnInProgress
 from sessile.wire.events import Event
+from sessile.wire.frames import singly
 from sessile.wire.ids import new_id
 from sessile.wire.messages import Message, Metadata, Page, Role, WhileBusy, decode_message
 from sessile.wire.messages import Session as SessionValue
@@ -142,7 +143,7 @@ class Handle:
             while not watcher.closed:
                 happened.clear()
                 while frames := await watcher.read():
-                    for frame in frames:
+                    for frame in singly(frames):
                         yield frame.event
                         if frame.ends_session:
                             return

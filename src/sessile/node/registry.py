@@ -126,9 +126,7 @@ class Registry:
         finally:
             self.release(session)
 
-    def send_at_once(
-        self, id: str, draft: Draft, while_busy: WhileBusy, outcome: Outcome
-    ) -> Sent:
+    def send_at_once(self, id: str, draft: Draft, while_busy: WhileBusy, outcome: Outcome) -> Sent:
         """As :meth:`Session.send_at_once`; wakes a session that sleeps."""
         session = at_once(self.acquire(id))
         try:

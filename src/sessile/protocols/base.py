@@ -9,7 +9,7 @@ what the client has.
 from collections.abc import Iterable
 from typing import Protocol as TypingProtocol
 
-from sessile.wire.frames import Frame
+from sessile.wire.frames import Piece
 from sessile.wire.messages import Message
 
 
@@ -19,7 +19,7 @@ class Protocol(TypingProtocol):
     def begin(self, repeat: Message | None) -> bytes:
         """What comes first; ``repeat`` is the message where it was stored by an earlier request."""
 
-    def encode(self, frames: Iterable[Frame]) -> tuple[bytes, bool]:
+    def encode(self, frames: Iterable[Piece]) -> tuple[bytes, bool]:
         """Events as bytes, and whether they end the response. Other turns' events are left out."""
 
     def settled(self, answer: Message) -> bytes:

@@ -18,13 +18,14 @@ from sessile.wire.events import (
     PartEvent,
     StatusEvent,
 )
-from sessile.wire.frames import Frame
+from sessile.wire.frames import Deltas, Frame, Piece
 from sessile.wire.messages import Message
 from sessile.wire.sse import frame as sse_frame
 
 _CUT = sse_frame("error", encode(ErrorEvent(str(ShuttingDown()), ShuttingDown.code)))
 DONE = sse_frame("done", b'{"type":"done"}')
 
+_DELTA = b"id: %d\nevent: delta\ndata: "
 _BODY = b',"message":'
 
 
@@ -49,14 +50,16 @@ def failure(message: Message) -> bytes:
     return sse_frame("error", encode(event))
 
 
-def sse(frame: Frame) -> bytes:
+def sse(frame: Piece) -> bytes:
     """A frame as a server-sent event; made once and kept with the frame."""
     if frame.sse is None:
         frame.sse = _sse(frame)
     return frame.sse
 
 
-def _sse(frame: Frame) -> bytes:
+def _sse(frame: Piece) -> bytes:
+    if isinstance(frame, Deltas):
+        return b"".join(frame.lines(_DELTA, b"\n\n"))
     event = frame.event
     if isinstance(event, DeltaEvent):
         return sse_frame("delta", frame.data, frame.seq)
@@ -73,14 +76,13 @@ def _sse(frame: Frame) -> bytes:
 class SessionStream:
     """Everything that happens in a session."""
 
-    def encode(self, frames: Iterable[Frame]) -> tuple[bytes, bool]:
+    def encode(self, frames: Iterable[Piece]) -> tuple[bytes, bool]:
         """The frames as bytes, and whether the stream is at its end."""
-        last = None
+        ended = False
         taken: list[bytes] = []
         for frame in frames:
             taken.append(sse(frame))
-            last = frame.event
-        ended = isinstance(last, DeletedEvent) and last.message_id is UNSET
+            ended = frame.ends_session
         return b"".join(taken), ended
 
 
@@ -96,7 +98,7 @@ class TurnStream:
         self._acknowledged = repeat is not None
         return b"" if repeat is None else ack(encode(repeat))
 
-    def encode(self, frames: Iterable[Frame]) -> tuple[bytes, bool]:
+    def encode(self, frames: Iterable[Piece]) -> tuple[bytes, bool]:
         taken: list[bytes] = []
         for frame in frames:
             ends = self._take(frame, taken)
@@ -114,8 +116,12 @@ class TurnStream:
     def end(self) -> bytes:
         return DONE
 
-    def _take(self, frame: Frame, taken: list[bytes]) -> bool:
+    def _take(self, frame: Piece, taken: list[bytes]) -> bool:
         """Take an event if it belongs to the turn; True if nothing may follow."""
+        if isinstance(frame, Deltas):
+            if frame.message_id == self._answer:
+                taken.append(frame.sse or sse(frame))
+            return False
         event = frame.event
         if isinstance(event, (DeltaEvent, PartEvent)):
             if event.message_id == self._answer:

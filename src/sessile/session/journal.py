@@ -6,7 +6,7 @@ After its commit its events are published, and then those who waited for it are 
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias
 
 import msgspec
@@ -18,13 +18,13 @@ from sessile.wire.codec import encode
 from sessile.wire.errors import Moved, StoreUnavailable
 from sessile.wire.events import (
     DeletedEvent,
-    DeltaEvent,
     ErrorEvent,
     Event,
+    Kind,
     PartEvent,
     SessionEvent,
 )
-from sessile.wire.frames import Frame
+from sessile.wire.frames import Deltas, Frame, Piece
 from sessile.wire.ids import new_epoch, now
 from sessile.wire.messages import Message, Metadata, Session, SessionStatus, merged
 
@@ -57,7 +57,7 @@ class _OpenCommit:
         self.session = row.id
         self.base = row.seq
         self.stood = row.owner
-        self.frames: list[Frame] = []
+        self.frames: list[Piece] = []
         self.messages: dict[str, StoredMessage] = {}
         self.deleted: dict[str, int] = {}  # message id -> seq of its deletion
         self.drop = False
@@ -169,7 +169,18 @@ class Journal:
         """Write an event that has the next number."""
         self._append(self.change(), Frame.of(event, self.next_seq))
 
-    def extend(self, event: DeltaEvent | PartEvent) -> None:
+    def write(self, answer_id: str, part: int, kind: Kind, offset: int, text: str) -> int:
+        """Write more text of the answer that is being written; the number of the event."""
+        commit = self.change(durable=False)
+        self.row.seq = seq = self.row.seq + 1
+        last = commit.frames[-1] if commit.frames else None
+        if type(last) is Deltas and last.continues(answer_id, part, kind):
+            last.add(text)
+        else:
+            commit.frames.append(Deltas(seq, answer_id, part, kind, offset, [text]))
+        return seq
+
+    def extend(self, event: PartEvent) -> None:
         """Write an event of the running turn, which gets the next number."""
         change = self.change(durable=False)
         event.seq = self.next_seq
@@ -335,7 +346,7 @@ class Journal:
             outcome(error)
         self._on_done()
 
-    def _publish(self, frames: list[Frame]) -> None:
+    def _publish(self, frames: Sequence[Piece]) -> None:
         self._bus.publish(self.row.id, Publication(self.row.epoch, self.head, frames))
 
     def _break(self, error: Exception) -> None:

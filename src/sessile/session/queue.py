@@ -13,7 +13,7 @@ from sessile.session.limits import Sizes
 from sessile.session.questions import Policy
 from sessile.session.runner import TurnRunner
 from sessile.store.base import RunningTurn
-from sessile.wire.events import DeltaEvent, ErrorEvent, PartEvent, StatusEvent
+from sessile.wire.events import ErrorEvent, Kind, PartEvent, StatusEvent
 from sessile.wire.fold import Answer
 from sessile.wire.ids import answer_id, now
 from sessile.wire.messages import Message, MessageStatus, Metadata
@@ -185,7 +185,10 @@ class TurnQueue:
             self._journal.put_session()
         await self._journal.stored()
 
-    def record(self, event: DeltaEvent | PartEvent) -> None:
+    def write(self, answer_id: str, part: int, kind: Kind, offset: int, text: str) -> int:
+        return self._journal.write(answer_id, part, kind, offset, text)
+
+    def record(self, event: PartEvent) -> None:
         self._journal.extend(event)
 
     async def recorded(self) -> None:

@@ -19,8 +19,8 @@ from sessile.session.questions import ALWAYS, Approvals, Policy
 from sessile.store.base import RunningTurn
 from sessile.wire.codec import clean, encode
 from sessile.wire.errors import AgentError, AnswerTooLong, SessileError
-from sessile.wire.events import DeltaEvent, ErrorEvent, PartEvent
-from sessile.wire.fold import Answer, Kind
+from sessile.wire.events import ErrorEvent, Kind, PartEvent
+from sessile.wire.fold import Answer
 from sessile.wire.messages import Message, MessageStatus, Metadata, decode_metadata
 from sessile.wire.parts import Part, ReasoningPart, TextPart, ToolCallPart, decode_part
 
@@ -56,7 +56,10 @@ class Ledger(Protocol):
         """Merge into the session's metadata, or into what is ``private``; returns when it is
         stored."""
 
-    def record(self, event: DeltaEvent | PartEvent) -> None:
+    def write(self, answer_id: str, part: int, kind: Kind, offset: int, text: str) -> int:
+        """Store more text of a running turn's answer, and then publish it; its number."""
+
+    def record(self, event: PartEvent) -> None:
         """Give an event of a running turn the next number, store it, and then publish it."""
 
     async def recorded(self) -> None:
@@ -211,7 +214,9 @@ class TurnRunner:
         cut = text if self._size <= self._sizes.answer else _cut(text, room)
         if cut:
             part, offset = self.answer.write(kind, cut)
-            self._record(DeltaEvent(0, self.answer.id, part, kind, offset, cut))
+            answer = self.answer
+            seq = self._ledger.write(answer.id, part, kind, offset, cut)
+            answer.seq = answer.seq or seq
             self._check_count(part)
         if cut is not text:
             raise AnswerTooLong
@@ -281,7 +286,7 @@ class TurnRunner:
         if not (self._settled or self._ending):
             self._put(self._own(part)[0])
 
-    def _record(self, event: DeltaEvent | PartEvent) -> None:
+    def _record(self, event: PartEvent) -> None:
         self._ledger.record(event)
         if not self.answer.seq:
             self.answer.seq = event.seq

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 from msgspec import Struct
 
-from sessile.wire.frames import Frame
+from sessile.wire.frames import Piece
 from sessile.wire.messages import Message, Metadata
 
 READ = 1024 * 1024  # bytes after which a read stops
@@ -97,7 +97,8 @@ class Commit(NamedTuple):
     ``row.owner``, has seen another writer and refuses with
     :class:`~sessile.wire.errors.Moved`. A commit that is not ``durable`` is refused unless
     ``row.owner`` owns the session already. ``row`` is the row after the commit. ``frames`` are the
-    events with the numbers ``base + 1`` to ``row.seq``; where many messages are brought in at
+    events with the numbers ``base + 1`` to ``row.seq``, deltas that follow one another as
+    one value; where many messages are brought in at
     once there are none, and clients that ask for them later get whole messages. ``deleted`` maps
     a message id to the seq of its deletion. ``drop`` deletes the session and all it has.
     ``durable`` asks that the commit survives the loss of power; a commit without it has nothing
@@ -113,7 +114,7 @@ class Commit(NamedTuple):
     base: int
     stood: int
     row: Row
-    frames: Sequence[Frame]
+    frames: Sequence[Piece]
     messages: Sequence[StoredMessage]
     deleted: dict[str, int]
     drop: bool
@@ -283,7 +284,7 @@ class Store(Protocol):
     async def last_answer(self, session: str) -> Message | None:
         """The newest settled answer."""
 
-    async def events(self, session: str, after: int) -> Chunk[Frame] | None:
+    async def events(self, session: str, after: int) -> Chunk[Piece] | None:
         """The events after ``after``, or None if some of them are no longer kept."""
 
     async def search(self, words: Sequence[str], limit: int) -> list[Hit]:

@@ -1,12 +1,12 @@
 """What every bus must do."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import pytest
 
 from sessile.bus.base import Bus, NobodyThere, Publication
-from sessile.wire.frames import Frame
+from sessile.wire.frames import Frame, singly
 
 
 def news(*seqs: int, epoch: int = 7) -> Publication:
@@ -74,11 +74,10 @@ class BusSuite:
         await bus.check()
 
     def plain(self, publication: Publication) -> tuple[int, int, list[tuple[int, bytes]]]:
-        frames: Iterable[Frame] = publication.frames
         return (
             publication.epoch,
             publication.head,
-            [(frame.seq, frame.data) for frame in frames],
+            [(frame.seq, frame.data) for frame in singly(publication.frames)],
         )
 
     async def until(self, condition: Callable[[], bool]) -> None:

@@ -11,6 +11,7 @@ import pytest
 from sessile.store.base import READ, Body, Head, RunningTurn, Store
 from sessile.testing.writer import Writer
 from sessile.wire.errors import Moved, SessionNotFound
+from sessile.wire.frames import singly
 from sessile.wire.messages import decode_message
 
 
@@ -108,8 +109,9 @@ class StoreSuite:
         for after in range(head + 1):
             frames = await store.events("s", after)
             assert frames is not None
-            assert [frame.seq for frame in frames] == list(range(after + 1, head + 1))
-            assert all(frame.event.seq == frame.seq for frame in frames)  # type: ignore[union-attr]
+            single = list(singly(frames))
+            assert [frame.seq for frame in single] == list(range(after + 1, head + 1))
+            assert all(frame.event.seq == frame.seq for frame in single)  # type: ignore[union-attr]
         assert await store.events("s", head + 5) is None, "no event has had this number yet"
         row = await store.row("s")
         assert row is not None
@@ -129,7 +131,7 @@ class StoreSuite:
         await writer.commit(change)
         await store.trim(0)
         assert await store.events("s", 0) is None
-        assert [frame.seq for frame in await store.events("s", 2) or ()] == [3]
+        assert [frame.seq for frame in singly(await store.events("s", 2) or ())] == [3]
         change = writer.change()
         writer.row.running = None
         writer.say(change, "a", "assistant", "xy", "q")
@@ -205,7 +207,7 @@ class StoreSuite:
             while not change.taken:
                 await asyncio.sleep(0)
         await asyncio.gather(*outcomes)
-        frames = await store.events("s", 0) or ()
+        frames = singly(await store.events("s", 0) or ())
         assert [frame.seq for frame in frames] == list(range(1, 61))
         assert await store.row("s") == writer.row
 
@@ -373,9 +375,10 @@ class StoreSuite:
         while seen < head:
             events = await store.events("s", seen)
             assert events
-            assert [event.seq for event in events] == list(range(seen + 1, events[-1].seq + 1))
+            numbers = [event.seq for event in singly(events)]
+            assert numbers == list(range(seen + 1, events[-1].seq + 1))
             assert events.cut or events[-1].seq == head
-            assert sum(len(event.data) for event in events) < 3 * READ
+            assert sum(event.size for event in events) < 3 * READ
             seen = events[-1].seq
 
     async def test_rows_are_read_in_the_given_order_in_chunks(self, store: Store) -> None:

@@ -7,8 +7,8 @@ from msgspec import UNSET
 
 from sessile.store.base import Commit, Row, Store, StoredMessage
 from sessile.wire.codec import encode
-from sessile.wire.events import DeletedEvent, DeltaEvent
-from sessile.wire.frames import Frame
+from sessile.wire.events import DeletedEvent
+from sessile.wire.frames import Deltas, Frame, Piece
 from sessile.wire.messages import Message, MessageStatus
 from sessile.wire.parts import TextPart
 
@@ -19,7 +19,7 @@ class Change:
     def __init__(self, row: Row, durable: bool, owner: int) -> None:
         self.session = row.id
         self.durable = durable
-        self.frames: list[Frame] = []
+        self.frames: list[Piece] = []
         self.messages: dict[str, StoredMessage] = {}
         self.deleted: dict[str, int] = {}
         self.drop = False
@@ -94,8 +94,7 @@ class Writer:
 
     def delta(self, change: Change, answer: str, offset: int, text: str) -> None:
         self.row.seq += 1
-        event = DeltaEvent(self.row.seq, answer, 0, "text", offset, text)
-        change.frames.append(Frame.of(event, self.row.seq))
+        change.frames.append(Deltas(self.row.seq, answer, 0, "text", offset, [text]))
 
     def delete(self, change: Change, id: str) -> None:
         self.row.seq += 1

@@ -7,13 +7,14 @@ served in the same way.
 """
 
 import asyncio
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 
 from sessile.bus.base import Publication
 from sessile.history.catch_up import CatchUp
 from sessile.store.base import Head, Store
 from sessile.wire.events import DeletedEvent, ResetEvent
-from sessile.wire.frames import Frame
+from sessile.wire.frames import Frame, Piece, after
 
 RECENT = 256 * 1024  # bytes of events kept in memory for watchers that are a little behind
 
@@ -29,7 +30,7 @@ class Feed:
         self.session = session
         self.store = store
         self.watchers: dict[Watcher, None] = {}
-        self.recent: list[Frame] = []  # consecutive numbers
+        self.recent: list[Piece] = []  # consecutive numbers
         self.head = -1  # the last number published here; -1 before the first
         self.epoch: int | None = None  # the session's life; None where nothing is known of one
         self.published = 0
@@ -84,12 +85,13 @@ class Feed:
                 watcher.notices.extend(frames)
             self._wake(tuple(self.watchers))
             return
-        if not all(frame.data for frame in frames):
+        if not all(frame.size for frame in frames):
             self.reach(head)
             return
         self._take(frames)
-        if frames[-1].ends_session:
-            self._end_watchers(frames[-1])
+        end = frames[-1]
+        if isinstance(end, Frame) and end.ends_session:
+            self._end_watchers(end)
 
     def compare(self, head: Head | None) -> None:
         """Take how far the session is in the store: None where it does not exist."""
@@ -107,13 +109,16 @@ class Feed:
                 watcher.synced = False
             self._wake(tuple(self.watchers))
 
-    def after(self, cursor: int) -> list[Frame] | None:
+    def after(self, cursor: int) -> list[Piece] | None:
         """The recent events after a number; None if the store must be asked."""
         if cursor == self.head:
             return []
-        if not self.recent or not self.recent[0].seq <= cursor + 1 <= self.head:
+        recent = self.recent
+        if not recent or not recent[0].first <= cursor + 1 <= self.head:
             return None
-        return self.recent[cursor + 1 - self.recent[0].seq :]
+        if recent[0].first == cursor + 1:
+            return recent[:]
+        return after(recent[bisect_right(recent, cursor, key=_seq) :], cursor)
 
     def _begins(self, epoch: int) -> bool:
         """Take the session's life; False for one that is over, of which this is late news."""
@@ -139,17 +144,17 @@ class Feed:
             watcher.notices.append(end)
         self._wake(late)
 
-    def _take(self, frames: Sequence[Frame]) -> None:
+    def _take(self, frames: Sequence[Piece]) -> None:
         last = self.head
-        fresh = frames if frames[0].seq > last else [f for f in frames if f.seq > last]
+        fresh = frames if frames[0].first > last else after(frames, last)
         if not fresh:
             return
-        lost_some = fresh[0].seq != last + 1
+        lost_some = fresh[0].first != last + 1
         if lost_some or not self._behind:
             self.recent, self._size = [], 0
         self.recent.extend(fresh)
         self.head = fresh[-1].seq
-        size = sum([len(frame.data) for frame in fresh])
+        size = sum([frame.size for frame in fresh])
         self._size += size
         self.published += size
         if self._size > RECENT:
@@ -161,7 +166,7 @@ class Feed:
         else:
             self._wake((*self._everything, *self._concerned(fresh)))
 
-    def _concerned(self, frames: Sequence[Frame]) -> Iterable["Watcher"]:
+    def _concerned(self, frames: Sequence[Piece]) -> Iterable["Watcher"]:
         """Those who follow a turn that some of the frames are about."""
         if not self._followers:
             return ()
@@ -174,7 +179,7 @@ class Feed:
                 followers = self.watchers if frame.ends_session else ()
             for watcher in followers:
                 if watcher.follows and watcher not in found:
-                    watcher.skip_to(frame.seq)
+                    watcher.skip_to(frame.first)
                     found[watcher] = None
         return found
 
@@ -187,12 +192,16 @@ class Feed:
     def _forget_half(self) -> None:
         drop = 0
         while self._size > RECENT // 2 and drop < len(self.recent) - 1:
-            self._size -= len(self.recent[drop].data)
+            self._size -= self.recent[drop].size
             drop += 1
         del self.recent[:drop]
 
 
 def _nothing() -> None: ...
+
+
+def _seq(frame: Piece) -> int:
+    return frame.seq
 
 
 class Watcher:
@@ -205,7 +214,7 @@ class Watcher:
 
     def __init__(self, feed: Feed, cursor: int) -> None:
         self.cursor = cursor
-        self.notices: list[Frame] = []
+        self.notices: list[Piece] = []
         self.closed = False
         self.follows: tuple[str, ...] = ()
         self.synced = False
@@ -241,7 +250,7 @@ class Watcher:
         self.closed = True
         self.notify()
 
-    def recent(self) -> list[Frame] | None:
+    def recent(self) -> list[Piece] | None:
         """All that comes after the cursor; None if only :meth:`read` can tell."""
         if self.notices or self._catch_up is not None:
             return None
@@ -255,7 +264,7 @@ class Watcher:
             self.synced = bool(self.follows)
         return frames
 
-    async def read(self) -> list[Frame]:
+    async def read(self) -> list[Piece]:
         """What comes after the cursor, if anything; there may be more after it.
 
         Where single events are no longer kept it is a reset, and then whole messages.
@@ -264,7 +273,7 @@ class Watcher:
             notices, self.notices = self.notices, []
             return notices
         if self._catch_up is not None:
-            frames = await self._catch_up.next()
+            frames: list[Piece] = [*await self._catch_up.next()]
             if frames:
                 self.cursor = self._catch_up.cursor
                 return frames

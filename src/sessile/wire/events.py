@@ -7,6 +7,8 @@ from msgspec import UNSET, Struct, UnsetType
 from sessile.wire.messages import Message, Metadata, Session
 from sessile.wire.parts import Part
 
+Kind: TypeAlias = Literal["text", "reasoning"]
+
 
 class MessageEvent(Struct, tag="message", rename="camel"):
     """A whole message: stored, settled, or replacing what a watcher had of it."""
@@ -21,7 +23,7 @@ class DeltaEvent(Struct, tag="delta", rename="camel"):
     seq: int
     message_id: str
     part: int
-    kind: Literal["text", "reasoning"]
+    kind: Kind
     offset: int
     text: str
 

@@ -5,7 +5,6 @@ equal to what is there, it is appended; smaller, it was seen before; larger, som
 """
 
 from collections.abc import Iterable
-from typing import Literal
 
 import msgspec
 from msgspec import UNSET
@@ -14,16 +13,15 @@ from sessile.wire.events import (
     DeletedEvent,
     DeltaEvent,
     Event,
+    Kind,
     MessageEvent,
     PartEvent,
     PartsEvent,
     StatusEvent,
 )
-from sessile.wire.frames import Frame
+from sessile.wire.frames import Deltas, Piece
 from sessile.wire.messages import Message, MessageStatus, Metadata
 from sessile.wire.parts import DataPart, Part, ReasoningPart, TextPart, ToolCallPart, text_of
-
-Kind = Literal["text", "reasoning"]
 
 UNFINISHED = "The answer ended before this tool call did."
 
@@ -208,12 +206,17 @@ def closed(part: ToolCallPart) -> ToolCallPart:
     return call
 
 
-def fold_answer(answer: Answer, frames: Iterable[Frame]) -> None:
+def fold_answer(answer: Answer, frames: Iterable[Piece]) -> None:
     """Apply those of a session's events that belong to an answer.
 
     Raises :class:`GapError`, after everything before the gap was applied.
     """
     for frame in frames:
+        if isinstance(frame, Deltas):
+            if frame.message_id == answer.id:
+                answer.apply(frame.joined())
+                answer.changed = frame.seq
+            continue
         event = frame.event
         if isinstance(event, DeltaEvent | PartEvent) and event.message_id == answer.id:
             answer.apply(event)

@@ -21,6 +21,7 @@ from sessile.store.sqlite.search import as_indexed
 from sessile.store.tail import unpack
 from sessile.wire.codec import UNREADABLE
 from sessile.wire.errors import SessionUnreadable
+from sessile.wire.frames import singly
 from sessile.wire.messages import Message, decode_message
 from sessile.wire.parts import ToolCallPart
 
@@ -205,7 +206,8 @@ class Check:
             if expected is not None and (first > expected if end is None else first != expected):
                 yield f"its events {expected} to {first - 1} are missing"
             try:
-                numbers = [getattr(frame.event, "seq", 0) for frame in unpack(first, events)]
+                found = singly(unpack(first, events))
+                numbers = [getattr(frame.event, "seq", 0) for frame in found]
             except DAMAGED as error:
                 yield f"its events {first} to {last} cannot be read: {error.__cause__ or error}"
             else:

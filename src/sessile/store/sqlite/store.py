@@ -29,7 +29,8 @@ from sessile.store.tail import unpack
 from sessile.store.texts import folded
 from sessile.wire.codec import encode
 from sessile.wire.errors import SessionNotFound, SessionUnreadable, SettingsError, StoreUnavailable
-from sessile.wire.frames import Frame
+from sessile.wire.frames import Piece
+from sessile.wire.frames import after as after_seq
 from sessile.wire.messages import Message, decode_message
 
 log = logging.getLogger(__name__)
@@ -303,7 +304,7 @@ class SQLiteStore:
     async def last_answer(self, session: str) -> Message | None:
         return await self._one_message(_Q["last_answer"], (session,))
 
-    async def events(self, session: str, after: int) -> Chunk[Frame] | None:
+    async def events(self, session: str, after: int) -> Chunk[Piece] | None:
         if self.writer.must_wait(session):
             await self.writer.all_synced()
         known = self.writer.tables.known.get(session)
@@ -314,8 +315,8 @@ class SQLiteStore:
         if rows[0][0] > after + 1:
             return None
         with self._of(session):
-            frames = [frame for row in rows for frame in unpack(*row) if frame.seq > after]
-        return Chunk(frames, rows.cut)
+            frames = [frame for row in rows for frame in unpack(*row)]
+        return Chunk(after_seq(frames, after), rows.cut)
 
     def _kept(self, numbers: Iterable[int]) -> Chunk[Any]:
         """Rows of the tail, up to so many bytes."""

@@ -172,7 +172,7 @@ class Tables:
 
     def _put_tail(self, session: int, commit: Commit) -> int:
         number = self._tail = self._tail + 1
-        first, last = commit.frames[0].seq, commit.frames[-1].seq
+        first, last = commit.frames[0].first, commit.frames[-1].seq
         self._gathered["put_tail"].append((number, session, first, last, pack(commit.frames)))
         return number
 
