@@ -203,8 +203,10 @@ class _TurnAnswer:
         """Nothing more can be sent."""
         if self._connection.stream is self:
             self._connection.stream = None
-            if self._pump is not None:
-                self._pump.stop()
+            # The two know each other, and would wait for the collector of cycles.
+            pump, self._pump = self._pump, None
+            if pump is not None:
+                pump.stop()
             self._leave(self._watcher)
 
 

@@ -85,7 +85,8 @@ class TurnRunner:
     ) -> None:
         self.running = running
         self.answer = answer
-        self.turn = Turn(
+        # While it runs: the two know each other, and would wait for the collector of cycles.
+        self._turn: Turn | None = Turn(
             session, question, answer.id, self, dict(ledger.metadata), dict(ledger.private)
         )
         self.ended_as: MessageStatus | None = None
@@ -161,7 +162,8 @@ class TurnRunner:
     async def _drive(self) -> None:
         contain()
         try:
-            async with aclosing(self._agent.reply(self.turn)) as outputs:
+            assert self._turn is not None
+            async with aclosing(self._agent.reply(self._turn)) as outputs:
                 await self._take_all(outputs)
         except BaseException as error:
             if self._ending:
@@ -293,7 +295,7 @@ class TurnRunner:
 
     def _shown(self, error: BaseException) -> ErrorEvent:
         """What the clients see of an error; the rest of it is for the log."""
-        name, content = self._agent.name, self.turn.content
+        name, content = self._agent.name, self._question.content
         if isinstance(error, AgentError):
             if error.details:
                 details = fit(error.details, content)
@@ -311,8 +313,10 @@ class TurnRunner:
         if self._settled:
             return
         self._settled = True
+        turn, self._turn = self._turn, None
         try:
-            self.answer.metadata = decode_metadata(encode(self.turn.metadata))
+            if turn is not None and turn.metadata:
+                self.answer.metadata = decode_metadata(encode(turn.metadata))
         except (TypeError, ValueError, RecursionError) as unfit:
             log.error("metadata of the agent %s is not JSON: %s", self._agent.name, fit(str(unfit)))
         self._ledger.settle(self, status, error)
