@@ -15,7 +15,9 @@ import uvicorn
 from websockets.asyncio.client import ClientConnection, connect
 
 from sessile import Sessile, create_app
-from sessile.http.frames import FramesProtocol
+from sessile.http.frames import FramesProtocol, sending_anywhere
+from sessile.http.guard import EdgeLimits, Guard
+from sessile.http.short import short
 from sessile.wire.codec import decode_json
 from sessile.wire.sse import Parser, ServerSentEvent
 
@@ -156,8 +158,19 @@ def work_in(folder: Path) -> Path:
 async def running(
     app: Any, ws: type[asyncio.Protocol] | Literal["websockets-sansio"] = FramesProtocol
 ) -> AsyncGenerator[str, None]:
-    """Any ASGI application on its own port, with its lifespan."""
-    config = uvicorn.Config(app, port=0, ws=ws, log_config=None, timeout_graceful_shutdown=2)
+    """Any ASGI application on its own port, with its lifespan; Sessile as `sessile serve` runs it,
+    but for the limits of its connections."""
+    own = isinstance(app, Sessile) and ws is FramesProtocol
+    guard = Guard(EdgeLimits())
+    config = uvicorn.Config(
+        sending_anywhere(app) if own else app,
+        port=0,
+        http=short(guard, lambda: app.short_ways) if own else "auto",
+        ws=ws,
+        access_log=False,
+        log_config=None,
+        timeout_graceful_shutdown=2,
+    )
     server = uvicorn.Server(config)
     server.capture_signals = _no_signals  # type: ignore[method-assign, assignment]
     task = asyncio.create_task(server.serve())
@@ -167,6 +180,7 @@ async def running(
                 task.result()
                 raise RuntimeError("the server did not start")
             await asyncio.sleep(0.005)
+        guard.watch(server.server_state.connections)
         port = server.servers[0].sockets[0].getsockname()[1]
         yield f"http://127.0.0.1:{port}"
     finally:

@@ -154,6 +154,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._answered: RequestResponseCycle | None = None
         self._refused: SessileError | None = None
         self._over_since: float | None = None  # nothing more is read
+        self._idle_since: float | None = None  # everything is answered
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -174,7 +175,7 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._over_since is not None:
             return
         stage, body = self._stage, self._body
-        self._unset_keepalive_if_required()
+        self._idle_since = None
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -303,7 +304,14 @@ class GuardedProtocol(HttpToolsProtocol):
             self.transport.close()
         elif self._body_since is not None:
             self._body_since = self.loop.time()  # the rest of it is read, but not for long
-        super().on_response_complete()
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        else:
+            self._idle_since = self.loop.time()
 
     # What is looked at --------------------------------------------------------------------------
 
@@ -326,6 +334,8 @@ class GuardedProtocol(HttpToolsProtocol):
                 self._body_since += self.guard.interval  # the server does not take it yet
             elif now - self._body_since > self._body_patience():
                 self._refuse(TooSlow())
+        elif self._idle_since is not None and now - self._idle_since > self.timeout_keep_alive:
+            transport.close()
 
     def _body_patience(self) -> float:
         if self.cycle.response_complete:

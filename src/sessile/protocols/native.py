@@ -101,8 +101,10 @@ class TurnStream:
     def encode(self, frames: Iterable[Piece]) -> tuple[bytes, bool]:
         taken: list[bytes] = []
         for frame in frames:
-            ends = self._take(frame, taken)
-            if ends:
+            if isinstance(frame, Deltas):
+                if frame.message_id == self._answer:
+                    taken.append(frame.sse or sse(frame))
+            elif self._take(frame, taken):
                 return b"".join(taken), True
         return b"".join(taken), False
 
@@ -116,37 +118,31 @@ class TurnStream:
     def end(self) -> bytes:
         return DONE
 
-    def _take(self, frame: Piece, taken: list[bytes]) -> bool:
+    def _take(self, frame: Frame, taken: list[bytes]) -> bool:
         """Take an event if it belongs to the turn; True if nothing may follow."""
-        if isinstance(frame, Deltas):
-            if frame.message_id == self._answer:
-                taken.append(frame.sse or sse(frame))
+        about = frame.about
+        if about is not None and about != self._answer and about != self._question:
             return False
         event = frame.event
-        if isinstance(event, (DeltaEvent, PartEvent)):
-            if event.message_id == self._answer:
-                taken.append(frame.sse or sse(frame))
-            return False
         if isinstance(event, MessageEvent):
             return self._take_message(frame, event.message, taken)
-        if isinstance(event, StatusEvent):
-            if event.message_id == self._question:
-                taken.append(sse(frame))
+        if isinstance(event, PartEvent | DeltaEvent):
+            if about == self._answer:
+                taken.append(frame.sse or sse(frame))
             return False
-        ends = isinstance(event, ErrorEvent) or (
-            isinstance(event, DeletedEvent)
-            and event.message_id in (UNSET, self._question, self._answer)
-        )
+        if isinstance(event, StatusEvent):
+            if about == self._question:
+                taken.append(frame.sse or sse(frame))
+            return False
+        ends = isinstance(event, ErrorEvent | DeletedEvent)
         if ends:
             taken.append(sse(frame))
         return ends
 
     def _take_message(self, frame: Frame, message: Message, taken: list[bytes]) -> bool:
-        if message.id not in (self._question, self._answer):
-            return False
         if message.id == self._question:
             if not self._acknowledged:
-                taken.append(sse(frame))
+                taken.append(frame.sse or sse(frame))
             return False
         taken.append(sse(frame))
         if message.status == "error":

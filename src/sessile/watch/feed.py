@@ -85,10 +85,11 @@ class Feed:
                 watcher.notices.extend(frames)
             self._wake(tuple(self.watchers))
             return
-        if not all(frame.size for frame in frames):
+        sizes = [frame.size for frame in frames]
+        if not all(sizes):
             self.reach(head)
             return
-        self._take(frames)
+        self._take(frames, sum(sizes))
         end = frames[-1]
         if isinstance(end, Frame) and end.ends_session:
             self._end_watchers(end)
@@ -144,17 +145,19 @@ class Feed:
             watcher.notices.append(end)
         self._wake(late)
 
-    def _take(self, frames: Sequence[Piece]) -> None:
+    def _take(self, frames: Sequence[Piece], size: int) -> None:
         last = self.head
-        fresh = frames if frames[0].first > last else after(frames, last)
-        if not fresh:
-            return
+        fresh = frames
+        if frames[0].first <= last:
+            fresh = after(frames, last)
+            if not fresh:
+                return
+            size = sum([frame.size for frame in fresh])
         lost_some = fresh[0].first != last + 1
         if lost_some or not self._behind:
             self.recent, self._size = [], 0
         self.recent.extend(fresh)
         self.head = fresh[-1].seq
-        size = sum([frame.size for frame in fresh])
         self._size += size
         self.published += size
         if self._size > RECENT:
@@ -171,13 +174,14 @@ class Feed:
         if not self._followers:
             return ()
         found: dict[Watcher, None] = {}
+        followers: Iterable[Watcher] | None
         for frame in frames:
             about = frame.about
-            if about is not None:
-                followers: Iterable[Watcher] = self._followers.get(about, ())
+            if about is None:
+                followers = self.watchers if frame.ends_session else None
             else:
-                followers = self.watchers if frame.ends_session else ()
-            for watcher in followers:
+                followers = self._followers.get(about)
+            for watcher in followers or ():
                 if watcher.follows and watcher not in found:
                     watcher.skip_to(frame.first)
                     found[watcher] = None
@@ -185,7 +189,8 @@ class Feed:
 
     def _wake(self, watchers: Iterable["Watcher"]) -> None:
         for watcher in watchers:
-            watcher.notify()
+            if watcher.listener is not None:
+                watcher.listener()
             if watcher.cursor < self.head and not watcher.synced and watcher in self.watchers:
                 self._behind.add(watcher)
 

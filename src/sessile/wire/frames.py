@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeAlias
 
 import msgspec
-from msgspec import UNSET, Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from sessile.wire.codec import decode_json, encode, readable
 from sessile.wire.events import BroadcastEvent, DeletedEvent, DeltaEvent, Event, Kind, MessageEvent
@@ -29,6 +29,7 @@ class Frame(Struct, eq=False):
     websocket: bytes | None = None
     _text: str | None = None
     broadcast: bool = False
+    _about: str | None | UnsetType = UNSET
 
     @classmethod
     def of(cls, event: Event, seq: int) -> "Frame":
@@ -38,7 +39,7 @@ class Frame(Struct, eq=False):
     def of_message(cls, message: Message, body: bytes, seq: int) -> "Frame":
         """A message event around the message's JSON, which is encoded once for all its uses."""
         data = b'{"type":"message","seq":%d,"message":%s}' % (seq, body)
-        return cls(seq, data, MessageEvent(seq, message))
+        return cls(seq, data, MessageEvent(seq, message), _about=message.id)
 
     @property
     def first(self) -> int:
@@ -69,11 +70,14 @@ class Frame(Struct, eq=False):
     @property
     def about(self) -> str | None:
         """The id of the message that the event is about; None if it is about the session."""
-        event = self.event
-        if isinstance(event, MessageEvent):
-            return event.message.id
-        id = getattr(event, "message_id", None)
-        return None if id is UNSET else id
+        if self._about is UNSET:
+            event = self.event
+            if isinstance(event, MessageEvent):
+                self._about = event.message.id
+            else:
+                id = getattr(event, "message_id", None)
+                self._about = None if id is UNSET else id
+        return self._about
 
     @property
     def ends_session(self) -> bool:

@@ -8,18 +8,14 @@ LAST_DATE = 253_402_300_799  # seconds, the end of the year 9999: later dates no
 
 _ANSWERS = uuid.UUID("5e551e00-0000-4000-8000-000000000000")
 _random = random.Random()  # nobody else's, so that nobody else's seed makes ids repeat
+_bits = _random.getrandbits
+_VERSION, _VARIANT = 0x7 << 76, 0b10 << 62
 
 
 def new_id() -> str:
     """A UUID of version 7 (RFC 9562): unique, and sorted by the millisecond it was made in."""
     stamp = time.time_ns() // 1_000_000
-    value = (
-        stamp << 80
-        | 0x7 << 76
-        | _random.getrandbits(12) << 64
-        | 0b10 << 62
-        | _random.getrandbits(62)
-    )
+    value = stamp << 80 | _VERSION | _bits(12) << 64 | _VARIANT | _bits(62)
     digits = f"{value:032x}"
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 

@@ -59,6 +59,8 @@ def parse(data: bytes | str, type: type[T]) -> T:
 def _without_mark(data: bytes | str) -> bytes | str:
     if isinstance(data, str):
         return data.removeprefix("\ufeff")
+    if data[:1].isascii() and data[1:4].isascii():
+        return data
     encoding = marked_encoding(data[:4])
     if encoding not in (None, "utf-8-sig"):
         raise InvalidRequest(f"The JSON is {encoding.upper()} text; send it as UTF-8.")

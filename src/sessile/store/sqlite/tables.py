@@ -66,7 +66,7 @@ class Tables:
         self._activity: int = self._execute(_Q["last_activity"]).get
         self._document: int = self._execute(_Q["last_document"]).get
         self._tail: int = self._execute(_Q["last_tail"]).get
-        self._gathered: dict[str, list[tuple[Any, ...]]] = {kind: [] for kind in _KINDS}
+        self._gathered: dict[str, list[tuple[Any, ...]]] = {}
         self._written: list[_Written] = []
 
     def find(self, session: str) -> Known | None:
@@ -101,14 +101,13 @@ class Tables:
         Raises :class:`~sessile.wire.errors.Moved` for a commit that does not stand on what is
         stored.
         """
-        self._written.clear()
-        for statements in self._gathered.values():
-            statements.clear()
+        self._written = []
+        gathered = self._gathered = {kind: [] for kind in _KINDS}
         for commit in commits:
             self._add(commit)
-        for kind, statements in self._gathered.items():
-            if statements:
-                self._database.executemany(_Q[kind], statements)
+        for kind in gathered:
+            if gathered[kind]:
+                self._database.executemany(_Q[kind], gathered[kind])
 
     def committed(self) -> None:
         """Take that the transaction is made."""
