@@ -167,6 +167,9 @@ class SimulatedStore:
         answers = await self._read(lambda: self._database.answers(session))
         return answers[-1] if answers else None
 
+    async def draft(self, session: str) -> Body | None:
+        return None  # every event is kept
+
     async def events(self, session: str, after: int) -> Chunk[Piece] | None:
         found = await self._read(lambda: self._database.events(session, after))
         return None if found is None else Chunk(found)

@@ -31,6 +31,7 @@ class CatchUp:
 
     @classmethod
     async def begin(cls, store: Store, session: str, cursor: int) -> "CatchUp":
+        draft = await store.draft(session)
         row = await store.row(session)
         until = row.seq if row else 0
         # A number that was never given belongs to a session of that id that was deleted.
@@ -40,7 +41,7 @@ class CatchUp:
             for seq, message in await store.deleted(session, after)
             if seq <= until
         ]
-        others = list(merge(gone, await _being_written(store, row, until), key=_seq))
+        others = list(merge(gone, await _being_written(store, row, until, draft), key=_seq))
         return cls(store, session, after, until, others)
 
     async def next(self) -> list[Frame]:
@@ -86,8 +87,10 @@ def _seq(frame: Frame) -> int:
     return frame.seq
 
 
-async def _being_written(store: Store, row: Row | None, until: int) -> list[Frame]:
-    answer = None if row is None else await answer_so_far(store, row, until)
+async def _being_written(
+    store: Store, row: Row | None, until: int, draft: Body | None
+) -> list[Frame]:
+    answer = None if row is None else await answer_so_far(store, row, until, draft)
     if answer is None:
         return []
     message = answer.message()

@@ -13,7 +13,7 @@ import msgspec
 
 from sessile.bus.base import Bus, Publication
 from sessile.session.limits import Sizes
-from sessile.store.base import Commit, Row, Store, StoredMessage
+from sessile.store.base import Body, Commit, Row, Store, StoredMessage
 from sessile.wire.codec import encode
 from sessile.wire.errors import Moved, StoreUnavailable
 from sessile.wire.events import (
@@ -40,6 +40,7 @@ class _OpenCommit:
         "_journal",
         "base",
         "deleted",
+        "draft",
         "drop",
         "durable",
         "frames",
@@ -61,6 +62,7 @@ class _OpenCommit:
         self.messages: dict[str, StoredMessage] = {}
         self.deleted: dict[str, int] = {}  # message id -> seq of its deletion
         self.drop = False
+        self.draft: Body | None = None
         self.durable = False
         self.taken = False
         self.head = 0  # how far the session is with it, and whether it is then busy
@@ -81,6 +83,7 @@ class _OpenCommit:
             self.deleted,
             self.drop,
             self.durable,
+            self.draft,
         )
 
     def done(self, error: Exception | None) -> None:
@@ -185,6 +188,11 @@ class Journal:
         change = self.change(durable=False)
         event.seq = self.next_seq
         self._append(change, Frame.of(event, event.seq))
+
+    def draft(self, answer: Message) -> None:
+        """Write an answer as it stands, so that nobody needs the events before."""
+        commit = self.change(durable=False)
+        commit.draft = Body(answer.seq, self.row.seq, encode(answer))
 
     def put_new(self, message: Message) -> None:
         """Write a message that has the next number, and its event."""

@@ -191,6 +191,9 @@ class TurnQueue:
     def record(self, event: PartEvent) -> None:
         self._journal.extend(event)
 
+    def draft(self, answer: Answer) -> None:
+        self._journal.draft(answer.message())
+
     async def recorded(self) -> None:
         await self._journal.recorded()
 

@@ -21,6 +21,7 @@ from sessile.wire.codec import clean, encode
 from sessile.wire.errors import AgentError, AnswerTooLong, SessileError
 from sessile.wire.events import ErrorEvent, Kind, PartEvent
 from sessile.wire.fold import Answer
+from sessile.wire.frames import ENVELOPE
 from sessile.wire.messages import Message, MessageStatus, Metadata, decode_metadata
 from sessile.wire.parts import Part, ReasoningPart, TextPart, ToolCallPart, decode_part
 
@@ -31,6 +32,9 @@ Ending: TypeAlias = Literal["stopped", "interrupted"]
 # An agent that yields without ever waiting hands over after so many outputs, so that what it has
 # is stored and shown, and other sessions get their share of the loop.
 STRIDE = 64
+
+# Bytes of events, and as many as the answer has, after which it is stored as it stands.
+DRAFT = 256 * 1024
 
 LOST = "\ufffd"  # stands for what is not a character
 
@@ -61,6 +65,9 @@ class Ledger(Protocol):
 
     def record(self, event: PartEvent) -> None:
         """Give an event of a running turn the next number, store it, and then publish it."""
+
+    def draft(self, answer: Answer) -> None:
+        """Store an answer as it stands, so that nobody who comes late needs its events."""
 
     async def recorded(self) -> None:
         """Wait until everything recorded so far is stored."""
@@ -96,6 +103,7 @@ class TurnRunner:
         self._policy = policy
         self._sizes = sizes
         self._size = 0  # bytes of the answer so far
+        self._undrafted = 0  # bytes of events since the newest draft
         self._half: tuple[Kind, str] | None = None  # half of a surrogate pair at the text's end
         self._part_sizes: dict[str, int] = {}  # of its tool calls and data, by their names
         self._calls = Calls(answer.call)
@@ -186,6 +194,9 @@ class TurnRunner:
             if self._settled or self._ending:
                 return
             self._take(output)
+            if self._undrafted > max(DRAFT, self._size):
+                self._undrafted = 0
+                self._ledger.draft(self.answer)
             count += 1
             if count % STRIDE == 0:
                 await self._ledger.recorded()
@@ -219,6 +230,7 @@ class TurnRunner:
             answer = self.answer
             seq = self._ledger.write(answer.id, part, kind, offset, cut)
             answer.seq = answer.seq or seq
+            self._undrafted += ENVELOPE + len(cut)
             self._check_count(part)
         if cut is not text:
             raise AnswerTooLong
@@ -271,6 +283,7 @@ class TurnRunner:
         if self._size + size - former > self._sizes.answer:
             raise AnswerTooLong
         self._size += size - former
+        self._undrafted += size
         if name:
             self._part_sizes[name] = size
         return part

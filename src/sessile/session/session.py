@@ -15,7 +15,8 @@ from sessile.agents.base import Agent, Decision
 from sessile.at_once import WouldWait, at_once
 from sessile.bus.base import Bus
 from sessile.history.pages import History
-from sessile.session.edits import changed_message, settled_copy
+from sessile.session.adoption import adopt
+from sessile.session.edits import changed_message
 from sessile.session.inbox import Draft, Inbox, Sent
 from sessile.session.journal import Journal, Outcome, value_of
 from sessile.session.limits import SessionLimits
@@ -334,23 +335,7 @@ class Session:
         async with self._lock:
             if self.exists:
                 raise SessionExists
-            self._sizes.check_session(metadata)
-            try:
-                async for messages in chunks:
-                    self._journal.change()
-                    self.row.held = True
-                    for message in messages:
-                        self._journal.adopt(settled_copy(message, self._journal.next_seq))
-                    await self._journal.stored()
-                self._journal.change()
-                self.row.held = False
-                self.row.title = self._sizes.cut_title(title or self.row.title)
-                self.row.metadata, self.row.archived = metadata, archived
-                self._journal.put_session()
-            except BaseException:
-                if self.exists and not self.broken:
-                    self._journal.drop()
-                raise
+            await adopt(self._journal, self._sizes, chunks, title, metadata, archived)
         return await self.read()
 
     async def delete(self) -> None:

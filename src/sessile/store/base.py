@@ -100,7 +100,9 @@ class Commit(NamedTuple):
     events with the numbers ``base + 1`` to ``row.seq``, deltas that follow one another as
     one value; where many messages are brought in at
     once there are none, and clients that ask for them later get whole messages. ``deleted`` maps
-    a message id to the seq of its deletion. ``drop`` deletes the session and all it has.
+    a message id to the seq of its deletion. ``drop`` deletes the session and all it has. ``draft``
+    is the answer that is being written, as it stood after the event ``draft.changed``: with it, no
+    event before that one is needed, and it ends with the turn.
     ``durable`` asks that the commit survives the loss of power; a commit without it has nothing
     but events of a running turn, and need only survive the process.
 
@@ -119,6 +121,7 @@ class Commit(NamedTuple):
     deleted: dict[str, int]
     drop: bool
     durable: bool
+    draft: "Body | None" = None
 
 
 class OpenCommit(Protocol):
@@ -274,6 +277,10 @@ class Store(Protocol):
 
     async def deleted(self, session: str, after: int) -> list[tuple[int, str]]:
         """Deletions of messages after ``after``: (seq, message id), in order."""
+
+    async def draft(self, session: str) -> Body | None:
+        """The answer that is being written, as it stood after the event ``changed``; None where its
+        events tell all of it."""
 
     async def queue(self, session: str) -> list[Message]:
         """The messages that wait for their turn, first come first."""

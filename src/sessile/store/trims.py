@@ -25,9 +25,12 @@ class Trims:
     def __init__(self) -> None:
         self._due: dict[str, _Due] = {}
 
-    def stored(self, row: Row, now: float) -> None:
-        """A session was stored like this; ``now`` is in seconds of a monotonic clock."""
-        seq = row.running.since if row.running else row.seq
+    def stored(self, row: Row, now: float, drafted: int = 0) -> None:
+        """A session was stored like this; ``now`` is in seconds of a monotonic clock.
+
+        Of the answer that is being written there is a draft up to the event ``drafted``.
+        """
+        seq = max(row.running.since, drafted) if row.running else row.seq
         due = self._due.get(row.id)
         if due is None:
             self._due[row.id] = _Due(seq, now)

@@ -10,6 +10,7 @@ import pytest
 
 from sessile.store.base import READ, Body, Head, RunningTurn, Store
 from sessile.testing.writer import Writer
+from sessile.wire.codec import encode
 from sessile.wire.errors import Moved, SessionNotFound
 from sessile.wire.frames import singly
 from sessile.wire.messages import decode_message
@@ -139,6 +140,42 @@ class StoreSuite:
         await store.trim(0)
         assert await store.events("s", 4) == []
         assert await store.events("s", 3) is None
+
+    async def test_a_draft_stands_for_the_events_before_it(
+        self, make_store: Callable[[], Store]
+    ) -> None:
+        async with self.open_store(make_store) as store:
+            writer = Writer(store, "s")
+            change = writer.change()
+            writer.row.running = RunningTurn("q", "a", 1, 1)
+            writer.say(change, "q")
+            writer.delta(change, "a", 0, "x")
+            await writer.commit(change)
+            assert await store.draft("s") is None
+            for text in ("first", "second"):
+                change = writer.change(durable=False)
+                writer.delta(change, "a", 1, "y")
+                change.draft = Body(2, writer.row.seq, encode(text))
+                await writer.commit(change)
+            assert await store.draft("s") == change.draft
+            assert await store.draft("t") is None
+            change = writer.change(durable=False)
+            writer.delta(change, "a", 3, "z")
+            await writer.commit(change)
+            await store.trim(0)
+            assert await store.events("s", 3) is None
+            assert [frame.seq for frame in singly(await store.events("s", 4) or ())] == [5]
+        async with self.open_store(make_store) as store:
+            assert await store.draft("s") == Body(2, 4, encode("second"))
+            row = await store.row("s")
+            assert row is not None
+            assert row.seq == 5
+            writer = Writer(store, "s", row)
+            change = writer.change()
+            writer.row.running = None
+            writer.say(change, "a", "assistant", "xyyz", "q")
+            await writer.commit(change)
+            assert await store.draft("s") is None
 
     async def test_a_second_writer_is_refused_and_changes_nothing(self, store: Store) -> None:
         first, second = Writer(store, "s"), Writer(store, "s")

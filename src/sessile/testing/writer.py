@@ -5,7 +5,7 @@ import copy
 
 from msgspec import UNSET
 
-from sessile.store.base import Commit, Row, Store, StoredMessage
+from sessile.store.base import Body, Commit, Row, Store, StoredMessage
 from sessile.wire.codec import encode
 from sessile.wire.events import DeletedEvent
 from sessile.wire.frames import Deltas, Frame, Piece
@@ -23,6 +23,7 @@ class Change:
         self.messages: dict[str, StoredMessage] = {}
         self.deleted: dict[str, int] = {}
         self.drop = False
+        self.draft: Body | None = None
         self.taken = 0
         self.outcome: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._row = row
@@ -41,6 +42,7 @@ class Change:
             self.deleted,
             self.drop,
             self.durable,
+            self.draft,
         )
 
     def done(self, error: Exception | None) -> None:

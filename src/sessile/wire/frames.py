@@ -29,7 +29,7 @@ class Frame(Struct, eq=False):
     websocket: bytes | None = None
     _text: str | None = None
     broadcast: bool = False
-    _about: str | None | UnsetType = UNSET
+    _about: str | UnsetType | None = UNSET
 
     @classmethod
     def of(cls, event: Event, seq: int) -> "Frame":

@@ -151,7 +151,10 @@ class Check:
             yield f": its message count is {row.message_count}, but it has {count} messages"
         if queued != row.queued:
             yield f": {row.queued} messages are counted as queued, but {queued} are"
-        for fault in self._of_tail(row, kept):
+        drafted, draft = self._execute(_Q["all_drafts"], (number,)).fetchone() or (0, None)
+        if draft is not None and not self._is_readable(draft):
+            yield ": the draft of its answer cannot be read"
+        for fault in self._of_tail(row, kept, drafted):
             yield f": {fault}"
 
     def _of_message(
@@ -191,15 +194,22 @@ class Check:
             where = "is missing in" if text is None else "has another text in"
             yield f"it {where} the full-text index"
 
+    def _is_readable(self, body: bytes) -> bool:
+        try:
+            decode_message(body)
+        except DAMAGED:
+            return False
+        return True
+
     def _read_tail(self) -> None:
         """Where the kept events of each session are."""
         self._kept: dict[int, array[int]] = {}
         for number, session, last in self._execute(_Q["all_tails"]):
             self._kept.setdefault(session, array("q")).extend((number, last))
 
-    def _of_tail(self, row: Row, kept: "array[int]") -> Iterator[str]:
+    def _of_tail(self, row: Row, kept: "array[int]", drafted: int) -> Iterator[str]:
         """The kept events: each follows the one before, and the last is the session's newest."""
-        expected = None if row.running is None else row.running.since + 1
+        expected = None if row.running is None else max(row.running.since, drafted) + 1
         end = None
         for number in kept[::2]:
             first, events, last = self._execute(_Q["all_events"], (number,)).fetchone()

@@ -17,6 +17,14 @@ VALUES (?, ?, ?, ?, ?, ?);
 -- Store that no turn runs.
 DELETE FROM running WHERE session = ?;
 
+-- name: put_draft
+-- Store a long answer as it stands.
+INSERT OR REPLACE INTO drafts (session, seq, changed, body) VALUES (?, ?, ?, ?);
+
+-- name: delete_draft
+-- Forget how an answer stood: its turn is over.
+DELETE FROM drafts WHERE session = ?;
+
 -- name: put_message
 -- Store a message, or what it has become.
 INSERT INTO messages (document, session, seq, id, changed, role, status, reply_to, body)
@@ -190,6 +198,11 @@ WHERE session = (SELECT number FROM sessions WHERE id = ?1) AND seq > ?2 ORDER B
 SELECT 1 FROM deletions INDEXED BY deletions_message
 WHERE session = (SELECT number FROM sessions WHERE id = ?1) AND message = ?2 LIMIT 1;
 
+-- name: draft
+-- A long answer as it stood.
+SELECT seq, changed, body FROM drafts
+WHERE session = (SELECT number FROM sessions WHERE id = ?1);
+
 -- name: queue
 -- The messages that wait for their turn.
 SELECT body FROM messages INDEXED BY messages_queued
@@ -219,8 +232,9 @@ SELECT id, tail.number, last FROM tail CROSS JOIN sessions ON sessions.number = 
 ORDER BY tail.number;
 
 -- name: turns
--- The sessions whose turns run.
-SELECT id FROM running CROSS JOIN sessions ON number = session;
+-- The sessions whose turns run, and up to which event there is a draft of the answer.
+SELECT id, coalesce(changed, 0) FROM running CROSS JOIN sessions ON number = running.session
+LEFT JOIN drafts ON drafts.session = number;
 
 -- name: trim
 -- Forget the events of one commit.
@@ -277,6 +291,10 @@ SELECT messages.seq, messages.id, messages.changed, role, status, reply_to, body
 FROM places CROSS JOIN messages USING (document)
 WHERE places.session = ? AND stands ORDER BY places.seq;
 
+-- name: all_drafts
+-- Up to which event there is a draft of an answer, and the draft, for a check.
+SELECT changed, body FROM drafts WHERE session = ?;
+
 -- name: all_tails
 -- Where all kept events are, in the order of the commits, for a check.
 SELECT number, session, last FROM tail ORDER BY number;
@@ -295,7 +313,9 @@ WHERE session NOT IN (SELECT number FROM sessions)
 UNION ALL
 SELECT DISTINCT 'events', session FROM tail WHERE session NOT IN (SELECT number FROM sessions)
 UNION ALL
-SELECT 'a turn', session FROM running WHERE session NOT IN (SELECT number FROM sessions);
+SELECT 'a turn', session FROM running WHERE session NOT IN (SELECT number FROM sessions)
+UNION ALL
+SELECT 'a draft', session FROM drafts WHERE session NOT IN (SELECT session FROM running);
 
 -- name: misplaced
 -- Messages that are not found where they stand, or where they were last changed, for a check.

@@ -113,15 +113,17 @@ class SQLiteStore:
         kept: dict[str, list[tuple[int, int]]] = {}
         for session, number, last in self._execute(_Q["tails"]):
             kept.setdefault(session, []).append((number, last))
-        for (session,) in self._execute(_Q["turns"]):
+        turns = dict(self._execute(_Q["turns"]))
+        for session in turns:
             kept.setdefault(session, [])
         for session, rows in kept.items():
             with suppress(SessionUnreadable), self._of(session):
                 one = known[session] = self.writer.tables.found(session)
+                one.drafted = turns.get(session, 0)
                 for number, last in rows:
                     one.events.add(number, last)
                     one.row.seq = max(one.row.seq, last)
-                self.writer.trims.stored(one.row, self._loop.time())
+                self.writer.trims.stored(one.row, self._loop.time(), one.drafted)
 
     def _migrate(self) -> None:
         scripts = sql.migrations(__package__)
@@ -303,6 +305,13 @@ class SQLiteStore:
 
     async def last_answer(self, session: str) -> Message | None:
         return await self._one_message(_Q["last_answer"], (session,))
+
+    async def draft(self, session: str) -> Body | None:
+        known = self.writer.tables.known.get(session)
+        if known is None or not known.drafted:
+            return None
+        found = await self._bodies(_Q["draft"], (session,))
+        return found[0] if found else None
 
     async def events(self, session: str, after: int) -> Chunk[Piece] | None:
         if self.writer.must_wait(session):

@@ -28,6 +28,8 @@ _KINDS = (
     "put_place",
     "put_running",
     "delete_running",
+    "put_draft",
+    "delete_draft",
     "put_tail",
 )
 _DROPS = (
@@ -37,6 +39,7 @@ _DROPS = (
     "drop_deletions",
     "drop_session",
     "delete_running",
+    "delete_draft",
 )
 
 
@@ -105,9 +108,9 @@ class Tables:
         gathered = self._gathered = {kind: [] for kind in _KINDS}
         for commit in commits:
             self._add(commit)
-        for kind in gathered:
-            if gathered[kind]:
-                self._database.executemany(_Q[kind], gathered[kind])
+        for kind, statements in gathered.items():
+            if statements:
+                self._database.executemany(_Q[kind], statements)
 
     def committed(self) -> None:
         """Take that the transaction is made."""
@@ -117,6 +120,10 @@ class Tables:
                 continue
             self.known[commit.session] = known
             known.row = commit.row
+            if commit.draft is not None:
+                known.drafted = commit.draft.changed
+            elif commit.row.running is None:
+                known.drafted = 0
             if tail:
                 known.events.add(tail, commit.row.seq)
 
@@ -141,6 +148,10 @@ class Tables:
             if moved_from or message.seq <= commit.base:  # else it is new
                 self._remove(known.number, message.id)
             self._put_message(known.number, message, body, changed)
+        if commit.draft is not None:
+            self._gathered["put_draft"].append((known.number, *commit.draft))
+        elif known.drafted and commit.row.running is None:
+            self._gathered["delete_draft"].append((known.number,))
         tail = self._put_tail(known.number, commit) if commit.frames else 0
         self._written.append(_Written(commit, known, tail))
 

@@ -242,14 +242,15 @@ class Writer:
 
     def _report(self, one: _Taken, error: Exception | None) -> None:
         commit = one.commit
-        if error is None and commit.durable:
+        if error is None and (commit.durable or commit.draft is not None):
             if commit.drop or commit.deleted:
                 self.log.wipe()
                 self.deleted_in.add(commit.session)
             if commit.drop:
                 self.trims.dropped(commit.session)
             else:
-                self.trims.stored(commit.row, self._loop.time())
+                drafted = self.tables.known[commit.session].drafted
+                self.trims.stored(commit.row, self._loop.time(), drafted)
         try:
             one.source.done(error)
         except Exception:

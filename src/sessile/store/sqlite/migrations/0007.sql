@@ -45,6 +45,15 @@ CREATE TABLE running (
     turn          BLOB NOT NULL                -- JSON
 );
 
+-- The answers of turns that run and have become long, as they stood at the event ``changed``: who
+-- comes late needs no event before it.
+CREATE TABLE drafts (
+    session INTEGER PRIMARY KEY,
+    seq     INTEGER NOT NULL,
+    changed INTEGER NOT NULL,
+    body    BLOB NOT NULL
+);
+
 CREATE TABLE messages (
     document   INTEGER PRIMARY KEY,            -- its number, also for the search index; they only grow
     session    INTEGER NOT NULL,
