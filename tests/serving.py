@@ -180,7 +180,8 @@ async def running(
                 task.result()
                 raise RuntimeError("the server did not start")
             await asyncio.sleep(0.005)
-        guard.watch(server.server_state.connections)
+        if own:
+            guard.watch(server.server_state.connections)
         port = server.servers[0].sockets[0].getsockname()[1]
         yield f"http://127.0.0.1:{port}"
     finally:

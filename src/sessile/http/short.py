@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 
 SMALL = 32 * 1024  # bytes of a body that is kept until it is there in one piece
 
+_limit = re.compile(rb"limit=([1-9][0-9]?|1[0-9]{2}|200)").fullmatch
 _path = re.compile(r"/chat/([^/]+)(/messages)?").fullmatch
 
 # With one of these a request needs more thought.
@@ -58,10 +59,11 @@ class ShortWays:
 
     def takes(self, scope: Any) -> bool:
         """Whether a request may go the short way, by its head."""
-        if scope["http_version"] != "1.1" or scope["query_string"]:
-            return False
         path = _path(scope["path"])
         if path is None or scope["method"] != ("GET" if path[2] else "POST"):
+            return False
+        query = scope["query_string"]
+        if scope["http_version"] != "1.1" or (query and not (path[2] and _limit(query))):
             return False
         size = 0
         for name, value in scope["headers"]:
@@ -89,10 +91,12 @@ class ShortWays:
             return False
 
     def _page(self, connection: "ShortProtocol", cycle: RequestResponseCycle, id: str) -> bool:
-        page = at_once(self._access.session(id).page(PAGE_DEFAULT))
+        scope: Any = cycle.scope
+        limit = _limit(scope["query_string"])
+        size = int(limit[1]) if limit else PAGE_DEFAULT
+        page = at_once(self._access.session(id).page(size))
         if page.chunks is not None:
             return False
-        scope: Any = cycle.scope
         headers = page_headers(scope, page.has_more, "prev", page.at)
         connection.respond(cycle, headers, b"[%b]" % b",".join(page.bodies))
         return True

@@ -147,11 +147,10 @@ class Journal:
 
     def change(self, durable: bool = True) -> _OpenCommit:
         """The commit that what happens at this moment belongs to: the open one, or a new one."""
-        self.check()
-        if self._pending and not self._pending[-1].taken:
-            commit = self._pending[-1]
-        else:
-            commit = self._open()
+        if self.broken:
+            raise self._fault
+        pending = self._pending
+        commit = pending[-1] if pending and not pending[-1].taken else self._open()
         if durable:
             commit.durable = True
         return commit
@@ -174,13 +173,13 @@ class Journal:
 
     def write(self, answer_id: str, part: int, kind: Kind, offset: int, text: str) -> int:
         """Write more text of the answer that is being written; the number of the event."""
-        commit = self.change(durable=False)
+        frames = self.change(durable=False).frames
         self.row.seq = seq = self.row.seq + 1
-        last = commit.frames[-1] if commit.frames else None
+        last = frames[-1] if frames else None
         if type(last) is Deltas and last.continues(answer_id, part, kind):
             last.add(text)
         else:
-            commit.frames.append(Deltas(seq, answer_id, part, kind, offset, [text]))
+            frames.append(Deltas(seq, answer_id, part, kind, offset, [text]))
         return seq
 
     def extend(self, event: PartEvent) -> None:

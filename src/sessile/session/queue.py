@@ -13,7 +13,7 @@ from sessile.session.limits import Sizes
 from sessile.session.questions import Policy
 from sessile.session.runner import TurnRunner
 from sessile.store.base import RunningTurn
-from sessile.wire.events import ErrorEvent, Kind, PartEvent, StatusEvent
+from sessile.wire.events import ErrorEvent, PartEvent, StatusEvent
 from sessile.wire.fold import Answer
 from sessile.wire.ids import answer_id, now
 from sessile.wire.messages import Message, MessageStatus, Metadata
@@ -46,6 +46,7 @@ class TurnQueue:
         self._policy = policy
         self._sizes = sizes
         self._ended: list[asyncio.Future[None]] = []
+        self.write = journal.write
 
     @property
     def busy(self) -> bool:
@@ -184,9 +185,6 @@ class TurnQueue:
             self._journal.merge(metadata)
             self._journal.put_session()
         await self._journal.stored()
-
-    def write(self, answer_id: str, part: int, kind: Kind, offset: int, text: str) -> int:
-        return self._journal.write(answer_id, part, kind, offset, text)
 
     def record(self, event: PartEvent) -> None:
         self._journal.extend(event)

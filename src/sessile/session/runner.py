@@ -194,7 +194,7 @@ class TurnRunner:
             if self._settled or self._ending:
                 return
             self._take(output)
-            if self._undrafted > max(DRAFT, self._size):
+            if self._undrafted > DRAFT and self._undrafted > self._size:
                 self._undrafted = 0
                 self._ledger.draft(self.answer)
             count += 1
@@ -224,15 +224,18 @@ class TurnRunner:
             return
         room = self._sizes.answer - self._size
         self._size += size_of(text)
-        cut = text if self._size <= self._sizes.answer else _cut(text, room)
-        if cut:
-            part, offset = self.answer.write(kind, cut)
+        is_cut = self._size > self._sizes.answer
+        if is_cut:
+            text = _cut(text, room)
+        if text:
             answer = self.answer
-            seq = self._ledger.write(answer.id, part, kind, offset, cut)
-            answer.seq = answer.seq or seq
-            self._undrafted += ENVELOPE + len(cut)
+            part, offset = answer.write(kind, text)
+            seq = self._ledger.write(answer.id, part, kind, offset, text)
+            if not answer.seq:
+                answer.seq = seq
+            self._undrafted += ENVELOPE + len(text)
             self._check_count(part)
-        if cut is not text:
+        if is_cut:
             raise AnswerTooLong
 
     def _whole(self, kind: Kind, text: str) -> str:

@@ -92,13 +92,14 @@ class Answer:
 
     def write(self, kind: Kind, text: str) -> tuple[int, int]:
         """Append to the last part if it is of this kind, else open one: (part, offset)."""
-        last = self._parts[-1] if self._parts else None
-        if not isinstance(last, _Growing) or last.kind != kind:
+        parts = self._parts
+        last = parts[-1] if parts else None
+        if type(last) is not _Growing or last.kind != kind:
             last = _Growing(kind)
-            self._parts.append(last)
+            parts.append(last)
         offset = last.length
         last.append(text)
-        return len(self._parts) - 1, offset
+        return len(parts) - 1, offset
 
     def put(self, part: Part) -> int:
         """Add a part, or replace the tool call of the same id or the data of the same name."""

@@ -40,6 +40,7 @@ ALL = 2**63 - 1
 SPARE = 512 * 1024  # bytes that a disk must have free after a write failed, to be ready again
 
 _Q = sql.queries(__package__)
+_body: Callable[[Any], Body] = partial(tuple.__new__, Body)  # without a call for each
 _METADATA, _PRIVATE = COLUMNS.index("metadata"), COLUMNS.index("private")
 
 
@@ -130,14 +131,23 @@ class SQLiteStore:
         version = self._file.check_version(self.database, len(scripts))
         # Also where nothing is to be done: it shows now, not at the first message, that the
         # file can be written.
-        with transaction(self.database):
-            for number, script in enumerate(scripts[version:], version + 1):
-                if version:  # which a large store takes its time for
-                    progress = "the store %s is brought up to date: step %d of %d"
-                    log.warning(progress, self._file.given, number, len(scripts))
-                self._execute(script)
-                self._execute(f"PRAGMA user_version = {number}")
-            self._execute(f"PRAGMA application_id = {APPLICATION}")
+        try:
+            with transaction(self.database):
+                for number, script in enumerate(scripts[version:], version + 1):
+                    if version:  # which a large store takes its time for
+                        progress = "the store %s is brought up to date: step %d of %d"
+                        log.warning(progress, self._file.given, number, len(scripts))
+                    self._execute(script)
+                    self._execute(f"PRAGMA user_version = {number}")
+                self._execute(f"PRAGMA application_id = {APPLICATION}")
+        except apsw.FullError as error:
+            if not version:
+                raise
+            given = self._file.given
+            sentence = (
+                f"the disk has no room to bring the store {given} up to date; it is as it was"
+            )
+            raise SettingsError(sentence) from error
         self.database.set_busy_timeout(0)  # the loop waits, and not in SQLite
 
     async def close(self) -> None:
@@ -355,7 +365,7 @@ class SQLiteStore:
 
     async def _bodies(self, query: str, values: tuple[Any, ...]) -> Chunk[Body]:
         rows = await self._read_some(query, values)
-        return Chunk([Body(*row) for row in rows], rows.cut)
+        return Chunk(map(_body, rows), rows.cut)
 
     async def _one_message(self, query: str, values: tuple[Any, ...]) -> Message | None:
         found = await self._read(query, values)
