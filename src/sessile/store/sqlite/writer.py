@@ -77,13 +77,18 @@ class Writer:
 
     async def finish(self) -> None:
         """Write what waits, and wait until it is reported."""
-        while self._waiting or self._blocked or self._syncing:
+        while self.busy:
             if not self._blocked:  # else it is tried again by itself
                 self.flush()
             await self._all_reported()
             await asyncio.sleep(
                 BUSY_PAUSE if self._blocked else 0
             )  # lets the checkpoint of a full log proceed
+
+    @property
+    def busy(self) -> bool:
+        """Something waits, or is not reported yet."""
+        return bool(self._waiting or self._blocked or self._syncing)
 
     def must_wait(self, session: str) -> bool:
         """Whether a read of the session would show what the loss of power could take back."""
