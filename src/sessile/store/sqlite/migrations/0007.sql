@@ -129,6 +129,11 @@ INSERT INTO tail (session, first, last, events)
 SELECT s.number, f.first, f.last, f.events
 FROM former_tail f CROSS JOIN sessions s ON s.id = f.session ORDER BY f.session, f.last;
 
+-- A table that is dropped with its rows is kept in memory meanwhile, to undo that.
+DELETE FROM former_sessions;
+DELETE FROM former_messages;
+DELETE FROM former_deletions;
+DELETE FROM former_tail;
 DROP TABLE former_sessions;
 DROP TABLE former_messages;
 DROP TABLE former_deletions;
