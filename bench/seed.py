@@ -9,6 +9,7 @@ from sessile.agents.echo import EchoAgent
 from sessile.bus.memory import MemoryBus
 from sessile.node.registry import Registry
 from sessile.store.sqlite.store import SQLiteStore
+from sessile.wire.errors import SearchTooSlow
 from sessile.wire.messages import Role
 from sessile.wire.parts import Part
 
@@ -28,9 +29,19 @@ async def _seed(path: Path, sizes: Sequence[int]) -> None:
     await registry.open()
     for size in sizes:
         await registry.adopt(f"s{size}", _chunks(size), f"{size} messages", {}, False)
-    await store.search(["nothing"], 1)  # brings the index up to date
+    await _search(store)
     await registry.close()
     await store.close()
+
+
+async def _search(store: SQLiteStore) -> None:
+    """Search until the index is up to date."""
+    while True:
+        try:
+            await store.search(["nothing"], 1)
+        except SearchTooSlow:
+            continue
+        return
 
 
 async def _chunks(size: int) -> AsyncGenerator[list[Message], None]:
