@@ -130,6 +130,10 @@ class SimulatedStore:
     async def places(self, *_: Any, **__: Any) -> list[Place]:
         raise NotImplementedError
 
+    async def row_if_busy(self, session: str) -> Row | None:
+        row = await self.row(session)
+        return row if row is not None and row.busy else None
+
     async def rows(self, sessions: Sequence[str]) -> Chunk[Row]:
         raise NotImplementedError
 

@@ -15,7 +15,7 @@ from sessile.store.base import Body, Place, Row, Store
 from sessile.wire.codec import encode
 from sessile.wire.errors import MessageNotFound, SessionUnreadable
 from sessile.wire.fold import Answer
-from sessile.wire.messages import Message, decode_message
+from sessile.wire.messages import Message, decode_message, id_of
 
 CHUNK = 500  # messages read at once where all that follow are wanted
 MAX_SEQ = 2**63 - 1
@@ -195,7 +195,7 @@ class History:
             body = _body(answer)
             await live.recorded()
         else:
-            row = await self._store.row(session)
+            row = await self._store.row_if_busy(session)
             if row is None:
                 return None, []
             body, queued = _body(await answer_so_far(self._store, row)), row.queued
@@ -211,7 +211,7 @@ class History:
         found = await self._store.message(session, message_id)
         if found is not None:
             return found.seq, []
-        if running is not None and decode_message(running.body).id == message_id:
+        if running is not None and id_of(running.body) == message_id:
             return running.seq, []
         raise MessageNotFound
 
@@ -232,7 +232,7 @@ def _body(answer: Answer | None) -> Body | None:
 def _page(found: list[bytes], limit: int) -> JSONPage:
     """A page of the first ``limit`` messages, or with a negative ``limit`` of the last."""
     bodies, edge = _limited(found, limit)
-    return JSONPage(bodies, edge is not None, None if edge is None else decode_message(edge).id)
+    return JSONPage(bodies, edge is not None, None if edge is None else id_of(edge))
 
 
 def _limited(found: list[T], limit: int) -> tuple[list[T], T | None]:
@@ -247,7 +247,7 @@ def _all_places(stored: list[Place], running: Body | None, waiting: list[Message
     """Where the messages of a page stand, oldest first; those that wait at the end."""
     found = list(stored)
     if running and all(place.seq != running.seq for place in found):
-        insort(found, Place(running.seq, decode_message(running.body).id))
+        insort(found, Place(running.seq, id_of(running.body)))
     ids = {place.id for place in found}
     return found + [Place(MAX_SEQ, message.id) for message in waiting if message.id not in ids]
 
@@ -268,5 +268,5 @@ def _still_waiting(waiting: list[Message], bodies: list[bytes]) -> list[Message]
     """Without the messages whose turn began since, which were then found in their new place."""
     if not waiting:
         return waiting
-    found = {decode_message(body).id for body in bodies}
+    found = {id_of(body) for body in bodies}
     return [message for message in waiting if message.id not in found]

@@ -1,5 +1,6 @@
 """Answers with a body."""
 
+import re
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Any
@@ -11,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 from sessile.wire.codec import encode
 from sessile.wire.errors import SessileError
 
+_is_plain = re.compile(r"[A-Za-z0-9_.~-]*").fullmatch
 SMALL = 64 * 1024  # bytes up to which a response is sent at once
 
 # No page of another site may use an answer, nor take it for another kind of file.
@@ -126,10 +128,14 @@ def page_headers(scope: Scope, has_more: bool, rel: str, at: str | None) -> dict
         kept = [pair for pair in _query(scope) if pair[0] not in ("before", "after")]
         others = f"{urlencode(kept)}&" if kept else ""
         below = scope["path"].removeprefix(scope.get("root_path", ""))
-        path = "../" * (below.count("/") - 1) + quote(below.removeprefix("/"), safe="/:@~")
+        path = "../" * (below.count("/") - 1) + _quoted(below.removeprefix("/"), "/:@~")
         edge = "before" if rel == "prev" else "after"
-        headers["link"] = f'<{path}?{others}{edge}={quote(at, safe="")}>; rel="{rel}"'
+        headers["link"] = f'<{path}?{others}{edge}={_quoted(at, "")}>; rel="{rel}"'
     return headers
+
+
+def _quoted(text: str, safe: str) -> str:
+    return text if _is_plain(text.replace("/", "") if "/" in safe else text) else quote(text, safe)
 
 
 def _query(scope: Scope) -> list[tuple[str, str]]:

@@ -232,6 +232,9 @@ class Store(Protocol):
     async def row(self, session: str) -> Row | None:
         """A session, or None. A store that holds events beyond the row's seq counts them in."""
 
+    async def row_if_busy(self, session: str) -> Row | None:
+        """The row of a session in which something runs or waits; None for all others."""
+
     async def listed(
         self, limit: int, before: str | None, query: str | None, archived: bool | None
     ) -> list[str]:

@@ -57,6 +57,32 @@ class StoreSuite:
             assert await store.row("s") == writer.row
             assert ids(await store.newest("s", 10, None)) == ["m2", "m1", "m0"]
 
+    async def test_the_row_of_a_busy_session_is_known_as_such(
+        self, make_store: Callable[[], Store]
+    ) -> None:
+        async with self.open_store(make_store) as store:
+            writers = [Writer(store, id) for id in ("idle", "running", "queued", "held")]
+            writers[1].row.running = RunningTurn("q", "a", 0, 1)
+            writers[2].row.queued = 1
+            writers[3].row.held = True
+            for writer in writers:
+                await writer.fill(1)
+            for writer in writers:
+                row = await store.row_if_busy(writer.row.id)
+                assert row == (writer.row if writer.row.busy else None)
+            assert await store.row_if_busy("nobody") is None
+            await store.trim(-1)
+        async with self.open_store(make_store) as store:
+            for writer in writers:
+                row = await store.row_if_busy(writer.row.id)
+                assert row == (writer.row if writer.row.busy else None)
+            change = writers[2].change()
+            writers[2].row.queued = 0
+            writers[2].say(change, "m1")
+            writers[2].store = store
+            await writers[2].commit(change)
+            assert await store.row_if_busy("queued") is None
+
     async def test_messages_are_paged_by_their_numbers(self, store: Store) -> None:
         messages = await Writer(store, "s").fill(10)
         await Writer(store, "other").fill(3)

@@ -81,8 +81,20 @@ class Page(Struct):
     has_more: bool
 
 
+class _Id(Struct):
+    """Of a message, its id."""
+
+    id: str
+
+
 decode_message: Callable[[bytes], Message] = readable(msgspec.json.Decoder(Message).decode)
+_decode_id: Callable[[bytes], _Id] = readable(msgspec.json.Decoder(_Id).decode)
 decode_metadata = msgspec.json.Decoder(Metadata).decode
+
+
+def id_of(body: bytes) -> str:
+    """The id of a message, from its JSON."""
+    return _decode_id(body).id
 
 
 def merged(metadata: Metadata, changes: Metadata) -> Metadata:

@@ -136,6 +136,12 @@ SELECT id FROM sessions WHERE owner = ?1 AND (queued > 0 OR held)
 UNION
 SELECT id FROM running CROSS JOIN sessions ON number = session WHERE owner = ?1;
 
+-- name: all_busy
+-- The busy sessions of all owners.
+SELECT id FROM sessions INDEXED BY sessions_busy WHERE queued > 0 OR held
+UNION
+SELECT id FROM running CROSS JOIN sessions ON number = session;
+
 -- name: heads
 -- How far those of the sessions are that exist; the value is a JSON array of their ids.
 SELECT id, epoch, seq FROM (SELECT value AS wanted FROM json_each(?))

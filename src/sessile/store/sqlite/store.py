@@ -109,13 +109,13 @@ class SQLiteStore:
         self._index = SearchIndex(self.database, searcher)
 
     def _load_known(self) -> None:
-        """Take up what the process before knew: turns that ran, and events that are kept."""
+        """Take up what the process before knew: what ran or waits, and events that are kept."""
         known = self.writer.tables.known
         kept: dict[str, list[tuple[int, int]]] = {}
         for session, number, last in self._execute(_Q["tails"]):
             kept.setdefault(session, []).append((number, last))
         turns = dict(self._execute(_Q["turns"]))
-        for session in turns:
+        for (session,) in self._execute(_Q["all_busy"]):
             kept.setdefault(session, [])
         for session, rows in kept.items():
             with suppress(SessionUnreadable), self._of(session):
@@ -197,6 +197,14 @@ class SQLiteStore:
         found = await self._read(_Q["session"], (session,))
         with self._of(session):
             return row_of(found[0]) if found else None
+
+    async def row_if_busy(self, session: str) -> Row | None:
+        if self.writer.must_wait(session):
+            await self.writer.all_synced()
+        if session in self._unreadable:
+            return await self.row(session)
+        known = self.writer.tables.known.get(session)
+        return msgspec.structs.replace(known.row) if known and known.row.busy else None
 
     async def listed(
         self, limit: int, before: str | None, query: str | None, archived: bool | None

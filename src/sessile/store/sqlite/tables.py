@@ -54,8 +54,8 @@ class _Written(NamedTuple):
 class Tables:
     """The tables of a database, which one process writes.
 
-    ``known`` are the sessions of which it is known in memory what is stored: those that are in a
-    turn, and those with kept events. With ``sparing`` the texts of what is deleted stay in the
+    ``known`` are the sessions of which it is known in memory what is stored: those that are busy,
+    and those with kept events. With ``sparing`` the texts of what is deleted stay in the
     index for search.
     """
 
@@ -90,10 +90,10 @@ class Tables:
         return known
 
     def forget(self, sessions: Iterable[str]) -> None:
-        """Let what is known of sessions go, if no turn of theirs runs and no event is kept."""
+        """Let what is known of sessions go, if they are not busy and no event is kept."""
         for session in sessions:
             known = self.known.get(session)
-            if known is not None and known.row.running is None and not known.events:
+            if known is not None and not known.row.busy and not known.events:
                 del self.known[session]
 
     # A transaction ------------------------------------------------------------------------------
