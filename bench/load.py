@@ -9,6 +9,7 @@ import statistics
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import NamedTuple, Self
 from urllib.parse import urlencode
 
@@ -212,8 +213,15 @@ def _connect(port: int, clients: int, done: bytes, waiting: select.epoll) -> dic
 # WebSockets -------------------------------------------------------------------------------------
 
 
-def open_socket(port: int, session: str) -> tuple[socket.socket, bytes]:
+def open_socket(port: int, session: str, tries: int = 3) -> tuple[socket.socket, bytes]:
     """A WebSocket of a session, and the bytes that came right after its handshake."""
+    for _ in range(tries - 1):  # the reference drops one of many thousands
+        with suppress(Wrong, OSError):
+            return _handshake(port, session)
+    return _handshake(port, session)
+
+
+def _handshake(port: int, session: str) -> tuple[socket.socket, bytes]:
     opened = socket.create_connection(("127.0.0.1", port), timeout=GRACE)
     opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     opened.sendall(
