@@ -143,7 +143,10 @@ class ChatRoutes:
         settled = None
         if patience:
             watcher = await self._access.watch(session)
-            settled = await when_settled(self._access, session, watcher, request, id, patience)
+            try:
+                settled = await when_settled(session, watcher, request, id, patience)
+            finally:
+                self._access.leave(watcher)
         return JSONResponse(settled or await session.standing(id))
 
     @operation("POST", CHAT + "/stop", dict[str, bool], errors=[*READING, OriginNotAllowed])
@@ -235,17 +238,14 @@ class ChatRoutes:
         watcher = await self._access.watch(session)
         try:
             sent = await begin(session)
-            watcher.cursor = sent.after
             if sent.answer is not None:
                 return JSONResponse(sent.answer)
             if sent.answer_id is None:
                 raise MessageNotFound("Nobody was asked to answer this message.")
-        except BaseException:
+            watcher.cursor = sent.after
+            answer = await when_settled(session, watcher, request, sent.answer_id, patience)
+        finally:
             self._access.leave(watcher)
-            raise
-        answer = await when_settled(
-            self._access, session, watcher, request, sent.answer_id, patience
-        )
         if answer is None:
             raise StillRunning(sent.answer_id)
         return JSONResponse(answer)

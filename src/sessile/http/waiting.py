@@ -4,7 +4,7 @@ import asyncio
 
 from starlette.requests import Request
 
-from sessile.http.access import Access, Watcher
+from sessile.http.access import Watcher
 from sessile.node.handle import Handle
 from sessile.wire.errors import ShuttingDown
 from sessile.wire.events import PartEvent
@@ -16,7 +16,7 @@ UNSETTLED = ("queued", "streaming")
 
 
 async def when_settled(
-    access: Access, session: Handle, watcher: Watcher, request: Request, id: str, patience: float
+    session: Handle, watcher: Watcher, request: Request, id: str, patience: float
 ) -> Message | None:
     """A message, once nothing is to come; None if that takes longer than so many seconds, or the
     client has left.
@@ -35,7 +35,6 @@ async def when_settled(
     finally:
         waiting.cancel()
         leaving.cancel()
-        access.leave(watcher)
 
 
 async def _settled(session: Handle, watcher: Watcher, id: str) -> Message:
