@@ -62,7 +62,7 @@ class Database:
 
     def _put(self, commit: Commit) -> None:
         messages, log = self.messages[commit.session], self.log[commit.session]
-        for message, body, changed, _ in commit.messages:
+        for message, body, changed, *_ in commit.messages:
             messages[message.id] = Body(message.seq, changed, body)
         for id, seq in commit.deleted.items():
             messages.pop(id, None)

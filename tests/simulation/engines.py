@@ -130,6 +130,9 @@ class SimulatedStore:
     async def places(self, *_: Any, **__: Any) -> list[Place]:
         raise NotImplementedError
 
+    async def request(self, session: str, message: str) -> dict[str, Any]:
+        return {}
+
     async def row_if_busy(self, session: str) -> Row | None:
         row = await self.row(session)
         return row if row is not None and row.busy else None

@@ -12,8 +12,10 @@ from sessile.wire.messages import Message
 
 
 def _new_answer_ids() -> None:
-    def queued(self: TurnQueue, message: Message) -> QueuedTurn:
-        return QueuedTurn(message, new_id())
+    def queued(
+        self: TurnQueue, message: Message, request: dict[str, Any] | None = None
+    ) -> QueuedTurn:
+        return QueuedTurn(message, new_id(), request)
 
     TurnQueue.queued = queued  # type: ignore[method-assign]
 

@@ -16,7 +16,7 @@ the text of an :class:`~sessile.wire.errors.AgentError` is shown to the clients.
 """
 
 from collections.abc import AsyncGenerator
-from typing import Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from msgspec import Struct
 
@@ -71,7 +71,8 @@ class Turn:
 
     ``message`` is the user's message, ``answer_id`` the id that the answer will have, ``metadata``
     the answer's metadata (put usage and cost there), ``session_metadata`` the session's metadata,
-    and ``private`` the part of it that only agents read and write.
+    and ``private`` the part of it that only agents read and write. ``request`` is what the client
+    sent along with the message for the agent, such as a model or settings.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Turn:
         host: Host,
         session_metadata: Metadata | None = None,
         private: Metadata | None = None,
+        request: dict[str, Any] | None = None,
     ) -> None:
         self.session_id = session_id
         self.message = message
@@ -89,6 +91,7 @@ class Turn:
         self.metadata: Metadata = {}
         self.session_metadata: Metadata = session_metadata or {}
         self.private: Metadata = private or {}
+        self.request: dict[str, Any] = request or {}
         self._host = host
 
     @property

@@ -15,6 +15,7 @@ from sessile.store.base import Body, Place, Row, Store
 from sessile.wire.codec import encode
 from sessile.wire.errors import MessageNotFound, SessionUnreadable
 from sessile.wire.fold import Answer
+from sessile.wire.ids import answer_id
 from sessile.wire.messages import Message, decode_message, id_of
 
 CHUNK = 500  # messages read at once where all that follow are wanted
@@ -182,6 +183,26 @@ class History:
                 break
             seq = newest[-1].seq
         return found[::-1]
+
+    async def message(self, session: str, message_id: str) -> Message:
+        """One message as it stands: also an answer that is being written, or whose turn waits.
+
+        Raises :class:`~sessile.wire.errors.MessageNotFound`.
+        """
+        running, waiting = await self._as_it_stands(session)
+        stored = await self._store.message(session, message_id)
+        if stored is not None:
+            return stored
+        if running is not None and id_of(running.body) == message_id:
+            return decode_message(running.body)
+        row = await self._store.row_if_busy(session)
+        turn = None if row is None else row.running
+        if turn is not None and turn.answer == message_id:
+            return Answer(turn.answer, turn.question, turn.started_at).message()
+        for question in waiting:
+            if row is not None and answer_id(row.epoch, question.id, question.seq) == message_id:
+                return Answer(message_id, question.id, question.created_at).message("queued")
+        raise MessageNotFound
 
     async def _as_it_stands(self, session: str) -> tuple[Body | None, list[Message]]:
         """The answer that is being written, and the messages that wait.

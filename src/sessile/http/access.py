@@ -12,7 +12,7 @@ from sessile.at_once import at_once
 from sessile.bus.base import Bus
 from sessile.http.query import check_session_id
 from sessile.node.handle import Handle
-from sessile.session.journal import value_of
+from sessile.session.values import value_of
 from sessile.store.base import Hit, Store
 from sessile.watch.feed import Watcher
 from sessile.watch.feeds import Feeds

@@ -1,6 +1,6 @@
 """What clients send: the values of request bodies and WebSocket commands."""
 
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 from msgspec import Meta, Struct
 
@@ -25,10 +25,11 @@ class MessageBody(Struct, rename="camel"):
 
 
 class SendBody(MessageBody, rename="camel"):
-    """A message to be answered."""
+    """A message to be answered; ``request`` is for the agent, such as a model or settings."""
 
     while_busy: WhileBusy = "queue"
     replaces: MessageId | None = None
+    request: dict[str, Any] | None = None
 
 
 class StoreBody(MessageBody, rename="camel"):
@@ -95,7 +96,8 @@ def draft_of(body: MessageBody, role: Role = "user", key: str | None = None) -> 
         id = key
     if id is not None:
         check_message_id(id)
-    return Draft(_parts(body), role, id, body.metadata)
+    request = body.request if isinstance(body, SendBody) else None
+    return Draft(_parts(body), role, id, body.metadata, request)
 
 
 def decision_of(body: ApproveBody) -> Decision:

@@ -2,7 +2,9 @@
 
 from collections.abc import Awaitable, Callable
 
+from msgspec import Struct
 from starlette.requests import Request
+from starlette.types import ASGIApp
 
 from sessile.http.bodies import ApproveBody, RegenerateBody, SendBody, decision_of, draft_of
 from sessile.http.context import Context
@@ -18,10 +20,11 @@ from sessile.http.operations import (
     whole_number,
 )
 from sessile.http.parsing import parse_body
-from sessile.http.query import PAGE_DEFAULT, PAGE_MOST, cursor, number, parameter
+from sessile.http.query import PAGE_DEFAULT, PAGE_MOST, cursor, message_id, number, parameter
 from sessile.http.responses import JSONResponse, Response, json_array, page_headers, streamed
 from sessile.http.stream import EventStream
 from sessile.http.turns import turn_stream
+from sessile.http.waiting import WAIT_MOST, responds_async, wants_json, when_settled
 from sessile.node.handle import Handle
 from sessile.protocols.native import SessionStream, TurnStream
 from sessile.session.inbox import Sent
@@ -29,6 +32,7 @@ from sessile.wire.errors import (
     ApprovalAnswered,
     ApprovalNotFound,
     ContentRequired,
+    InvalidMessageId,
     InvalidRequest,
     MessageConflict,
     MessageDeleted,
@@ -36,11 +40,33 @@ from sessile.wire.errors import (
     OriginNotAllowed,
     QueueFull,
     SessionNotFound,
+    ShuttingDown,
+    StillRunning,
     TurnInProgress,
 )
 from sessile.wire.messages import Message
 from sessile.wire.parts import Approval
 from sessile.wire.sse import HEARTBEAT
+
+PATIENCE = 300  # seconds that a client waits for a whole answer
+ANSWERS = (
+    text("Accept", "`application/json`: the settled answer, when the turn has ended.", "header"),
+    text("Prefer", "`respond-async`: 202 as soon as the message is stored.", "header"),
+    whole_number(
+        "timeout",
+        "Seconds to wait for the settled answer.",
+        minimum=1,
+        maximum=WAIT_MOST,
+        default=PATIENCE,
+    ),
+)
+
+
+class Accepted(Struct, rename="camel"):
+    """A message that is stored, and the id that its answer has or will have."""
+
+    message: Message
+    answer_id: str | None
 
 
 class ChatRoutes:
@@ -55,7 +81,7 @@ class ChatRoutes:
         CHAT,
         EVENTS,
         body=SendBody,
-        parameters=[KEY],
+        parameters=[KEY, *ANSWERS],
         errors=[
             *WRITING,
             ContentRequired,
@@ -64,15 +90,17 @@ class ChatRoutes:
             MessageDeleted,
             TurnInProgress,
             QueueFull,
+            StillRunning,
         ],
+        others=[(200, Message), (202, Accepted)],
     )
-    async def send(self, request: Request) -> EventStream:
+    async def send(self, request: Request) -> ASGIApp:
         """Send a message and watch its answer."""
         session = self._access.of(request)
         body = await parse_body(request, SendBody, self._context.limits)
         draft = draft_of(body, key=request.headers.get("idempotency-key"))
         return await self._turn(
-            session, lambda session: session.send(draft, body.while_busy, body.replaces)
+            request, session, lambda session: session.send(draft, body.while_busy, body.replaces)
         )
 
     @operation(
@@ -101,6 +129,26 @@ class ChatRoutes:
         body = b"[%s]" % b",".join(page.bodies)
         return Response(body, media_type="application/json", headers=headers)
 
+    @operation(
+        "GET",
+        CHAT + "/messages/{message_id:path}",
+        Message,
+        parameters=[whole_number("wait", "Seconds.", minimum=0, maximum=WAIT_MOST, default=0)],
+        errors=[*READING, InvalidRequest, InvalidMessageId, MessageNotFound, ShuttingDown],
+    )
+    async def message(self, request: Request) -> Response:
+        """One message, once it is settled or the time is over."""
+        session, id = self._access.of(request), message_id(request)
+        patience = number(request, "wait", 0, 0, WAIT_MOST)
+        settled = None
+        if patience:
+            watcher = await self._access.watch(session)
+            try:
+                settled = await when_settled(session, watcher, request, id, patience)
+            finally:
+                self._access.leave(watcher)
+        return JSONResponse(settled or await session.standing(id))
+
     @operation("POST", CHAT + "/stop", dict[str, bool], errors=[*READING, OriginNotAllowed])
     async def stop(self, request: Request) -> Response:
         """Stop the turn that runs."""
@@ -112,13 +160,17 @@ class ChatRoutes:
         EVENTS,
         body=RegenerateBody,
         optional=True,
-        errors=[*WRITING, SessionNotFound, MessageNotFound, TurnInProgress],
+        parameters=ANSWERS,
+        errors=[*WRITING, SessionNotFound, MessageNotFound, TurnInProgress, StillRunning],
+        others=[(200, Message), (202, Accepted)],
     )
-    async def regenerate(self, request: Request) -> EventStream:
+    async def regenerate(self, request: Request) -> ASGIApp:
         """Delete an answer and what follows it, and answer again."""
         session = self._access.of(request)
         body = await parse_body(request, RegenerateBody, self._context.limits, empty=b"{}")
-        return await self._turn(session, lambda session: session.regenerate(body.message_id))
+        return await self._turn(
+            request, session, lambda session: session.regenerate(body.message_id)
+        )
 
     @operation(
         "POST",
@@ -163,11 +215,37 @@ class ChatRoutes:
         return EventStream(watcher, access.leave, SessionStream(), heartbeat, first=HEARTBEAT)
 
     async def _turn(
-        self, session: Handle, begin: Callable[[Handle], Awaitable[Sent]]
-    ) -> EventStream:
+        self, request: Request, session: Handle, begin: Callable[[Handle], Awaitable[Sent]]
+    ) -> ASGIApp:
+        """Begin a turn, and answer as the client prefers."""
+        if responds_async(request.headers.get("prefer", "")):
+            sent = await begin(session)
+            headers = {"preference-applied": "respond-async"}
+            return JSONResponse(Accepted(sent.message, sent.answer_id), 202, headers)
+        if wants_json(request.headers.get("accept", "")):
+            return await self._whole_answer(request, session, begin)
         return await turn_stream(
             self._context,
             session,
             begin,
             lambda sent: TurnStream(sent.message.id, sent.answer_id),
         )
+
+    async def _whole_answer(
+        self, request: Request, session: Handle, begin: Callable[[Handle], Awaitable[Sent]]
+    ) -> Response:
+        patience = number(request, "timeout", PATIENCE, 1, WAIT_MOST)
+        watcher = await self._access.watch(session)
+        try:
+            sent = await begin(session)
+            if sent.answer is not None:
+                return JSONResponse(sent.answer)
+            if sent.answer_id is None:
+                raise MessageNotFound("Nobody was asked to answer this message.")
+            watcher.cursor = sent.after
+            answer = await when_settled(session, watcher, request, sent.answer_id, patience)
+        finally:
+            self._access.leave(watcher)
+        if answer is None:
+            raise StillRunning(sent.answer_id)
+        return JSONResponse(answer)

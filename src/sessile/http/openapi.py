@@ -61,7 +61,11 @@ def _media(answer: Any) -> bool:
 
 
 def _answers(operation: Operation) -> Sequence[Any]:
-    """The types of which one is the JSON of the answer."""
+    """The types of which one is the JSON of an answer."""
+    return (*_given(operation), *(answer for _, answer in operation.others))
+
+
+def _given(operation: Operation) -> Sequence[Any]:
     if operation.answer is None or _media(operation.answer):
         return ()
     return operation.answer if isinstance(operation.answer, tuple) else (operation.answer,)
@@ -114,10 +118,13 @@ def _responses(operation: Operation, schema_of: dict[str, Any]) -> dict[str, Any
     good: dict[str, Any] = {"description": "Done."}
     if _media(operation.answer):
         good["content"] = {kind: {"schema": {}} for kind in operation.answer.split()}
-    elif schemas := [schema_of[_key(answer)] for answer in _answers(operation)]:
+    elif schemas := [schema_of[_key(answer)] for answer in _given(operation)]:
         schema = schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
         good["content"] = {"application/json": {"schema": schema}}
     responses: dict[str, Any] = {str(operation.status): good}
+    for status, answer in operation.others:
+        response = responses.setdefault(str(status), {"description": "Done.", "content": {}})
+        response["content"]["application/json"] = {"schema": schema_of[_key(answer)]}
     by_status: dict[int, list[type[SessileError]]] = {}
     for error in operation.errors:
         by_status.setdefault(error.status, []).append(error)

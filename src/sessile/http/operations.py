@@ -58,8 +58,9 @@ KEY = text("Idempotency-Key", "The same as `id`.", "header", **MESSAGE_ID_SCHEMA
 class Operation(NamedTuple):
     """One method of one address: what it takes, what it answers.
 
-    ``answer`` is a type or a tuple of them, a media type or several, or None for no body. A request may leave out a
-    body that is ``optional``.
+    ``answer`` is a type or a tuple of them, a media type or several, or None for no body; ``others``
+    are the types of other good answers, by their status. A request may leave out a body that is
+    ``optional``.
     """
 
     method: str
@@ -71,6 +72,7 @@ class Operation(NamedTuple):
     errors: Sequence[type[SessileError]] = ()
     tag: str = "chat"
     optional: bool = False
+    others: Sequence[tuple[int, Any]] = ()
 
 
 class Route(NamedTuple):

@@ -52,7 +52,7 @@ class JSONResponse(Response):
 def error_response(error: SessileError, headers: dict[str, str] | None = None) -> Response:
     """The body that every error has."""
     return JSONResponse(
-        {"error": str(error), "code": error.code},
+        {"error": str(error), "code": error.code, **error.extra},
         status_code=error.status,
         headers=headers,
     )

@@ -38,7 +38,7 @@ _limit = re.compile(rb"limit=([1-9][0-9]?|1[0-9]{2}|200)").fullmatch
 _path = re.compile(r"/chat/([^/]+)(/messages)?").fullmatch
 
 # With one of these a request needs more thought.
-_UNCOMMON = frozenset({b"expect", b"transfer-encoding", b"connection", b"upgrade"})
+_UNCOMMON = frozenset({b"expect", b"transfer-encoding", b"connection", b"upgrade", b"prefer"})
 
 _STREAM = b"".join([b"%b: %b\r\n" % field for field in HEADERS]) + b"transfer-encoding: chunked\r\n"
 _JSON = b"content-type: application/json\r\n" + b"".join([b"%b: %b\r\n" % field for field in SAFE])
@@ -68,6 +68,8 @@ class ShortWays:
         size = 0
         for name, value in scope["headers"]:
             if name in _UNCOMMON or (name == b"origin" and not self._plain_origin):
+                return False
+            if name == b"accept" and b"json" in value and not path[2]:
                 return False
             if name == b"content-length":
                 size = int(value) if len(value) < 6 and value.isdigit() else SMALL

@@ -9,7 +9,8 @@ from sessile.agents.base import Decision
 from sessile.history.pages import History, JSONPage
 from sessile.session import commands
 from sessile.session.inbox import Draft, Sent
-from sessile.session.journal import Outcome, value_of
+from sessile.session.journal import Outcome
+from sessile.session.values import value_of
 from sessile.store.base import Row, Store
 from sessile.watch.feeds import Feeds
 from sessile.wire.errors import MessageNotFound, SessionNotFound, TurnInProgress
@@ -103,6 +104,13 @@ class Handle:
     ) -> JSONPage:
         """What :meth:`get_messages` gives, as the JSON of each message."""
         return await self._history.page(self.id, limit, before, after)
+
+    async def standing(self, message_id: str) -> Message:
+        """A message as it stands: also an answer that is being written, or whose turn waits.
+
+        Raises :class:`~sessile.wire.errors.MessageNotFound`.
+        """
+        return await self._history.message(self.id, message_id)
 
     async def settled_message(self, message_id: str) -> Message:
         """A message of the history.

@@ -1,6 +1,6 @@
 """How messages come into a session: at once, later, instead of others, or a second time."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from msgspec import UNSET, Struct
 
@@ -24,12 +24,13 @@ from sessile.wire.parts import Part, text_of
 
 
 class Draft(Struct):
-    """A message to be stored; without ``id`` it gets one."""
+    """A message to be stored; without ``id`` it gets one. ``request`` is for the agent alone."""
 
     parts: list[Part]
     role: Role = "user"
     id: str | None = None
     metadata: Metadata | None = None
+    request: dict[str, Any] | None = None
 
 
 class Sent(NamedTuple):
@@ -88,11 +89,12 @@ class Inbox:
         question = await self._store.message(self._journal.row.id, answer.reply_to)
         if question is None:
             raise MessageNotFound("The message that it answers was deleted.")
+        request = await self._store.request(self._journal.row.id, question.id)
         doomed = await self._history.messages_from(self._journal.row.id, answer)
         gone = [message for message in doomed if message.id != question.id]
         self._journal.delete(gone)
         after, answer_id = self._journal.row.seq, new_id()
-        self._turns.begin(question, answer_id)
+        self._turns.begin(question, answer_id, request)
         return Sent(question, answer_id, True, after)
 
     async def known(self, draft: Draft) -> Message | None:
@@ -170,14 +172,14 @@ class Inbox:
 
     def _send_now(self, draft: Draft) -> Sent:
         message, answer_id = self.message(draft, "complete"), new_id()
-        self._journal.put_new(message)
-        self._turns.begin(message, answer_id)
+        self._journal.put_new(message, draft.request)
+        self._turns.begin(message, answer_id, draft.request)
         return Sent(message, answer_id, False, message.seq - 1)
 
     def _send_later(self, draft: Draft) -> Sent:
         message = self.message(draft, "queued")
-        self._journal.put_new(message)
-        turn = self._turns.enqueue(message)
+        self._journal.put_new(message, draft.request)
+        turn = self._turns.enqueue(message, draft.request)
         return Sent(message, turn.answer_id, False, message.seq - 1)
 
     async def _sent_before(self, message: Message) -> Sent:

@@ -13,6 +13,7 @@ import msgspec
 
 from sessile.bus.base import Bus, Publication
 from sessile.session.limits import Sizes
+from sessile.session.values import title_of, value_of
 from sessile.store.base import Body, Commit, Row, Store, StoredMessage
 from sessile.wire.codec import encode
 from sessile.wire.errors import Moved, StoreUnavailable
@@ -26,11 +27,9 @@ from sessile.wire.events import (
 )
 from sessile.wire.frames import Deltas, Frame, Piece
 from sessile.wire.ids import new_epoch, now
-from sessile.wire.messages import Message, Metadata, Session, SessionStatus, merged
+from sessile.wire.messages import Message, Metadata, merged
 
 Outcome: TypeAlias = Callable[[Exception | None], None]
-
-TITLE_LENGTH = 80  # characters
 
 
 class _OpenCommit:
@@ -89,14 +88,22 @@ class _OpenCommit:
     def done(self, error: Exception | None) -> None:
         self._journal.done(self, error)
 
-    def put(self, message: Message, body: bytes, changed: int, stood_at: int) -> None:
+    def put(
+        self,
+        message: Message,
+        body: bytes,
+        changed: int,
+        stood_at: int,
+        request: bytes | None = None,
+    ) -> None:
         """Store a message that stood at ``stood_at`` before, or nowhere (0)."""
         known = self.messages.get(message.id)
         if known is not None:  # where it stands in the store, if it is there
             stored = known.message.seq if known.message.seq <= self.base else 0
             stood_at = known.moved_from or stored
+            request = known.request
         moved_from = stood_at if stood_at != message.seq else 0
-        self.messages[message.id] = StoredMessage(message, body, changed, moved_from)
+        self.messages[message.id] = StoredMessage(message, body, changed, moved_from, request)
 
 
 class Journal:
@@ -193,18 +200,21 @@ class Journal:
         commit = self.change(durable=False)
         commit.draft = Body(answer.seq, self.row.seq, encode(answer))
 
-    def put_new(self, message: Message) -> None:
-        """Write a message that has the next number, and its event."""
-        self.settle(message)
+    def put_new(self, message: Message, request: dict[str, Any] | None = None) -> None:
+        """Write a message that has the next number, and its event.
+
+        ``request`` is what the client sent along for the agent.
+        """
+        self.settle(message, encode(request) if request else None)
         if not self.row.title:
             self.row.title = title_of(message)
 
-    def settle(self, message: Message) -> None:
+    def settle(self, message: Message, request: bytes | None = None) -> None:
         """Write a whole message and its event, whatever number the message has."""
         body, seq = encode(message), self.next_seq
         commit = self.change()
         self._append(commit, Frame.of_message(message, body, seq))
-        commit.put(message, body, seq, 0)
+        commit.put(message, body, seq, 0, request)
         self.row.message_count += 1
         self.touch()
 
@@ -365,28 +375,3 @@ class Journal:
         else:
             notice = ErrorEvent(str(error), getattr(error, "code", "internal_error"))
             self.notify(Frame.of(notice, 0))
-
-
-def value_of(row: Row) -> Session:
-    """A stored session as its clients see it."""
-    status: SessionStatus = "running" if row.running else "queued" if row.queued else "idle"
-    return Session(
-        row.id,
-        row.title,
-        status,
-        row.message_count,
-        row.created_at,
-        row.updated_at,
-        row.archived,
-        row.metadata,
-        row.seq,
-    )
-
-
-def title_of(message: Message) -> str:
-    """A session's title: the first line of its first message, cut at a word."""
-    line = next((line.strip() for line in message.content.splitlines() if line.strip()), "")
-    if len(line) <= TITLE_LENGTH:
-        return line
-    cut = line[: TITLE_LENGTH - 1]
-    return (cut.rsplit(" ", 1)[0] if " " in cut[TITLE_LENGTH // 2 :] else cut).rstrip() + "…"

@@ -26,15 +26,22 @@ class Sizes(NamedTuple):
 
     def check_session(self, metadata: Metadata) -> None:
         """Raises :class:`~sessile.wire.errors.MetadataTooLarge`."""
-        _check_metadata(metadata, self.session_metadata, "session")
+        _check_metadata(metadata, self.session_metadata, "metadata of a session")
 
-    def check_message(self, parts: list[Part], metadata: Metadata | None) -> None:
+    def check_message(
+        self,
+        parts: list[Part],
+        metadata: Metadata | None,
+        request: dict[str, Any] | None = None,
+    ) -> None:
         """Raises :class:`~sessile.wire.errors.MetadataTooLarge` and
         :class:`~sessile.wire.errors.InvalidRequest`."""
         if len(parts) > self.parts:
             raise InvalidRequest(f"A message has at most {self.parts:,} parts.")
         if metadata:
-            _check_metadata(metadata, self.message_metadata, "message")
+            _check_metadata(metadata, self.message_metadata, "metadata of a message")
+        if request:
+            _check_metadata(request, self.message_metadata, "`request` of a message")
 
     def cut_output(self, output: Any) -> Any:
         """A tool's output, or the beginning of its text with a line that says so."""
@@ -64,6 +71,4 @@ def size_of(text: str) -> int:
 def _check_metadata(metadata: Metadata, most: int, what: str) -> None:
     size = len(encode(metadata))
     if size > most:
-        raise MetadataTooLarge(
-            f"The metadata of a {what} has at most {most:,} bytes of JSON; this has {size:,}."
-        )
+        raise MetadataTooLarge(f"The {what} has at most {most:,} bytes of JSON; this has {size:,}.")

@@ -20,10 +20,12 @@ from sessile.wire.messages import Message, MessageStatus, Metadata
 
 
 class QueuedTurn(NamedTuple):
-    """A message that waits for its turn, and the id that its answer will have."""
+    """A message that waits for its turn, the id that its answer will have, and what the client
+    sent along for the agent."""
 
     message: Message
     answer_id: str
+    request: dict[str, Any] | None = None
 
 
 class TurnQueue:
@@ -65,19 +67,22 @@ class TurnQueue:
 
     # How a turn begins --------------------------------------------------------------------------
 
-    def begin(self, message: Message, answer_id: str) -> None:
+    def begin(
+        self, message: Message, answer_id: str, request: dict[str, Any] | None = None
+    ) -> None:
         """Answer a message at once."""
         since = self._journal.row.seq
         self._journal.record(StatusEvent(since + 1, message.id, "running"))
-        self._begin(message, answer_id, since)
+        self._begin(message, answer_id, since, request)
 
-    def queued(self, message: Message) -> QueuedTurn:
+    def queued(self, message: Message, request: dict[str, Any] | None = None) -> QueuedTurn:
         """The turn of a message that waits."""
-        return QueuedTurn(message, answer_id(self._journal.row.epoch, message.id, message.seq))
+        id = answer_id(self._journal.row.epoch, message.id, message.seq)
+        return QueuedTurn(message, id, request)
 
-    def enqueue(self, message: Message) -> QueuedTurn:
+    def enqueue(self, message: Message, request: dict[str, Any] | None = None) -> QueuedTurn:
         """Answer a message when those before it are answered."""
-        turn = self.queued(message)
+        turn = self.queued(message, request)
         self.waiting.append(turn)
         self._journal.row.queued += 1
         event = StatusEvent(self._journal.next_seq, message.id, "queued", len(self.waiting))
@@ -88,13 +93,13 @@ class TurnQueue:
         """Begin the turn of the message that has waited longest, if it may."""
         if not self.waiting or self.runner or self.draining or self.held:
             return
-        queued, answer_id = self.waiting.popleft()
+        queued, answer_id, request = self.waiting.popleft()
         self._journal.row.queued -= 1
         since = self._journal.row.seq
         message = msgspec.structs.replace(queued, status="complete", seq=since + 1)
         event = StatusEvent(message.seq, message.id, "running")
         self._journal.move(message, event, queued.seq)
-        self._begin(message, answer_id, since)
+        self._begin(message, answer_id, since, request)
 
     def withdraw(self, gone: set[str]) -> None:
         """Take messages out of the queue that were deleted."""
@@ -105,20 +110,28 @@ class TurnQueue:
     def replace(self, message: Message) -> None:
         """Put what a message has become in its place in the queue."""
         self.waiting = deque(
-            QueuedTurn(message, turn.answer_id) if turn.message.id == message.id else turn
+            turn._replace(message=message) if turn.message.id == message.id else turn
             for turn in self.waiting
         )
 
-    def _begin(self, message: Message, answer_id: str, since: int) -> None:
+    def _begin(
+        self, message: Message, answer_id: str, since: int, request: dict[str, Any] | None
+    ) -> None:
         running = RunningTurn(message.id, answer_id, since, now())
-        self.start(message, running, Answer(answer_id, message.id, running.started_at))
+        self.start(message, running, Answer(answer_id, message.id, running.started_at), request)
 
-    def start(self, message: Message, running: RunningTurn, answer: Answer) -> None:
+    def start(
+        self,
+        message: Message,
+        running: RunningTurn,
+        answer: Answer,
+        request: dict[str, Any] | None,
+    ) -> None:
         """Run the agent, once everything so far is stored."""
         self._journal.row.running = running
         session = self._journal.row.id
         runner = self.runner = TurnRunner(
-            session, message, running, answer, self._agent, self, self._policy, self._sizes
+            session, message, running, answer, self._agent, self, self._policy, self._sizes, request
         )
         # The agent must not act upon a message that a crash could still take back.
         self._journal.then(lambda error: None if error else runner.start())

@@ -1,5 +1,7 @@
 """Takes up what a process that is gone left in the middle of a session."""
 
+from typing import Any
+
 import msgspec
 
 from sessile.history.answer import answer_so_far
@@ -21,14 +23,16 @@ async def recover(journal: Journal, turns: TurnQueue, store: Store, retries: int
         await journal.recorded()
         return
     if row.queued:
-        turns.waiting.extend(turns.queued(message) for message in await store.queue(row.id))
+        for message in await store.queue(row.id):
+            turns.waiting.append(turns.queued(message, await store.request(row.id, message.id)))
     running = row.running
     if running is not None:
         answer = await answer_so_far(store, row)
         question = await store.message(row.id, running.question)
         if answer is None:
             answer = Answer(running.answer, running.question, running.started_at)
-        _settle_or_retry(journal, turns, running, answer, question, retries)
+        request = await store.request(row.id, running.question)
+        _settle_or_retry(journal, turns, running, answer, question, request, retries)
     if running is not None or turns.waiting:
         turns.next()
         await journal.recorded()
@@ -40,6 +44,7 @@ def _settle_or_retry(
     running: RunningTurn,
     answer: Answer,
     question: Message | None,
+    request: dict[str, Any],
     retries: int,
 ) -> None:
     may_retry = running.retries < retries and not running.stopping
@@ -52,4 +57,4 @@ def _settle_or_retry(
         answer.clear()
         journal.show(answer.message())
     again = msgspec.structs.replace(running, retries=running.retries + 1)
-    turns.start(question, again, answer)
+    turns.start(question, again, answer, request)

@@ -89,12 +89,19 @@ class TurnRunner:
         ledger: Ledger,
         policy: Policy,
         sizes: Sizes,
+        request: dict[str, Any] | None = None,
     ) -> None:
         self.running = running
         self.answer = answer
         # While it runs: the two know each other, and would wait for the collector of cycles.
         self._turn: Turn | None = Turn(
-            session, question, answer.id, self, dict(ledger.metadata), dict(ledger.private)
+            session,
+            question,
+            answer.id,
+            self,
+            dict(ledger.metadata),
+            dict(ledger.private),
+            request,
         )
         self.ended_as: MessageStatus | None = None
         self._question = question

@@ -18,11 +18,12 @@ from sessile.history.pages import History
 from sessile.session.adoption import adopt
 from sessile.session.edits import changed_message
 from sessile.session.inbox import Draft, Inbox, Sent
-from sessile.session.journal import Journal, Outcome, value_of
+from sessile.session.journal import Journal, Outcome
 from sessile.session.limits import SessionLimits
 from sessile.session.questions import asks
 from sessile.session.queue import TurnQueue
 from sessile.session.recovery import recover
+from sessile.session.values import value_of
 from sessile.store.base import Row, Store
 from sessile.wire.codec import encode
 from sessile.wire.errors import (
@@ -201,7 +202,7 @@ class Session:
         :class:`~sessile.wire.errors.MessageNotFound` or :class:`~sessile.wire.errors.ShuttingDown`; then
         nothing is stored.
         """
-        self._sizes.check_message(draft.parts, draft.metadata)
+        self._sizes.check_message(draft.parts, draft.metadata, draft.request)
         async with self._lock:
             sent = await self._inbox.take(draft, while_busy, replaces)
         if not sent.repeat:
@@ -216,7 +217,7 @@ class Session:
         """
         if self._lock.locked():
             raise WouldWait
-        self._sizes.check_message(draft.parts, draft.metadata)
+        self._sizes.check_message(draft.parts, draft.metadata, draft.request)
         sent = at_once(self._inbox.take(draft, while_busy, None))
         if sent.repeat:
             raise WouldWait

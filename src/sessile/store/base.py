@@ -70,12 +70,14 @@ class StoredMessage(NamedTuple):
     """A message with its JSON, encoded once, and the seq of the event that last changed it.
 
     ``moved_from`` is the seq that the message was stored under before, where it has another one.
+    ``request`` is the JSON of what the client sent along for the agent; None leaves what is stored.
     """
 
     message: Message
     body: bytes
     changed: int
     moved_from: int = 0
+    request: bytes | None = None
 
 
 class Hit(NamedTuple):
@@ -256,6 +258,9 @@ class Store(Protocol):
 
     async def message(self, session: str, message: str) -> Message | None:
         """One message by its id."""
+
+    async def request(self, session: str, message: str) -> dict[str, Any]:
+        """What the client sent along with a message for the agent; empty where that is nothing."""
 
     async def was_deleted(self, session: str, message: str) -> bool:
         """Whether a message with this id was deleted since the session was created."""

@@ -26,6 +26,7 @@
     ├── QueueFull                     429 queue_full
     ├── TooManyConnections            429 too_many_connections
     ├── HeadTooLarge                  431 head_too_large
+    ├── StillRunning                  504 still_running
     ├── Unavailable                   503 unavailable
     │   ├── StoreUnavailable          503 store_unavailable
     │   │   └── Moved                 503 store_unavailable
@@ -40,9 +41,10 @@
     └── SettingsError                 prevents the start, with one line and exit status 2
 
 The text of an error is a sentence for a person: what is wrong and, if possible, what to do. Every
-non-2xx body is built from the text and the code, and from nothing else.
+non-2xx body is built from the text and the code, and of one of them from the id of a message.
 """
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 
@@ -51,6 +53,7 @@ class SessileError(Exception):
 
     code: ClassVar[str] = "internal_error"
     status: ClassVar[int] = 500
+    extra: Mapping[str, str] = {}  # what a client is told beside text and code
 
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message or type(self).__doc__)
@@ -170,6 +173,17 @@ class ApprovalAnswered(Conflict):
     """The question was already answered, or is no longer open."""
 
     code = "approval_answered"
+
+
+class StillRunning(SessileError):
+    """The turn has not ended yet, and goes on. Ask for the answer by its id."""
+
+    code = "still_running"
+    status = 504
+
+    def __init__(self, message_id: str = "") -> None:
+        super().__init__()
+        self.extra = {"messageId": message_id}
 
 
 class TooSlow(SessileError):

@@ -27,8 +27,8 @@ DELETE FROM drafts WHERE session = ?;
 
 -- name: put_message
 -- Store a message, or what it has become.
-INSERT INTO messages (document, session, seq, id, changed, role, status, reply_to, body)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?);
+INSERT INTO messages (document, session, seq, id, changed, role, status, reply_to, body, request)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: put_place
 -- Store where a message stands (4th value) or was last changed (5th value).
@@ -39,8 +39,8 @@ INSERT INTO places (session, seq, document, stands, changed) VALUES (?, ?, ?, ?,
 INSERT INTO tail (number, session, first, last, events) VALUES (?, ?, ?, ?, ?);
 
 -- name: stored_as
--- How a message is stored: its number, its place and its last change.
-SELECT document, seq, changed FROM messages WHERE id = ? AND session = ?;
+-- How a message is stored: its number, its place, its last change, and what came along with it.
+SELECT document, seq, changed, request FROM messages WHERE id = ? AND session = ?;
 
 -- name: delete_message
 -- Delete a message.
@@ -155,6 +155,11 @@ SELECT id FROM store;
 -- One message by its id.
 SELECT body FROM messages
 WHERE session = (SELECT number FROM sessions WHERE id = ?1) AND id = ?2;
+
+-- name: request
+-- What came along with a message for the agent.
+SELECT request FROM messages
+WHERE session = (SELECT number FROM sessions WHERE id = ?1) AND id = ?2 AND request IS NOT NULL;
 
 -- name: newest
 -- The newest messages under a seq, without those that wait.

@@ -81,7 +81,8 @@ CREATE TABLE messages (
     role       TEXT NOT NULL,
     status     TEXT NOT NULL,
     reply_to   TEXT,
-    body       BLOB NOT NULL                   -- the whole message as JSON, as it is sent
+    body       BLOB NOT NULL,                  -- the whole message as JSON, as it is sent
+    request    BLOB                            -- JSON of what came along for the agent, which no client reads
 );
 
 -- Most ids are made by the server and grow with time, so that new ones lie together.

@@ -31,7 +31,7 @@ from sessile.wire.codec import encode
 from sessile.wire.errors import SessionNotFound, SessionUnreadable, SettingsError, StoreUnavailable
 from sessile.wire.frames import Piece
 from sessile.wire.frames import after as after_seq
-from sessile.wire.messages import Message, decode_message
+from sessile.wire.messages import Message, decode_message, decode_metadata
 
 log = logging.getLogger(__name__)
 
@@ -286,6 +286,11 @@ class SQLiteStore:
 
     async def message(self, session: str, message: str) -> Message | None:
         return await self._one_message(_Q["message"], (session, message))
+
+    async def request(self, session: str, message: str) -> dict[str, Any]:
+        found = await self._read(_Q["request"], (session, message))
+        with self._of(session):
+            return decode_metadata(found[0][0]) if found else {}
 
     async def was_deleted(self, session: str, message: str) -> bool:
         return bool(await self._read(_Q["was_deleted"], (session, message)))

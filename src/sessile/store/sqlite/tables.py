@@ -144,10 +144,10 @@ class Tables:
         for message_id, seq in commit.deleted.items():
             self._remove(known.number, message_id)
             self._execute(_Q["put_deletion"], (known.number, seq, message_id))
-        for message, body, changed, moved_from in commit.messages:
+        for message, body, changed, moved_from, request in commit.messages:
             if moved_from or message.seq <= commit.base:  # else it is new
-                self._remove(known.number, message.id)
-            self._put_message(known.number, message, body, changed)
+                request = self._remove(known.number, message.id) or request
+            self._put_message(known.number, message, body, changed, request)
         if commit.draft is not None:
             self._gathered["put_draft"].append((known.number, *commit.draft))
         elif known.drafted and commit.row.running is None:
@@ -174,9 +174,11 @@ class Tables:
         elif stored is not None and stored.running is not None:
             gathered["delete_running"].append((number,))
 
-    def _put_message(self, session: int, message: Message, body: bytes, changed: int) -> None:
+    def _put_message(
+        self, session: int, message: Message, body: bytes, changed: int, request: bytes | None
+    ) -> None:
         document = self._document = self._document + 1
-        values = message_values(document, session, message, body, changed)
+        values = message_values(document, session, message, body, changed, request)
         self._gathered["put_message"].append(values)
         self._gathered["put_place"].extend(places(document, session, message.seq, changed))
 
@@ -186,14 +188,20 @@ class Tables:
         self._gathered["put_tail"].append((number, session, first, last, pack(commit.frames)))
         return number
 
-    def _remove(self, session: int, message_id: str) -> None:
-        """Delete a message, if it is stored, and what is found of its text."""
+    def _remove(self, session: int, message_id: str) -> bytes | None:
+        """Delete a message, if it is stored, and what is found of its text; what came along with
+        it for the agent."""
         execute = self._execute
-        for document, seq, changed in execute(_Q["stored_as"], (message_id, session)).fetchall():
-            if not self.sparing:
-                execute(_Q["delete_text"], (document,))
-            execute(_Q["delete_message"], (document,))
-            execute(_Q["delete_places"], (session, seq, changed))
+        found = execute(_Q["stored_as"], (message_id, session)).fetchone()
+        if found is None:
+            return None
+        document, seq, changed, request = found
+        if not self.sparing:
+            execute(_Q["delete_text"], (document,))
+        execute(_Q["delete_message"], (document,))
+        execute(_Q["delete_places"], (session, seq, changed))
+        came_along: bytes | None = request
+        return came_along
 
     def _drop(self, known: Known) -> None:
         for query in _DROPS[self.sparing :]:
@@ -241,7 +249,12 @@ def _differs(stored: Row, row: Row) -> bool:
 
 
 def message_values(
-    document: int, session: int, message: Message, body: bytes, changed: int
+    document: int,
+    session: int,
+    message: Message,
+    body: bytes,
+    changed: int,
+    request: bytes | None = None,
 ) -> tuple[Any, ...]:
     """The values of a message's row, which has the number ``document``."""
     return (
@@ -254,6 +267,7 @@ def message_values(
         message.status,
         None if message.reply_to is msgspec.UNSET else message.reply_to,
         body,
+        request,
     )
 
 

@@ -63,7 +63,8 @@ CREATE TABLE messages (
     role       TEXT NOT NULL,
     status     TEXT NOT NULL,
     reply_to   TEXT,
-    body       BLOB NOT NULL                   -- the whole message as JSON, as it is sent
+    body       BLOB NOT NULL,                  -- the whole message as JSON, as it is sent
+    request    BLOB                            -- JSON of what came along for the agent, which no client reads
 );
 
 -- Which numbers of a session stand for messages: the one where a message stands in the history, and
@@ -108,7 +109,7 @@ SELECT s.number, f.seq, f.message_count, f.updated_at, f.activity, f.running
 FROM former_sessions f JOIN sessions s ON s.id = f.id WHERE f.running IS NOT NULL;
 
 INSERT INTO messages
-SELECT f.document, s.number, f.seq, f.id, f.changed, f.role, f.status, f.reply_to, f.body
+SELECT f.document, s.number, f.seq, f.id, f.changed, f.role, f.status, f.reply_to, f.body, NULL
 FROM former_messages f INDEXED BY messages_by_document CROSS JOIN sessions s ON s.id = f.session
 ORDER BY f.document;
 
