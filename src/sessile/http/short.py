@@ -69,8 +69,8 @@ class ShortWays:
         for name, value in scope["headers"]:
             if name in _UNCOMMON or (name == b"origin" and not self._plain_origin):
                 return False
-            if name == b"accept" and b"json" in value and not path[2]:
-                return False
+            if name == b"accept" and b"application/" in value.lower() and not path[2]:
+                return False  # it may want the answer as JSON
             if name == b"content-length":
                 size = int(value) if len(value) < 6 and value.isdigit() else SMALL
         return size < min(SMALL, self._limits.body) and not (path[2] and size)
