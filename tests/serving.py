@@ -156,10 +156,12 @@ def work_in(folder: Path) -> Path:
 
 @asynccontextmanager
 async def running(
-    app: Any, ws: type[asyncio.Protocol] | Literal["websockets-sansio"] = FramesProtocol
+    app: Any,
+    ws: type[asyncio.Protocol] | Literal["websockets-sansio"] = FramesProtocol,
+    keep_alive: int = 5,
 ) -> AsyncGenerator[str, None]:
     """Any ASGI application on its own port, with its lifespan; Sessile as `sessile serve` runs it,
-    but for the limits of its connections."""
+    but for the limits of its connections. Idle ones are closed after ``keep_alive`` seconds."""
     own = isinstance(app, Sessile) and ws is FramesProtocol
     guard = Guard(EdgeLimits())
     config = uvicorn.Config(
@@ -168,6 +170,7 @@ async def running(
         http=short(guard, lambda: app.short_ways) if own else "auto",
         ws=ws,
         access_log=False,
+        timeout_keep_alive=keep_alive,
         log_config=None,
         timeout_graceful_shutdown=2,
     )

@@ -1,10 +1,12 @@
 """Python functions as agents, and what happens to everything they can yield."""
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 
 from sessile import (
@@ -190,3 +192,27 @@ async def test_history_is_given_as_messages(tmp_path: Path) -> None:
         [("user", "a"), ("assistant", "A")],
         [("user", "b"), ("assistant", "B")],
     ]
+
+
+async def test_what_an_agent_changes_in_place_and_remembers_is_stored(tmp_path: Path) -> None:
+    waits, remembered = asyncio.Event(), asyncio.Event()
+
+    async def reply(turn: Turn) -> AsyncGenerator[str, None]:
+        seen = turn.private.get("seen", [])
+        seen.append(turn.content)
+        await turn.remember({"seen": seen}, private=True)
+        if turn.content == "two":
+            remembered.set()
+            await waits.wait()
+        yield "done"
+
+    async with serving(tmp_path, agent=reply) as chat:
+        await chat.send("s", "one")
+        sending = asyncio.create_task(chat.send("s", "two"))
+        await remembered.wait()
+        database = apsw.Connection(str(tmp_path / "sessile.db"))
+        stored = database.execute("SELECT private FROM sessions").get
+        database.close()
+        assert json.loads(stored) == {"seen": ["one", "two"]}
+        waits.set()
+        await sending

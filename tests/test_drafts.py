@@ -5,15 +5,18 @@ import asyncio
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
+import apsw
 import pytest
 
 from sessile import Turn
 from sessile.history.pages import History
 from sessile.session import runner
-from sessile.store.base import Store
+from sessile.store.base import Body, RunningTurn, Store
 from sessile.store.sqlite.store import SQLiteStore
+from sessile.testing.writer import Writer
 from sessile.wire.frames import singly
 from sessile.wire.messages import decode_message
+from tests.operating import run
 from tests.serving import Client, process, serving
 
 WORDS = 4_000  # of one token each
@@ -109,6 +112,57 @@ async def test_a_crash_keeps_a_long_answer_that_has_a_draft(tmp_path: Path) -> N
     async with process(tmp_path) as (_, chat):
         _, answer = await chat.messages("s")
         assert (answer["status"], answer["content"]) == ("interrupted", TEXT)
+
+
+async def test_numbers_go_on_after_a_crash_where_a_draft_stands_for_all_events(
+    tmp_path: Path,
+) -> None:
+    store = SQLiteStore(tmp_path / "sessile.db")
+    await store.open()
+    writer = Writer(store, "s")
+    change = writer.change()
+    writer.row.running = RunningTurn("q", "a", 1, 1)
+    writer.say(change, "q")
+    await writer.commit(change)
+    change = writer.change(durable=False)
+    writer.delta(change, "a", 0, "all of it")
+    part = b'{"id":"a","role":"assistant","content":"x","parts":[],"createdAt":1,"seq":2,'
+    change.draft = Body(2, 2, part + b'"status":"streaming","replyTo":"q"}')
+    await writer.commit(change)
+    await store.trim(-1)
+    assert await store.events("s", 1) is None
+    await store.close()
+    assert "no faults" in run(tmp_path, "check").stdout
+    store = SQLiteStore(tmp_path / "sessile.db")
+    await store.open()
+    row = await store.row("s")
+    assert row is not None
+    assert row.seq == 2
+    await store.close()
+
+
+async def test_a_draft_of_a_turn_that_is_over_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "DRAFT", 1_000)
+
+    async def reply(turn: Turn) -> AsyncGenerator[str, None]:
+        yield turn.content * 200  # with the end of the turn, in one commit
+        if turn.content == "slow ":
+            await asyncio.sleep(0.05)
+
+    async with serving(tmp_path, agent=reply) as chat:
+        assert chat.app is not None
+        first = asyncio.create_task(chat.send("s", "slow "))
+        await chat.follow("s", after=0, count=3)
+        await chat.send("s", "quick ")  # begins with the end of the turn before
+        await first
+        await chat.send("t", "quick ")
+        assert [await chat.app.store.draft(session) for session in "st"] == [None, None]
+    database = apsw.Connection(str(tmp_path / "sessile.db"))
+    assert database.execute("SELECT count(*) FROM drafts").get == 0
+    database.close()
+    assert "no faults" in run(tmp_path, "check").stdout
 
 
 async def until_said(chat: Client) -> None:

@@ -6,11 +6,14 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
+import apsw
 import pytest
 
 from sessile import Sessile, Turn, create_app
 from sessile.http import short
+from sessile.store.sqlite.store import SQLiteStore
 from tests.serving import Client, events, kinds, running
 
 Answer = tuple[str, list[str], str]
@@ -70,6 +73,9 @@ REQUESTS: dict[str, list[bytes]] = {
     "an answer as JSON": [request(SEND, said("one"), "Accept: application/JSON")],
     "an answer as any application's": [request(SEND, said("one"), "Accept: application/*")],
     "an answer as anything": [request(SEND, said("one"), "Accept: application/json, */*")],
+    "an answer rather as anything": [
+        request(SEND, said("one"), "Accept: text/event-stream;q=0.5, */*")
+    ],
     "no answer yet": [request(SEND, said("one"), "Prefer: respond-async")],
     "a query": [request(SEND + "?x=1", said("one"))],
     "another name": [request(SEND, said("one"), host="evil.example")],
@@ -225,3 +231,85 @@ async def test_a_client_that_leaves_does_not_stop_its_turn(tmp_path: Path) -> No
             while (await client.value("s"))["status"] != "idle":
                 await asyncio.sleep(0.01)
             assert (await client.messages("s"))[-1]["content"] == "one two"
+
+
+async def test_a_session_that_must_be_recovered_is_not_woken_the_short_way(tmp_path: Path) -> None:
+    """Its recovery writes before it waits."""
+    go_on = asyncio.Event()
+    asked: list[str] = []
+
+    async def slow(turn: Turn) -> AsyncGenerator[str, None]:
+        asked.append(turn.content)
+        yield "begin "
+        if turn.content == "one":
+            await go_on.wait()
+            yield "more"
+            await asyncio.sleep(60)
+        yield "end"
+
+    app = create_app(agent=slow, store=f"sqlite:///{tmp_path}/s.db")
+    async with running(app) as url:
+        client = Client(url, app)
+        async with client.http:
+            one, two = [
+                asyncio.create_task(client.http.post("/chat/s", json={"content": content}))
+                for content in ("one", "two")
+            ]
+            while (await client.value("s")).get("messageCount", 0) < 2 or not asked:
+                await asyncio.sleep(0.01)
+            assert isinstance(app.store, SQLiteStore)
+            tables = app.store.writer.tables
+            with patch.object(tables, "write", side_effect=apsw.FullError("the disk is full")):
+                go_on.set()
+                await one
+                await two
+            assert app._registry is not None
+            assert app._registry.live("s") is None
+            await exchange(url, [request(SEND, said("three"))])
+            found = await client.messages("s")
+            assert [(m["content"], m["status"]) for m in found] == [
+                ("one", "complete"),
+                ("begin ", "interrupted"),
+                ("two", "complete"),
+                ("begin end", "complete"),
+                ("three", "complete"),
+                ("begin end", "complete"),
+            ]
+            assert asked == ["one", "two", "three"]
+
+
+async def test_a_stream_behind_a_page_is_not_taken_for_idle(tmp_path: Path) -> None:
+    gate = asyncio.Event()
+
+    async def slow(turn: Turn) -> AsyncGenerator[str, None]:
+        yield "one "
+        await gate.wait()
+        yield "two"
+
+    app = create_app(agent=slow, store=f"sqlite:///{tmp_path}/s.db")
+    async with running(app, keep_alive=0) as url:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+        writer.write(request("GET /chat/x/messages") + request(SEND, said("go")))
+        assert (await _answer(reader, head_only=False))[2] == "[]"
+        head = await reader.readuntil(b'"text":"one "')
+        assert b"text/event-stream" in head
+        await asyncio.sleep(2.5)  # all connections are looked at every second
+        gate.set()
+        rest = await reader.readuntil(b"\r\n0\r\n\r\n")
+        assert b"event: done" in rest
+        async with asyncio.timeout(10):
+            assert await reader.read() == b"", "an idle connection is closed"
+        writer.close()
+
+
+async def test_a_connection_whose_body_comes_late_is_idle_afterwards(tmp_path: Path) -> None:
+    app = create_app(agent=reply, store=f"sqlite:///{tmp_path}/s.db")
+    async with running(app, keep_alive=0) as url:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+        sent = request("POST /nowhere", "x" * 10)
+        writer.write(sent[:-5])
+        assert " 404 " in (await _answer(reader, head_only=False))[0]
+        writer.write(sent[-5:])
+        async with asyncio.timeout(10):
+            assert await reader.read() == b""
+        writer.close()

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from sessile import Turn
+from sessile.history.catch_up import CatchUp
 from sessile.http.waiting import responds_async, wants_json
 from tests.serving import Client, frames, kinds, process, serving
 
@@ -117,6 +118,36 @@ async def test_whoever_waits_learns_of_the_end(tmp_path: Path) -> None:
         assert chat.app is not None
         await chat.app.drain()
         assert (await last).json()["status"] == "interrupted"
+
+
+async def test_a_question_that_is_withdrawn_ends_the_wait_for_its_answer(tmp_path: Path) -> None:
+    async with speaking(tmp_path) as (chat, _):
+        await post(chat, "wait", LATER)
+        queued = (await post(chat, "next", LATER, id="n")).json()["answerId"]
+        asking = asyncio.create_task(post(chat, "next", JSON, id="n"))
+        reading = asyncio.create_task(chat.http.get(f"/chat/s/messages/{queued}?wait=30"))
+        while chat.watchers() < 2:
+            await asyncio.sleep(0.01)
+        await chat.http.delete("/sessions/s/messages/n")
+        for response in [await asking, await reading]:
+            assert (response.status_code, response.json()["code"]) == (404, "message_not_found")
+
+
+async def test_a_wait_reads_nothing_of_the_history(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with speaking(tmp_path) as (chat, speaker):
+        for _ in range(3):
+            await chat.send("s", "one")
+        assert chat.app is not None
+        await chat.app.store.trim(-1)
+        answer = (await post(chat, "wait", LATER)).json()["answerId"]
+        monkeypatch.setattr(CatchUp, "begin", None)
+        reading = asyncio.create_task(chat.http.get(f"/chat/s/messages/{answer}?wait=30"))
+        while not chat.watchers():
+            await asyncio.sleep(0.01)
+        speaker.go_on.set()
+        assert (await reading).json()["content"] == "wait "
 
 
 async def test_a_client_that_leaves_is_not_waited_for(tmp_path: Path) -> None:

@@ -144,6 +144,7 @@ class ChatRoutes:
         if patience:
             watcher = await self._access.watch(session)
             try:
+                watcher.cursor, _ = await self._access.head(session)
                 settled = await when_settled(session, watcher, request, id, patience)
             finally:
                 self._access.leave(watcher)

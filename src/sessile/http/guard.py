@@ -206,6 +206,7 @@ class GuardedProtocol(HttpToolsProtocol):
             raise _TooManyRequests
         super().on_message_begin()
         self._stage += 1
+        self._idle_since = None
         self._fields = self._received = self._body = 0
         if self._head_since is None:
             self._head_since = self.loop.time()
@@ -240,6 +241,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self._stage += 1
         self._body_since = None
         super().on_message_complete()
+        if self.cycle is not None and self.cycle.response_complete:
+            self._idle_since = self.loop.time()
 
     def _upgrade(self) -> None:
         if self._other_user:

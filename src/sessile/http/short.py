@@ -40,6 +40,8 @@ _path = re.compile(r"/chat/([^/]+)(/messages)?").fullmatch
 # With one of these a request needs more thought.
 _UNCOMMON = frozenset({b"expect", b"transfer-encoding", b"connection", b"upgrade", b"prefer"})
 
+_STREAMS = frozenset({b"*/*", b"text/event-stream", b"text/event-stream, */*"})
+
 _STREAM = b"".join([b"%b: %b\r\n" % field for field in HEADERS]) + b"transfer-encoding: chunked\r\n"
 _JSON = b"content-type: application/json\r\n" + b"".join([b"%b: %b\r\n" % field for field in SAFE])
 
@@ -69,7 +71,7 @@ class ShortWays:
         for name, value in scope["headers"]:
             if name in _UNCOMMON or (name == b"origin" and not self._plain_origin):
                 return False
-            if name == b"accept" and b"application/" in value.lower() and not path[2]:
+            if name == b"accept" and value not in _STREAMS and not path[2]:
                 return False  # it may want the answer as JSON
             if name == b"content-length":
                 size = int(value) if len(value) < 6 and value.isdigit() else SMALL
@@ -119,6 +121,7 @@ class ShortWays:
             raise
         assert sent.answer_id is not None
         stream.follow(sent.after, sent.message.id, sent.answer_id)
+        cycle.body = bytearray()
         return True
 
 

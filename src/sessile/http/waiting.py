@@ -7,7 +7,7 @@ from starlette.requests import Request
 from sessile.http.access import Watcher
 from sessile.node.handle import Handle
 from sessile.wire.errors import ShuttingDown
-from sessile.wire.events import PartEvent
+from sessile.wire.events import DeletedEvent, PartEvent
 from sessile.wire.frames import Frame
 from sessile.wire.messages import Message
 
@@ -21,7 +21,7 @@ async def when_settled(
     """A message, once nothing is to come; None if that takes longer than so many seconds, or the
     client has left.
 
-    ``watcher`` sees everything that happens to the message from before it was looked for. Raises
+    ``watcher`` sees what happens from before the message is looked for. Raises
     :class:`~sessile.wire.errors.MessageNotFound`, also where it is deleted meanwhile, and
     :class:`~sessile.wire.errors.ShuttingDown`.
     """
@@ -53,12 +53,13 @@ async def _settled(session: Handle, watcher: Watcher, id: str) -> Message:
 
 
 async def _changed(watcher: Watcher, id: str) -> bool:
-    """Whether more has happened to a message than that it grew."""
+    """Whether more has happened to a message than that it grew, or to what it may depend on."""
     changed = False
     while frames := await watcher.read():
         for frame in frames:
             if isinstance(frame, Frame) and not isinstance(frame.event, PartEvent):
-                changed = changed or frame.ends_session or frame.about == id
+                deleted = isinstance(frame.event, DeletedEvent)
+                changed = changed or deleted or frame.about == id
     return changed
 
 

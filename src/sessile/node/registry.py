@@ -8,7 +8,7 @@ from collections.abc import AsyncIterable, Coroutine
 from typing import Any
 
 from sessile.agents.base import Agent
-from sessile.at_once import at_once
+from sessile.at_once import WouldWait, at_once
 from sessile.bus.base import Bus
 from sessile.history.pages import History
 from sessile.session import commands
@@ -127,7 +127,12 @@ class Registry:
             self.release(session)
 
     def send_at_once(self, id: str, draft: Draft, while_busy: WhileBusy, outcome: Outcome) -> Sent:
-        """As :meth:`Session.send_at_once`; wakes a session that sleeps."""
+        """As :meth:`Session.send_at_once`; wakes a session that sleeps, unless it is busy.
+
+        Raises :class:`~sessile.at_once.WouldWait` for that: it is recovered first.
+        """
+        if self.live(id) is None and at_once(self.store.row_if_busy(id)) is not None:
+            raise WouldWait
         session = at_once(self.acquire(id))
         try:
             return session.send_at_once(draft, while_busy, outcome)

@@ -170,6 +170,7 @@ class TurnQueue:
         if not answer.seq:
             answer.seq = self._journal.next_seq
         self._journal.settle(answer.settled(status))
+        self._journal.change().draft = None
         self._journal.row.running = None
 
     def _report_end(self) -> None:

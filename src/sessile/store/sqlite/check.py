@@ -139,8 +139,11 @@ class Check:
     def _of_session(self, row: Row, number: int) -> Iterator[str]:
         count = queued = 0
         kept = self._kept.pop(number, array("q"))
-        if row.running is not None and kept:
-            row.seq = max(row.seq, kept[-1])  # its row is as it was when the turn began
+        drafted, draft = self._execute(_Q["all_drafts"], (number,)).fetchone() or (0, None)
+        if draft is not None and not self._is_readable(draft):
+            yield ": the draft of its answer cannot be read"
+        if row.running is not None:  # its row is as it was when the turn began
+            row.seq = max(row.seq, drafted, *kept[1::2])
         for values in self._execute(_Q["all_messages"], (number,)):
             count += 1
             self.messages += 1
@@ -151,9 +154,6 @@ class Check:
             yield f": its message count is {row.message_count}, but it has {count} messages"
         if queued != row.queued:
             yield f": {row.queued} messages are counted as queued, but {queued} are"
-        drafted, draft = self._execute(_Q["all_drafts"], (number,)).fetchone() or (0, None)
-        if draft is not None and not self._is_readable(draft):
-            yield ": the draft of its answer cannot be read"
         for fault in self._of_tail(row, kept, drafted):
             yield f": {fault}"
 

@@ -124,6 +124,8 @@ class SQLiteStore:
                 for number, last in rows:
                     one.events.add(number, last)
                     one.row.seq = max(one.row.seq, last)
+                # All of its events may be forgotten where a draft stands for them.
+                one.row.seq = max(one.row.seq, one.drafted)
                 self.writer.trims.stored(one.row, self._loop.time(), one.drafted)
 
     def _migrate(self) -> None:

@@ -44,11 +44,13 @@ _DROPS = (
 
 
 class _Written(NamedTuple):
-    """A commit whose statements were executed; ``tail`` is the number of its kept events."""
+    """A commit whose statements were executed; ``tail`` is the number of its kept events, and
+    ``drafted`` the event up to which there is then a draft."""
 
     commit: Commit
     known: Known
-    tail: int
+    tail: int = 0
+    drafted: int = 0
 
 
 class Tables:
@@ -114,16 +116,12 @@ class Tables:
 
     def committed(self) -> None:
         """Take that the transaction is made."""
-        for commit, known, tail in self._written:
+        for commit, known, tail, drafted in self._written:
             if commit.drop:
                 self.known.pop(commit.session, None)
                 continue
             self.known[commit.session] = known
-            known.row = commit.row
-            if commit.draft is not None:
-                known.drafted = commit.draft.changed
-            elif commit.row.running is None:
-                known.drafted = 0
+            known.row, known.drafted = commit.row, drafted
             if tail:
                 known.events.add(tail, commit.row.seq)
 
@@ -133,7 +131,7 @@ class Tables:
         if commit.drop:
             if known is not None:
                 self._drop(known)
-                self._written.append(_Written(commit, known, 0))
+                self._written.append(_Written(commit, known))
             return
         if known is None:
             self._session += 1
@@ -148,12 +146,8 @@ class Tables:
             if moved_from or message.seq <= commit.base:  # else it is new
                 request = self._remove(known.number, message.id) or request
             self._put_message(known.number, message, body, changed, request)
-        if commit.draft is not None:
-            self._gathered["put_draft"].append((known.number, *commit.draft))
-        elif known.drafted and commit.row.running is None:
-            self._gathered["delete_draft"].append((known.number,))
         tail = self._put_tail(known.number, commit) if commit.frames else 0
-        self._written.append(_Written(commit, known, tail))
+        self._written.append(_Written(commit, known, tail, self._put_draft(known, commit)))
 
     # Rows ---------------------------------------------------------------------------------------
 
@@ -181,6 +175,19 @@ class Tables:
         values = message_values(document, session, message, body, changed, request)
         self._gathered["put_message"].append(values)
         self._gathered["put_place"].extend(places(document, session, message.seq, changed))
+
+    def _put_draft(self, known: Known, commit: Commit) -> int:
+        """Store the draft of a commit, or delete that of a turn that ends; up to which event there
+        is one."""
+        if commit.draft is not None:
+            self._gathered["put_draft"].append((known.number, *commit.draft))
+            return commit.draft.changed
+        former, running = known.row.running, commit.row.running
+        goes_on = former and running and former.answer == running.answer
+        if known.drafted and not goes_on:
+            self._gathered["delete_draft"].append((known.number,))
+            return 0
+        return known.drafted
 
     def _put_tail(self, session: int, commit: Commit) -> int:
         number = self._tail = self._tail + 1
@@ -239,8 +246,9 @@ def _differs(stored: Row, row: Row) -> bool:
     """Whether a row differs in more than what changes with every commit of a turn."""
     return (
         stored.queued != row.queued
-        or stored.metadata != row.metadata
-        or stored.private != row.private
+        # Whoever changes these makes new ones. What is in them may be changed by an agent.
+        or stored.metadata is not row.metadata
+        or stored.private is not row.private
         or stored.owner != row.owner
         or stored.held != row.held
         or stored.archived != row.archived

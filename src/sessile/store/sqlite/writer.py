@@ -120,6 +120,8 @@ class Writer:
         self._blocked = []
         durable: deque[_Taken] = deque()
         for one, error in self._committed(taken):
+            if error is None:
+                self._note(one.commit)
             if error is None and one.commit.durable:
                 durable.append(one)
             else:
@@ -224,6 +226,14 @@ class Writer:
             self._execute(f"PRAGMA user_version = {version}")
         self.failing = False
 
+    def _note(self, commit: Commit) -> None:
+        """Note which events a commit that is made leaves behind."""
+        if commit.drop:
+            self.trims.dropped(commit.session)
+        elif commit.durable or commit.draft is not None:
+            drafted = self.tables.known[commit.session].drafted
+            self.trims.stored(commit.row, self._loop.time(), drafted)
+
     # Reporting ----------------------------------------------------------------------------------
 
     def _sync_ended(self, error: Exception | None) -> None:
@@ -247,15 +257,9 @@ class Writer:
 
     def _report(self, one: _Taken, error: Exception | None) -> None:
         commit = one.commit
-        if error is None and (commit.durable or commit.draft is not None):
-            if commit.drop or commit.deleted:
-                self.log.wipe()
-                self.deleted_in.add(commit.session)
-            if commit.drop:
-                self.trims.dropped(commit.session)
-            else:
-                drafted = self.tables.known[commit.session].drafted
-                self.trims.stored(commit.row, self._loop.time(), drafted)
+        if error is None and (commit.drop or commit.deleted):
+            self.log.wipe()
+            self.deleted_in.add(commit.session)
         try:
             one.source.done(error)
         except Exception:
