@@ -41,6 +41,10 @@ bench *arguments:
 compare *arguments:
     uv run python -m bench.compare "$@"
 
+# Measure how many answers stream at once (docs/performance.md)
+streams *arguments:
+    uv run python -m bench.streams "$@"
+
 # Measure whether streams stutter on a slow disk (docs/performance.md)
 slow-disk *arguments:
     uv run python -m bench.slow_disk "$@"

@@ -53,7 +53,7 @@ class SessileError(Exception):
 
     code: ClassVar[str] = "internal_error"
     status: ClassVar[int] = 500
-    extra: Mapping[str, str] = {}  # what a client is told beside text and code
+    extra: Mapping[str, str] = {}  # what a client gets beside text and code
 
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message or type(self).__doc__)

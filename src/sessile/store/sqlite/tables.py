@@ -246,7 +246,7 @@ def _differs(stored: Row, row: Row) -> bool:
     """Whether a row differs in more than what changes with every commit of a turn."""
     return (
         stored.queued != row.queued
-        # Whoever changes these makes new ones. What is in them may be changed by an agent.
+        # A change of these makes new ones. What is in them may be changed by an agent.
         or stored.metadata is not row.metadata
         or stored.private is not row.private
         or stored.owner != row.owner
