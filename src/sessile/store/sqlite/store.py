@@ -103,7 +103,8 @@ class SQLiteStore:
         self.writer = Writer(self._file, self.database)
         self.write = self.writer.write
         # Without a reserve the disk may have been full, and something deleted in part.
-        self._texts_left = self.writer.reserve.keep()
+        is_new = not self._execute(_Q["last_session"]).get
+        self._texts_left = self.writer.reserve.keep() and not is_new
         self._load_known()
         searcher = apsw.Connection(str(self._file.path), flags=apsw.SQLITE_OPEN_READONLY)
         self._index = SearchIndex(self.database, searcher)
