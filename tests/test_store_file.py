@@ -6,12 +6,14 @@ import os
 import stat
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import apsw
 import pytest
 
 from sessile import create_app
 from sessile.store.sqlite.store import SQLiteStore
+from sessile.testing.writer import Writer
 from sessile.wire.errors import SettingsError
 from tests.serving import Client, Process, client_of, serving
 
@@ -198,3 +200,17 @@ async def test_a_file_system_without_locks_is_refused(
     with pytest.raises(SettingsError, match="its file system has no locks"):
         await SQLiteStore(tmp_path / "sessile.db").open()
     assert os.listdir(tmp_path) == []
+
+
+async def test_a_new_store_has_no_deleted_texts_to_take_out_of_its_log(tmp_path: Path) -> None:
+    """To empty the log keeps writers waiting."""
+    path = tmp_path / "sessile.db"
+    for wiped in (0, 1):
+        store = SQLiteStore(path)
+        await store.open()
+        with patch.object(store.writer.log, "wipe") as wipe:
+            await store.tend()
+            assert wipe.call_count == wiped
+        await Writer(store, f"s{wiped}").fill(1)
+        await store.close()
+        Path(f"{path}-reserve").unlink()  # as where the disk was full, and something deleted
