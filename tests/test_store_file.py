@@ -213,4 +213,4 @@ async def test_a_new_store_has_no_deleted_texts_to_take_out_of_its_log(tmp_path:
             assert wipe.call_count == wiped
         await Writer(store, f"s{wiped}").fill(1)
         await store.close()
-        Path(f"{path}-reserve").unlink()  # as where the disk was full, and something deleted
+        os.unlink(f"{path}-reserve")  # as where the disk was full, and something deleted
