@@ -190,12 +190,13 @@ class History:
         Raises :class:`~sessile.wire.errors.MessageNotFound`.
         """
         running, waiting = await self._as_it_stands(session)
+        row = await self._store.row_if_busy(session)
+        # Last, so that what was settled meanwhile is found.
         stored = await self._store.message(session, message_id)
         if stored is not None:
             return stored
         if running is not None and id_of(running.body) == message_id:
             return decode_message(running.body)
-        row = await self._store.row_if_busy(session)
         turn = None if row is None else row.running
         if turn is not None and turn.answer == message_id:
             return Answer(turn.answer, turn.question, turn.started_at).message()

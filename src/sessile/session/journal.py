@@ -218,6 +218,11 @@ class Journal:
         self.row.message_count += 1
         self.touch()
 
+    def finish(self, answer: Message) -> None:
+        """Write an answer at its end, in the place of a draft that is not stored yet."""
+        self.settle(answer)
+        self.change().draft = None
+
     def show(self, message: Message) -> None:
         """Write the event of a message that is not stored as such: of an answer in the making."""
         self._append(self.change(), Frame.of_message(message, encode(message), self.next_seq))

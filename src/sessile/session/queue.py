@@ -169,8 +169,7 @@ class TurnQueue:
         """Write an answer as it is at its end."""
         if not answer.seq:
             answer.seq = self._journal.next_seq
-        self._journal.settle(answer.settled(status))
-        self._journal.change().draft = None
+        self._journal.finish(answer.settled(status))
         self._journal.row.running = None
 
     def _report_end(self) -> None:

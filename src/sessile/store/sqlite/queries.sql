@@ -137,10 +137,13 @@ UNION
 SELECT id FROM running CROSS JOIN sessions ON number = session WHERE owner = ?1;
 
 -- name: all_busy
--- The busy sessions of all owners.
-SELECT id FROM sessions INDEXED BY sessions_busy WHERE queued > 0 OR held
-UNION
-SELECT id FROM running CROSS JOIN sessions ON number = session;
+-- The busy sessions of all owners, and up to which event there is a draft of the answer.
+SELECT id, coalesce(drafts.changed, 0) FROM (
+    SELECT number, id FROM sessions INDEXED BY sessions_busy WHERE queued > 0 OR held
+    UNION
+    SELECT number, id FROM running CROSS JOIN sessions ON number = session
+)
+LEFT JOIN drafts ON drafts.session = number;
 
 -- name: heads
 -- How far those of the sessions are that exist; the value is a JSON array of their ids.
@@ -241,11 +244,6 @@ SELECT first, events FROM tail WHERE number = ?;
 -- Where all kept events are, in the order of the commits.
 SELECT id, tail.number, last FROM tail CROSS JOIN sessions ON sessions.number = session
 ORDER BY tail.number;
-
--- name: turns
--- The sessions whose turns run, and up to which event there is a draft of the answer.
-SELECT id, coalesce(changed, 0) FROM running CROSS JOIN sessions ON number = running.session
-LEFT JOIN drafts ON drafts.session = number;
 
 -- name: trim
 -- Forget the events of one commit.

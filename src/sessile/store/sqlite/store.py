@@ -115,13 +115,13 @@ class SQLiteStore:
         kept: dict[str, list[tuple[int, int]]] = {}
         for session, number, last in self._execute(_Q["tails"]):
             kept.setdefault(session, []).append((number, last))
-        turns = dict(self._execute(_Q["turns"]))
-        for (session,) in self._execute(_Q["all_busy"]):
+        drafted = dict(self._execute(_Q["all_busy"]))
+        for session in drafted:
             kept.setdefault(session, [])
         for session, rows in kept.items():
             with suppress(SessionUnreadable), self._of(session):
                 one = known[session] = self.writer.tables.found(session)
-                one.drafted = turns.get(session, 0)
+                one.drafted = drafted.get(session, 0)
                 for number, last in rows:
                     one.events.add(number, last)
                     one.row.seq = max(one.row.seq, last)
@@ -227,14 +227,13 @@ class SQLiteStore:
 
     async def rows(self, sessions: Sequence[str]) -> Chunk[Row]:
         await self.writer.all_synced()
-        known = self.writer.tables.known
         with unavailable():
             found: Chunk[Row] = Chunk()
             size = 0
             for values in self._execute(_Q["sessions"], (encode(sessions).decode(),)):
                 with suppress(SessionUnreadable), self._of(values[0]):
                     row = row_of(values)
-                    row.seq = known[row.id].row.seq if row.id in known else row.seq
+                    row.seq = self.writer.tables.head(row.id, row.seq)
                     found.append(row)
                 size += len(values[_METADATA]) + len(values[_PRIVATE])
                 if size > READ and found:
@@ -280,10 +279,9 @@ class SQLiteStore:
 
     async def heads(self, sessions: Sequence[str]) -> list[Head]:
         await self.writer.all_synced()
-        known = self.writer.tables.known
         with unavailable():
             return [
-                Head(id, epoch, known[id].row.seq if id in known else seq)
+                Head(id, epoch, self.writer.tables.head(id, seq))
                 for id, epoch, seq in self._execute(_Q["heads"], (encode(sessions).decode(),))
             ]
 

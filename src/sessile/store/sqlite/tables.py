@@ -91,6 +91,11 @@ class Tables:
         assert known is not None
         return known
 
+    def head(self, session: str, stored: int) -> int:
+        """The number of a session's newest event; ``stored`` is that of its newest durable one."""
+        known = self.known.get(session)
+        return stored if known is None else known.row.seq
+
     def forget(self, sessions: Iterable[str]) -> None:
         """Let what is known of sessions go, if they are not busy and no event is kept."""
         for session in sessions:
@@ -126,7 +131,7 @@ class Tables:
                 known.events.add(tail, commit.row.seq)
 
     def _add(self, commit: Commit) -> None:
-        known = self.known.get(commit.session) or self.find(commit.session)
+        known = self.find(commit.session)
         _check(commit, None if known is None else known.row)
         if commit.drop:
             if known is not None:
