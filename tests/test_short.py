@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,17 @@ async def reply(turn: Turn) -> AsyncGenerator[str, None]:
         raise RuntimeError
     for word in turn.content.split():
         yield f"{word} "
+
+
+def behind(gate: asyncio.Event) -> Callable[[Turn], AsyncGenerator[str, None]]:
+    """An agent that says one word, and the other when the gate is open."""
+
+    async def reply(turn: Turn) -> AsyncGenerator[str, None]:
+        yield "one "
+        await gate.wait()
+        yield "two"
+
+    return reply
 
 
 def request(
@@ -207,13 +218,7 @@ async def test_requests_that_do_not_wait_for_answers_are_answered_in_order(
 
 async def test_a_client_that_leaves_does_not_stop_its_turn(tmp_path: Path) -> None:
     gate = asyncio.Event()
-
-    async def slow(turn: Turn) -> AsyncGenerator[str, None]:
-        yield "one "
-        await gate.wait()
-        yield "two"
-
-    app = create_app(agent=slow, store=f"sqlite:///{tmp_path}/s.db")
+    app = create_app(agent=behind(gate), store=f"sqlite:///{tmp_path}/s.db")
     async with running(app) as url:
         client = Client(url, app)
         async with (
@@ -280,13 +285,7 @@ async def test_a_session_that_must_be_recovered_is_not_woken_the_short_way(tmp_p
 
 async def test_a_stream_behind_a_page_is_not_taken_for_idle(tmp_path: Path) -> None:
     gate = asyncio.Event()
-
-    async def slow(turn: Turn) -> AsyncGenerator[str, None]:
-        yield "one "
-        await gate.wait()
-        yield "two"
-
-    app = create_app(agent=slow, store=f"sqlite:///{tmp_path}/s.db")
+    app = create_app(agent=behind(gate), store=f"sqlite:///{tmp_path}/s.db")
     async with running(app, keep_alive=0) as url:
         reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
         writer.write(request("GET /chat/x/messages") + request(SEND, said("go")))

@@ -192,8 +192,7 @@ class SQLiteStore:
     # Nothing of a session is read that the loss of power could take back: its sync is waited for.
 
     async def row(self, session: str) -> Row | None:
-        if self.writer.must_wait(session):
-            await self.writer.all_synced()
+        await self.writer.synced(session)
         known = self.writer.tables.known.get(session)
         if known is not None:
             return msgspec.structs.replace(known.row)
@@ -202,8 +201,7 @@ class SQLiteStore:
             return row_of(found[0]) if found else None
 
     async def row_if_busy(self, session: str) -> Row | None:
-        if self.writer.must_wait(session):
-            await self.writer.all_synced()
+        await self.writer.synced(session)
         if session in self._unreadable:
             return await self.row(session)
         known = self.writer.tables.known.get(session)
@@ -338,8 +336,7 @@ class SQLiteStore:
         return found[0] if found else None
 
     async def events(self, session: str, after: int) -> Chunk[Piece] | None:
-        if self.writer.must_wait(session):
-            await self.writer.all_synced()
+        await self.writer.synced(session)
         known = self.writer.tables.known.get(session)
         rows = self._kept(known.events.after(after)) if known else Chunk()
         if not rows:
@@ -360,8 +357,7 @@ class SQLiteStore:
 
     async def _read(self, query: str, values: tuple[Any, ...]) -> list[Any]:
         """All rows of a query whose first value is the session that it reads."""
-        if self.writer.must_wait(values[0]):
-            await self.writer.all_synced()
+        await self.writer.synced(values[0])
         try:
             rows: list[Any] = self._execute(query, values).fetchall()
         except apsw.Error as error:
@@ -370,8 +366,7 @@ class SQLiteStore:
 
     async def _read_some(self, query: str, values: tuple[Any, ...]) -> Chunk[Any]:
         """Rows, up to so many bytes, of a query whose first value is the session that it reads."""
-        if self.writer.must_wait(values[0]):
-            await self.writer.all_synced()
+        await self.writer.synced(values[0])
         try:
             return read_some(self._execute(query, values))
         except apsw.Error as error:

@@ -90,9 +90,10 @@ class Writer:
         """Something waits, or is not reported yet."""
         return bool(self._waiting or self._blocked or self._syncing)
 
-    def must_wait(self, session: str) -> bool:
-        """Whether a read of the session would show what the loss of power could take back."""
-        return session in self._held or self.log.in_doubt
+    async def synced(self, session: str) -> None:
+        """Wait until a read of the session shows nothing that the loss of power could take back."""
+        if session in self._held or self.log.in_doubt:
+            await self.all_synced()
 
     async def all_synced(self) -> None:
         """Wait until everything that is committed is durable; raises if it cannot be made so."""
