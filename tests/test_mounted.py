@@ -3,6 +3,7 @@ middleware, and does not keep them from ending while clients watch."""
 
 import contextlib
 import gzip
+import importlib
 import os
 import socket
 import subprocess
@@ -21,7 +22,6 @@ from websockets.sync.client import connect
 
 from sessile import create_app
 from sessile.wire.sse import Parser
-from tests.mounted_app import app
 from tests.serving import clean_environment, decode_event
 
 ROOT = Path(__file__).parent.parent
@@ -118,6 +118,7 @@ def log_after(folder: Path, *marks: bytes) -> bytes:
 
 def test_the_test_client_of_a_framework(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    app = importlib.import_module("tests.mounted_app").app  # with its store in this folder
     with TestClient(app, base_url="http://test") as client:
         with client.stream("POST", "/ai/chat/s", json={"content": "2"}) as response:
             said = b"".join(response.iter_raw())
