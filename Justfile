@@ -53,6 +53,10 @@ slow-disk *arguments:
 scale *arguments:
     uv run python -m bench.scale "$@"
 
+# Measure what sessions that wait on a question cost (docs/performance.md)
+waiting *arguments:
+    uv run python -m bench.waiting "$@"
+
 # Measure the web client in Chromium: how soon it is usable, what it loads, whether it stutters (docs/performance.md)
 web-speed *arguments:
     uv run python -m bench.web "$@"

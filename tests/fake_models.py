@@ -9,6 +9,9 @@ retried at any time · ``[[cut:N]]`` the connection breaks after N words · ``[[
 the middle of the stream · ``[[endless]]`` words until the client disconnects · ``[[unfinished]]`` a
 clean end without a finish reason · ``[[length]]`` the finish reason is the length.
 
+``[[work:N]]`` in any message: N times ten words and a call of ``bash``, one after the other, each of
+which writes a line into ``ran.txt`` unless it is there; a call whose result is known is not called again.
+
 Otherwise it says ``Echo: `` and the message.
 """
 
@@ -26,6 +29,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from sessile.agents.kit.continuing import GO_ON
+
 USAGE = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
 
 _TOOL = re.compile(r"\[\[tool:([\w.-]+):(\{.*?\})\]\]", re.DOTALL)
@@ -37,6 +42,34 @@ class Step(NamedTuple):
     kind: str
     text: str
     arguments: str = ""
+
+
+def work(messages: list[dict[str, Any]]) -> Iterator[Step] | None:
+    """The next steps of a task of several tool calls, as far as the conversation shows it."""
+    texts = [openai_text(m) for m in messages if m["role"] in ("user", "tool")]
+    if (asked := re.search(r"\[\[work:(\d+)\]\]", "\n".join(texts))) is None:
+        return None
+    outputs = [openai_text(m) for m in messages if m["role"] == "tool"]
+    number = next(n for n in range(100) if not any(f"ran call{n}." in text for text in outputs))
+
+    def found() -> Iterator[Step]:
+        for index in range(10):
+            yield Step("say", f"word{10 * number + index} ")
+        if number == int(asked[1]):
+            yield Step("finish", "stop")
+            return
+        line = f"call{number}"
+        command = f"grep -qx {line} ran.txt 2>/dev/null || echo {line} >> ran.txt; echo ran {line}."
+        yield Step("call", "bash", json.dumps({"command": command, "description": line}))
+        yield Step("finish", "tool_calls")
+
+    return found()
+
+
+async def _slowly(found: Iterator[Step]) -> AsyncGenerator[Step, None]:
+    for step in found:
+        await asyncio.sleep(0.01)
+        yield step
 
 
 async def steps(said: str, results: list[str]) -> AsyncGenerator[Step, None]:
@@ -100,16 +133,25 @@ class FakeModels(Starlette):
         self.requests.append(body)
         self.keys.append(request.headers["authorization"])
         messages = body["messages"]
-        asked = max(i for i, message in enumerate(messages) if message["role"] == "user")
+        questions = [i for i, message in enumerate(messages) if message["role"] == "user"]
+        asked = questions[-1]
+        if len(questions) > 1 and "[[tool:" in openai_text(messages[questions[-2]]):
+            # Asked to go on with an answer that was cut off, it does what it was asked before.
+            asked = questions[-2] if GO_ON in openai_text(messages[asked]) else asked
         # The history that an agent was sent comes before the question.
         said = openai_text(messages[asked]).rpartition("what is asked next.")[2].lstrip()
         # Questions without any answer are in the same message as the next one.
         said = re.sub(r"^(?:\[\[(?:http:\d+|down)\]\]\n\n)+", "", said)
         results = [openai_text(m).strip() for m in messages[asked:] if m["role"] == "tool"]
+        results = [result for result in results if "interrupted" not in result]
         if "title generator" in openai_text(messages[0]):
             said, results = "A title", []  # OpenCode asks for one in every first turn
         if refused := refusal(said):
             return refused
+        if (working := work(messages)) is not None and said != "A title":
+            return StreamingResponse(
+                self._chunks(said, _slowly(working)), media_type="text/event-stream"
+            )
         if said in self._answers:
             known = self._answers[said]
             called = [step for step in known if step.kind == "call"]

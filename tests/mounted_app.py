@@ -16,7 +16,7 @@ async def reply(turn: Turn) -> AsyncGenerator[str, None]:
         await asyncio.sleep(0.02)
 
 
-chat = create_app(agent=reply, store="sqlite:///its.db", drain=0.2)
+chat = create_app(agent=reply, store="sqlite:///its.db", drain_timeout=0.2)
 app = FastAPI(lifespan=chat.lifespan)
 
 

@@ -113,7 +113,7 @@ def page(browser: Browser, server: Process) -> None:
     dark = Visitor(browser, server.url, reduced_motion="reduce", size=DESKTOP, color_scheme="dark")
     night = dark.tab().open("poems")
     expect(night.page.get_by_role("region", name=re.compile("asks"))).to_be_visible()
-    expect(night.session("The poem project")).to_contain_text("running")
+    expect(night.session("The poem project")).to_contain_text("waiting for you")
     night.page.screenshot(path=DOCS / "page-dark.png")
     night.button("Deny").click()
     for visitor in (desktop, phone, dark):

@@ -33,13 +33,28 @@ class Event(NamedTuple):
     id: int | None
 
 
+class Transport(httpx2.AsyncHTTPTransport):
+    """Raises ConnectError also when the server dies just after it accepted the connection.
+
+    In this case anyio reads the address of a closed socket, which raises an AttributeError.
+    """
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        try:
+            return await super().handle_async_request(request)
+        except AttributeError as error:
+            if error.name != "getpeername":
+                raise
+            raise httpx2.ConnectError("the server died", request=request) from error
+
+
 class Client:
     """A client of the server, over HTTP and WebSocket."""
 
     def __init__(self, url: str, app: Sessile | None = None) -> None:
         self.url = url
         self.app = app
-        self.http = httpx2.AsyncClient(base_url=url, timeout=30)
+        self.http = httpx2.AsyncClient(base_url=url, timeout=30, transport=Transport())
 
     async def send(self, session: str, content: str, **fields: Any) -> list[Event]:
         """POST a message and read the stream to its end."""
@@ -232,7 +247,11 @@ class Process:
         self.url = line.split(" on ")[1].strip()
         self.banner: list[str] = []
         while not (self.banner and self.banner[-1].startswith("  agent")):
-            self.banner.append(self._process.stdout.readline().rstrip("\n"))
+            line = self._process.stdout.readline()
+            if not line:
+                self._wait()
+                raise RuntimeError("the server ended as soon as it had started")
+            self.banner.append(line.rstrip("\n"))
         if "--allow-remote" in flags:
             self.banner.append(self._process.stdout.readline().rstrip("\n"))
 
@@ -265,6 +284,7 @@ class Process:
     def __exit__(self, *_: object) -> None:
         if self._process.poll() is None:
             self.kill()
+        self._wait()
 
 
 @asynccontextmanager

@@ -96,7 +96,7 @@ async def test_an_agent_that_needs_a_login(tmp_path: Path) -> None:
 async def test_a_command_that_is_not_an_agent_does_not_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sessile.agents.acp.agent.START", 0.5)
+    monkeypatch.setattr("sessile.agents.acp.process.START", 0.5)
     agent = ACPAgent("sleep 100", tmp_path)
     with pytest.raises(SettingsError, match="does not answer"):
         await agent.open()

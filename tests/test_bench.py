@@ -52,6 +52,12 @@ def test_a_slow_disk_is_measured() -> None:
     assert len(rows) == 4
 
 
+def test_sessions_that_wait_are_measured() -> None:
+    printed = run("bench.waiting", "--quick")
+    assert "| the turn is parked | " in printed
+    assert "20 asked" in printed
+
+
 def test_the_web_interface_is_measured() -> None:
     printed = run("bench.web", "--quick")
     assert "| this machine | " in printed

@@ -6,15 +6,16 @@ from typing import get_args
 
 import pytest
 
-from sessile.agents.base import Decision, Output, Turn
+from sessile.agents.base import Output, Turn
 from sessile.agents.function import FunctionAgent
 from sessile.node import nodes, requests
 from sessile.session import commands
 from sessile.session.inbox import Draft
+from sessile.session.reply import Reply
 from sessile.wire.errors import (
-    ApprovalNotFound,
     MessageConflict,
     MessageNotFound,
+    QuestionNotFound,
     SessionExists,
     SessionNotFound,
     TurnInProgress,
@@ -71,8 +72,8 @@ async def question(node: Node) -> str:
     while True:
         for message in (await node.session("s").get_messages()).messages:
             for part in message.parts:
-                if isinstance(part, ToolCallPart) and part.approval:
-                    return part.approval.id
+                if isinstance(part, ToolCallPart) and part.question:
+                    return part.question.id
         await asyncio.sleep(0.1)
 
 
@@ -104,8 +105,8 @@ def test_every_command_runs_at_the_owner_while_the_session_is_busy() -> None:
         assert isinstance(broadcast, BroadcastEvent)
         assert broadcast.data == {"x": 1}
 
-        approval = await there.approve(await question(two), Decision("approved"))
-        assert approval.state == "approved"
+        answered = await there.answer(await question(two), Reply(approve=True))
+        assert answered.state == "approved"
         await until(two, sent.after, StatusEvent, "running")
         await until(two, waits.message.seq, StatusEvent, "running")
         assert await there.stop() is True
@@ -139,8 +140,8 @@ def test_an_error_is_the_same_at_any_node() -> None:
             await there.delete_message("unknown")
         with pytest.raises(TurnInProgress):
             await there.update_message_parts(str(sent.answer_id), [TextPart("x")])
-        with pytest.raises(ApprovalNotFound):
-            await there.approve("unknown", Decision("approved"))
+        with pytest.raises(QuestionNotFound):
+            await there.answer("unknown", Reply(approve=True))
         with pytest.raises(SessionExists):
             await there.create()
         with pytest.raises(SessionExists):

@@ -12,8 +12,8 @@ import pytest
 
 from sessile import ToolCallPart, Turn, create_app
 from sessile.wire.errors import SettingsError
+from tests.asking import answer, question
 from tests.serving import serving
-from tests.test_approvals import answer, question
 
 
 async def exits(turn: Turn) -> AsyncGenerator[str, None]:
@@ -245,10 +245,10 @@ async def test_asking_for_a_call_whose_id_is_used_again(tmp_path: Path) -> None:
         sending = asyncio.create_task(chat.send("s", "go"))
         for approve in (True, False):
             asked = await question(socket)
-            await answer(chat, asked["approval"]["id"], approve)
+            await answer(chat, asked["question"]["id"], approve)
         first, second = (await sending)[-2].data["parts"]
-    assert (first["toolOutput"], first["approval"]["state"]) == (0, "approved")
-    assert (second["state"], second["approval"]["state"]) == ("error", "denied")
+    assert (first["toolOutput"], first["question"]["state"]) == (0, "approved")
+    assert (second["state"], second["question"]["state"]) == ("error", "denied")
 
 
 def test_a_module_that_exits_as_it_is_imported(

@@ -17,25 +17,10 @@ import httpx2
 import pytest
 from websockets.exceptions import WebSocketException
 
-from tests.serving import Client, Process, events
+from tests.serving import Client, Process, Transport, events
 
 SESSIONS = [f"s{index}" for index in range(4)]
 AWAY = (httpx2.HTTPError, OSError, WebSocketException, EOFError)
-
-
-class Transport(httpx2.AsyncHTTPTransport):
-    """Raises ConnectError also when the server dies just after it accepted the connection.
-
-    In this case anyio reads the address of a closed socket, which raises an AttributeError.
-    """
-
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        try:
-            return await super().handle_async_request(request)
-        except AttributeError as error:
-            if error.name != "getpeername":
-                raise
-            raise httpx2.ConnectError("the server died", request=request) from error
 
 
 class Witness:

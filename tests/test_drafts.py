@@ -10,7 +10,7 @@ import pytest
 
 from sessile import Turn
 from sessile.history.pages import History
-from sessile.session import runner
+from sessile.session import writing
 from sessile.store.base import Body, RunningTurn, Store
 from sessile.store.sqlite.store import SQLiteStore
 from sessile.testing.writer import Writer
@@ -50,7 +50,7 @@ TEXT = "".join(f"{number} " for number in range(WORDS))
 async def test_a_late_reader_gets_the_answer_whole_and_its_rest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "DRAFT", 64 * 1024)
+    monkeypatch.setattr(writing, "DRAFT", 64 * 1024)
     speaker = Speaker()
     async with serving(tmp_path, agent=speaker) as chat:
         sending = asyncio.create_task(chat.send("s", "go"))
@@ -144,7 +144,7 @@ async def test_numbers_go_on_after_a_crash_where_a_draft_stands_for_all_events(
 async def test_a_draft_of_a_turn_that_is_over_is_not_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "DRAFT", 1_000)
+    monkeypatch.setattr(writing, "DRAFT", 1_000)
 
     async def reply(turn: Turn) -> AsyncGenerator[str, None]:
         yield turn.content * 200  # with the end of the turn, in one commit

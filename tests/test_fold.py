@@ -19,7 +19,7 @@ from sessile.wire.events import (
 from sessile.wire.fold import Answer, GapError, History
 from sessile.wire.ids import new_id
 from sessile.wire.messages import Message
-from sessile.wire.parts import Approval, DataPart, ReasoningPart, TextPart, ToolCallPart
+from sessile.wire.parts import DataPart, Question, ReasoningPart, TextPart, ToolCallPart
 from sessile.wire.sse import Parser, frame
 
 outputs = st.lists(
@@ -105,14 +105,14 @@ def test_an_answer_that_ends_closes_its_tool_calls() -> None:
     answer = Answer("a")
     answer.put(ToolCallPart("1", "t", {}, "complete", tool_output=1))
     answer.put(ToolCallPart("2", "t", {}, "running"))
-    answer.put(ToolCallPart("3", "t", {}, "pending", approval=Approval("p", "asked")))
+    answer.put(ToolCallPart("3", "t", {}, "pending", question=Question("p", "approval", "open")))
     done, running, asked = answer.settled("stopped").parts
     assert isinstance(done, ToolCallPart)
     assert isinstance(running, ToolCallPart)
     assert isinstance(asked, ToolCallPart)
     assert (done.state, done.error) == ("complete", UNSET)
     assert (running.state, bool(running.error)) == ("error", True)
-    assert asked.approval == Approval("p", "expired")
+    assert asked.question == Question("p", "approval", "expired")
 
 
 def test_a_history_is_what_its_events_say() -> None:

@@ -34,8 +34,8 @@ from pydantic_ai.models.function import AgentInfo, DeltaThinkingPart, DeltaToolC
 from pydantic_ai.models.test import TestModel
 
 from sessile import ToolCallPart, Turn
+from tests.asking import answer, question
 from tests.serving import Client, frames, kinds, serving
-from tests.test_approvals import answer, question
 
 
 @pytest.fixture
@@ -148,7 +148,7 @@ async def test_pydantic_ai_thoughts_tools_and_history(tmp_path: Path, model: Mod
         kinds_shown = [[part.part_kind for part in message.parts] for message in shown]
         assert kinds_shown == [
             ["user-prompt"],
-            ["text", "tool-call"],
+            ["thinking", "text", "tool-call"],
             ["tool-return"],
             ["text"],
             ["user-prompt"],
@@ -189,7 +189,7 @@ async def test_pydantic_ai_tools_that_need_approval(
         sending = asyncio.create_task(chat.send("s", "tool 7"))
         part = await question(socket)
         assert (part["toolName"], part["toolInput"]) == ("run", {"x": "7"})
-        await answer(chat, part["approval"]["id"], approve, message="" if approve else "not now")
+        await answer(chat, part["question"]["id"], approve, message="" if approve else "not now")
         message = (await sending)[-2].data
     call = message["parts"][2]
     if approve:
@@ -198,7 +198,7 @@ async def test_pydantic_ai_tools_that_need_approval(
     else:
         assert (call["state"], call["error"], ran) == ("error", "not now", [])
         assert message["content"].endswith("it came to not now")
-    assert call["approval"]["state"] == ("approved" if approve else "denied")
+    assert call["question"]["state"] == ("approved" if approve else "denied")
 
 
 async def test_pydantic_ai_output_that_is_not_text(tmp_path: Path) -> None:
@@ -359,7 +359,7 @@ async def test_langgraph_interrupts_ask_people(
         sending = asyncio.create_task(chat.send("s", "choose"))
         part = await question(socket)
         assert (part["toolName"], part["toolInput"]) == ("interrupt", {"question": "which?"})
-        await answer(chat, part["approval"]["id"], approve, message=said)
+        await answer(chat, part["question"]["id"], approve, message=said)
         message = (await sending)[-2].data
     by_name = {part["toolName"]: part for part in message["parts"] if part["type"] == "tool-call"}
     assert by_name["asks"]["state"] == "complete"

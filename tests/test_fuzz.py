@@ -31,6 +31,10 @@ expected-statuses = ["2xx", 400, 403, 404, 409, 413, 429]
 """
 
 
+# A fault of Python 3.11 in Schemathesis' two threads (github.com/python/cpython, issue 106905).
+PYTHONS = "AST constructor recursion depth mismatch"
+
+
 @pytest.mark.timeout(900)
 def test_the_api_holds_its_document_for_any_request(tmp_path: Path, thorough: int) -> None:
     """All checks of Schemathesis; ``--thorough 20`` for 20,000 cases."""
@@ -38,20 +42,18 @@ def test_the_api_holds_its_document_for_any_request(tmp_path: Path, thorough: in
     config.write_text(CONFIG)
     log = tmp_path / "stderr.log"
     with Process(tmp_path) as server:
-        ran = subprocess.run(
-            [
-                *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(config), "run"),
-                f"{server.url}/openapi.json",
-                *("--checks", "all", "--phases", "examples,coverage,fuzzing"),
-                *("--max-examples", str(26 * thorough)),
-                *("--exclude-path-regex", ENDLESS, "--request-timeout", "20"),
-                *("--continue-on-failure", "--no-color", "--seed", "1", "--workers", "2"),
-            ],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        command = [
+            *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(config), "run"),
+            f"{server.url}/openapi.json",
+            *("--checks", "all", "--phases", "examples,coverage,fuzzing"),
+            *("--max-examples", str(26 * thorough)),
+            *("--exclude-path-regex", ENDLESS, "--request-timeout", "20"),
+            *("--continue-on-failure", "--no-color", "--seed", "1", "--workers", "2"),
+        ]
+        for _ in range(3):
+            ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+            if PYTHONS not in ran.stdout:
+                break
         assert ran.returncode == 0, ran.stdout[-20_000:]
         generated = re.search(r"([\d,]+) generated,", ran.stdout)
         assert generated is not None
@@ -77,7 +79,7 @@ json_values = st.recursive(
 commands = st.fixed_dictionaries(
     {"type": st.sampled_from(["send", "stop", "approve", "answer", "ping", "hello", "", 1])},
     optional=dict.fromkeys(
-        ("content", "parts", "id", "metadata", "whileBusy", "replaces", "approvalId"), json_values
+        ("content", "parts", "id", "metadata", "whileBusy", "replaces", "questionId"), json_values
     ),
 )
 texts = st.one_of(

@@ -1,6 +1,7 @@
 """LangGraph graphs as people build them: agents inside graphs, results in any form, breakpoints."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,10 @@ from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode, tools_condition
-from langgraph.types import Command
+from langgraph.types import Command, interrupt
 
+from tests.asking import answer, question
 from tests.serving import serving
-from tests.test_approvals import answer, question
 
 
 class Model(BaseChatModel):
@@ -183,7 +184,7 @@ async def test_a_breakpoint_asks_people(tmp_path: Path, stops: str, approve: boo
         sending = asyncio.create_task(chat.send("s", "add"))
         asked = await question(socket)
         assert (asked["toolName"], asked["toolInput"]) == ("add", {"a": 0})
-        await answer(chat, asked["approval"]["id"], approve)
+        await answer(chat, asked["question"]["id"], approve)
         message = (await sending)[-2].data
     assert message["status"] == "complete"
     assert message["content"] == ("The answer is here." if approve else "")
@@ -196,14 +197,43 @@ async def test_a_breakpoint_before_a_node_without_tools_and_one_without_a_checkp
     async def node(_: MessagesState) -> Any:
         return {"messages": "it is here"}
 
-    graph = around(node, interrupt_before=["n"], checkpointer=InMemorySaver())
-    async with serving(tmp_path, agent=graph, approve="allow") as chat:
-        message = (await chat.send("s", "Hi"))[-2].data
-        assert message["parts"][0]["toolInput"] == {"next": ["n"]}
-        assert message["content"] == "it is here"
-    (tmp_path / "two").mkdir()
-    async with serving(tmp_path / "two", agent=around(node, interrupt_before=["n"])) as chat:
-        assert "compile it with a checkpointer" in (await chat.send("s", "Hi"))[-2].data["error"]
+    for n, compiled in enumerate(({"checkpointer": InMemorySaver()}, {})):
+        graph = around(node, interrupt_before=["n"], **compiled)
+        async with serving(tmp_path, agent=graph, approve="allow") as chat:
+            message = (await chat.send(f"s{n}", "Hi"))[-2].data
+            assert message["parts"][0]["toolInput"] == {"next": ["n"]}
+            assert message["content"] == "it is here"
+
+
+async def test_a_graph_without_a_checkpointer_may_have_any_state(tmp_path: Path) -> None:
+    class Odd(MessagesState):
+        odd: Any
+
+    async def one(_: Odd) -> Any:
+        return {"odd": {"lock": threading.Lock(), "local": type("Local", (), {})()}}
+
+    async def two(state: Odd) -> Any:
+        return {"messages": f"it is {state['odd']['lock'].locked()}"}
+
+    built: Any = StateGraph(Odd)
+    built.add_node("one", one).add_node("two", two).add_edge(START, "one").add_edge("one", "two")
+    async with serving(tmp_path, agent=built.compile()) as chat:
+        assert (await chat.send("s", "Hi"))[-2].data["content"] == "it is False"
+
+
+async def test_an_interrupt_with_a_schema_is_answered_with_an_output(tmp_path: Path) -> None:
+    schema = {"type": "object", "properties": {"age": {"type": "integer"}}}
+
+    async def node(_: MessagesState) -> Any:
+        return {"messages": f"so {interrupt({'question': 'How old?', 'schema': schema})['age']}"}
+
+    async with serving(tmp_path, agent=around(node)) as chat, chat.socket("s") as socket:
+        sending = asyncio.create_task(chat.send("s", "Hi"))
+        asked = (await question(socket))["question"]
+        assert (asked["kind"], asked["schema"]) == ("output", schema)
+        assert (await answer(chat, asked["id"], output={"age": "old"}))[0] == 400
+        assert (await answer(chat, asked["id"], output={"age": 7}))[0] == 200
+        assert (await sending)[-2].data["content"] == "so 7"
 
 
 async def test_token_counts_in_part(tmp_path: Path) -> None:
@@ -227,3 +257,51 @@ async def test_a_question_without_an_answer_and_the_next_are_one(tmp_path: Path)
         for said in ("one", "two", "three"):
             await chat.send("s", said)
     assert seen == [["one"], ["one\n\ntwo"], ["one\n\ntwo", "answered", "three"]]
+
+
+async def test_a_tool_runs_once_although_another_one_of_its_node_interrupts(tmp_path: Path) -> None:
+    ran: list[str] = []
+    goes_on = asyncio.Event()
+
+    @tool
+    async def quick() -> str:
+        """Quick."""
+        ran.append("quick")
+        return "quick is done"
+
+    @tool
+    async def slow() -> str:
+        """Slow."""
+        ran.append("slow")
+        await goes_on.wait()
+        return "slow is done"
+
+    @tool
+    async def asks() -> str:
+        """Ask."""
+        return f"they said {interrupt('May I?')}"
+
+    async def think(state: MessagesState) -> Any:
+        if isinstance(state["messages"][-1], ToolMessage):
+            return {"messages": AIMessage("done")}
+        calls: Any = [{"name": found.name, "args": {}, "id": found.name} for found in tools]
+        return {"messages": AIMessage("", tool_calls=calls)}
+
+    tools = [quick, slow, asks]
+    built = StateGraph(MessagesState).add_node("think", think).add_edge(START, "think")
+    built.add_node("tools", ToolNode(tools)).add_edge("tools", "think")
+    built.add_conditional_edges("think", tools_condition)
+    async with serving(tmp_path, agent=built.compile()) as chat, chat.socket("s") as socket:
+        sending = asyncio.create_task(chat.send("s", "go"))
+        asked = (await question(socket))["question"]
+        await answer(chat, asked["id"], True, message="yes")
+        goes_on.set()
+        parts = (await sending)[-2].data["parts"]
+    assert ran == ["quick", "slow"]
+    outputs = {part["toolName"]: part["toolOutput"] for part in parts if "toolName" in part}
+    assert outputs == {
+        "quick": "quick is done",
+        "slow": "slow is done",
+        "asks": "they said yes",
+        "interrupt": "yes",
+    }

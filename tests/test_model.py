@@ -1,5 +1,7 @@
 """Random interleavings of clients, agents and crashes, compared with a model of the result.
 
+In half of the runs the agent continues after a crash, and lets go of turns that wait.
+
 The machine drives the real session objects with the real store; a crash drops everything in
 memory and opens the file again. The model knows every message and how each turn ended. Watchers
 fold the events they receive, as clients do, and resume from any number they have seen.
@@ -27,17 +29,20 @@ from hypothesis.stateful import (
 
 from sessile import AgentError, Draft, TextPart, ToolCallPart
 from sessile.bus.memory import MemoryBus
+from sessile.node.handle import Handle
 from sessile.node.registry import Registry
+from sessile.session.recovery import CONTINUED
+from sessile.session.reply import AskedQuestion, Reply
 from sessile.session.session import Session
 from sessile.store.sqlite import log as sqlite_log
 from sessile.store.sqlite.store import SQLiteStore
 from sessile.watch.feed import Watcher
 from sessile.watch.feeds import Feeds
-from sessile.wire.errors import MessageConflict, TurnInProgress
+from sessile.wire.errors import MessageConflict, QuestionAnswered, TurnInProgress
 from sessile.wire.events import ResetEvent
 from sessile.wire.frames import singly
 from sessile.wire.messages import Message, decode_message
-from tests.puppet import Client, Expected, Puppet
+from tests.puppet import Ask, Client, Expected, Puppet
 
 SESSION = "s"
 T = TypeVar("T")
@@ -48,8 +53,8 @@ class Sessions(RuleBasedStateMachine):
 
     steps = 0
 
-    @initialize(slow_disk=st.booleans())
-    def begin(self, slow_disk: bool) -> None:
+    @initialize(slow_disk=st.booleans(), continues=st.booleans())
+    def begin(self, slow_disk: bool, continues: bool) -> None:
         # With a slow disk, syncs run in a thread.
         self.disk = patch.object(sqlite_log, "QUICK", -1 if slow_disk else 60)
         self.disk.start()
@@ -59,6 +64,10 @@ class Sessions(RuleBasedStateMachine):
         self.answers: dict[str, Expected] = {}  # by their question
         self.queue: list[str] = []
         self.running: str | None = None
+        self.continues = continues
+        self.asking: str | None = None  # the id of the open question
+        self.parked = False
+        self.crashes = 0  # since the answer grew
         self.clients: list[Client] = []
         self.counter = 0
         self.do(self.start())
@@ -71,12 +80,13 @@ class Sessions(RuleBasedStateMachine):
         return self.loop.run_until_complete(bounded())
 
     async def start(self) -> None:
-        self.agent = Puppet()
+        self.agent = Puppet(self.continues)
         self.store = SQLiteStore(Path(self.folder.name) / "s.db")
         self.bus = MemoryBus()
         self.feeds = Feeds(self.store, self.bus)
         await self.store.open()
         self.registry = Registry(self.store, self.bus, self.agent, awake=1, tail_grace=3600)
+        self.handle = Handle(SESSION, self.store, self.registry.history, self.registry, self.feeds)
         await self.registry.open()
         await self.settle()
 
@@ -119,6 +129,7 @@ class Sessions(RuleBasedStateMachine):
 
     def run(self, id: str) -> None:
         self.running = id
+        self.crashes = 0
         self.questions[id].status = "complete"
         self.answers[id] = Expected("assistant", "", "streaming", id)
 
@@ -179,25 +190,71 @@ class Sessions(RuleBasedStateMachine):
 
     # What the agent does ------------------------------------------------------------------------
 
-    @precondition(lambda self: self.running)
+    @precondition(lambda self: self.running and not self.asking)
     @rule(text=st.text(min_size=1, max_size=8))
     def says(self, text: str) -> None:
         assert self.running
         self.script(text)
         self.answers[self.running].text += text
 
-    @precondition(lambda self: self.running)
+    @precondition(lambda self: self.running and not self.asking)
     @rule(state=st.sampled_from(["pending", "running", "complete"]))
     def uses_a_tool(self, state: str) -> None:
         self.script(ToolCallPart("1", "tool", {}, state))  # type: ignore[arg-type]
 
-    @precondition(lambda self: self.running)
+    @precondition(lambda self: self.running and not self.asking)
+    @rule()
+    def asks(self) -> None:
+        self.counter += 1
+        self.script(Ask(f"call{self.counter}"))
+        found = self.do(self.open_questions())
+        assert len(found) == 1
+        self.asking = found[0].id
+
+    async def open_questions(self) -> list[AskedQuestion]:
+        return await self.handle.questions()
+
+    @precondition(lambda self: self.asking)
+    @rule(approve=st.booleans(), again=st.booleans())
+    def is_answered(self, approve: bool, again: bool) -> None:
+        assert self.running
+        assert self.asking
+
+        async def answering(id: str) -> str:
+            async with self.using(SESSION) as session:
+                answered = await session.answer(id, Reply(approve=approve))
+            await self.settle()
+            return answered.state
+
+        state = self.do(answering(self.asking))
+        assert state == ("approved" if approve else "denied")
+        self.answers[self.running].text += state
+        if again:
+            with pytest.raises(QuestionAnswered):
+                self.do(answering(self.asking))
+        self.asking, self.parked, self.crashes = None, False, 0
+
+    @precondition(lambda self: self.asking and self.continues and not self.parked)
+    @rule()
+    def is_parked(self) -> None:
+        async def parking() -> bool:
+            async with self.using(SESSION) as session:
+                assert session._turns.runner
+                only_waits = session._turns.runner.only_waits
+                session._turns.runner.leave()
+            await self.settle()
+            return only_waits
+
+        # Where a tool may run, the agent is called again.
+        self.parked = self.do(parking())
+
+    @precondition(lambda self: self.running and not self.asking)
     @rule()
     def completes(self) -> None:
         self.script(None)
         self.ends("complete")
 
-    @precondition(lambda self: self.running)
+    @precondition(lambda self: self.running and not self.asking)
     @rule()
     def fails(self) -> None:
         self.script(AgentError("as scripted"))
@@ -207,11 +264,13 @@ class Sessions(RuleBasedStateMachine):
         assert self.agent.question == self.running, "the turn that runs was the first in the queue"
         self.agent.lines.put_nowait(line)
         self.do(self.settle())
+        self.crashes = 0
 
     def ends(self, status: str) -> None:
         assert self.running
         self.answers[self.running].status = status
-        self.running = None
+        self.running = self.asking = None
+        self.parked = False
         if self.queue:
             self.run(self.queue.pop(0))
 
@@ -233,8 +292,12 @@ class Sessions(RuleBasedStateMachine):
         for client in self.clients:
             client.watcher = self.do(self.watch(client.cursor))
             client.until = 0
-        if self.running is not None:
+        if self.running is None or self.parked:
+            return
+        if not self.continues or self.crashes == CONTINUED:
             self.ends("interrupted")
+        else:
+            self.crashes += 1
 
     @rule()
     def single_events_are_forgotten(self) -> None:
@@ -322,7 +385,8 @@ class Sessions(RuleBasedStateMachine):
 
         async def stored() -> list[Message]:
             async with self.using(SESSION) as session:
-                assert session.running == (self.running is not None)
+                assert (session._turns.runner is not None) == (self.running is not None)
+                assert session.running == (self.running is not None and not self.parked)
                 assert len(session._turns.waiting) == len(self.queue)
                 return [
                     decode_message(b)
@@ -331,12 +395,16 @@ class Sessions(RuleBasedStateMachine):
                 ]
 
         self.same(self.do(stored()))
+        asked = [question.id for question in self.do(self.open_questions())]
+        assert asked == ([self.asking] if self.asking else [])
 
     def teardown(self) -> None:
         if not hasattr(self, "registry"):
             return
         try:
             while self.running is not None:
+                if self.asking:
+                    self.is_answered(True, again=False)
                 self.completes()
             for client in self.clients:
                 self.do(self.reading(client, 1_000))

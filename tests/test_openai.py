@@ -1,15 +1,21 @@
 """A conversation with a fake model on a real server for the OpenAI protocol."""
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
+from sessile.agents.kit.continuing import GO_ON
 from sessile.agents.kit.providers import SENTENCES, kind_of
 from tests.fake_models import FakeModels
-from tests.serving import Client, frames, kinds, running, serving, text
+from tests.serving import Client, frames, kinds, process, running, serving, text
 
 
 @pytest.fixture
@@ -186,3 +192,63 @@ async def test_a_stop_ends_the_request_to_the_model(chat: Client, model: FakeMod
 def test_what_a_providers_reply_means(status: int, reply: str, kind: str) -> None:
     assert kind_of(status, reply) == kind
     assert SENTENCES[kind_of(status, reply)].endswith(".")
+
+
+async def test_a_cut_answer_is_continued_as_a_new_part(tmp_path: Path, model: FakeModels) -> None:
+    async with running(model) as url:
+        environment = {"OPENAI_BASE_URL": f"{url}/v1", "OPENAI_API_KEY": "sk-test"}
+        flags = ("--agent", "openai:fake")
+        async with process(tmp_path, *flags, **environment) as (server, chat):
+            sending = asyncio.create_task(
+                chat.http.post("/chat/s", json={"content": "[[endless]]"})
+            )
+            async with chat.socket("s", "?after=0") as socket:
+                for _ in range(5):
+                    await frames(socket, until="delta")
+            server.kill()
+            await asyncio.gather(sending, return_exceptions=True)
+        async with process(tmp_path, *flags, **environment) as (_, chat):
+            async with chat.socket("s", "?after=0") as socket:
+                await frames(socket)
+            answer = (await chat.messages("s"))[1]
+    question, said, go_on = model.requests[-1]["messages"]
+    assert question == {"role": "user", "content": "[[endless]]"}
+    first, second = answer["parts"]
+    assert said == {"role": "assistant", "content": first["content"]}
+    assert first["content"].startswith("Echo: [[endless]]on and ")
+    assert go_on == {"role": "user", "content": GO_ON}
+    assert (answer["status"], second["content"]) == ("complete", f"Echo: {GO_ON}")
+
+
+async def test_signed_reasoning_goes_back_to_the_model_that_gave_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+
+    async def complete(request: Request) -> Response:
+        seen.append((await request.json())["messages"])
+        pieces = [
+            {"type": "reasoning.text", "index": 0, "text": "let me "},
+            {"type": "reasoning.text", "index": 0, "text": "see", "signature": "sig"},
+            {"type": "reasoning.encrypted", "index": 1, "data": "xyz"},
+        ]
+        deltas: list[dict[str, Any]] = [{"reasoning_details": [piece]} for piece in pieces]
+        chunks = [{"choices": [{"delta": delta}]} for delta in [*deltas, {"content": "Hi"}]]
+        lines = [f"data: {json.dumps(chunk)}\n\n" for chunk in chunks]
+        return Response("".join(lines) + "data: [DONE]\n\n", media_type="text/event-stream")
+
+    fake = Starlette(routes=[Route("/v1/chat/completions", complete, methods=["POST"])])
+    async with running(fake) as url:
+        monkeypatch.setenv("OPENAI_BASE_URL", f"{url}/v1")
+        async with serving(tmp_path, agent="openai:thinker") as chat:
+            await chat.send("s", "one")
+            events = await chat.send("s", "two")
+        async with serving(tmp_path, agent="openai:other") as chat:
+            await chat.send("s", "three")
+    details = [
+        {"type": "reasoning.text", "index": 0, "text": "let me see", "signature": "sig"},
+        {"type": "reasoning.encrypted", "index": 1, "data": "xyz"},
+    ]
+    assert seen[1][1] == {"role": "assistant", "content": "Hi", "reasoning_details": details}
+    assert seen[2][1] == {"role": "assistant", "content": "Hi"}, "another model refuses it"
+    assert "sig" not in str(events)

@@ -15,9 +15,9 @@ import pytest
 from sessile.agents.opencode import server as opencode_server
 from sessile.agents.opencode.agent import OpenCodeAgent
 from tests import real
+from tests.asking import answer, question
 from tests.fake_models import FakeModels
 from tests.serving import Client, Process, frames, serving, work_in
-from tests.test_approvals import answer, question
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -79,7 +79,7 @@ async def test_its_questions_are_answered_by_people(
         part = await question(socket)
         assert part["toolName"] == "question"
         assert part["toolInput"]["questions"][0]["question"] == "Which?"
-        assert (await answer(chat, part["approval"]["id"], approve, message=said))[0] == 200
+        assert (await answer(chat, part["question"]["id"], approve, message=said))[0] == 200
         message = (await sending)[-2].data
     (call,) = [part for part in message["parts"] if part["type"] == "tool-call"]
     assert call["state"] == ("complete" if approve else "error")
@@ -94,7 +94,7 @@ async def test_a_question_of_a_subagent_is_asked_in_the_session(chat: Client) ->
         sending = asyncio.create_task(chat.send("s", task))
         part = await question(socket)
         assert part["toolInput"] == {"command": "echo ask"}
-        await answer(chat, part["approval"]["id"], True)
+        await answer(chat, part["question"]["id"], True)
         message = (await sending)[-2].data
     assert message["status"] == "complete"
     assert "ask" in message["content"]
@@ -135,7 +135,7 @@ async def test_a_question_answered_in_opencode_is_answered_here(
         message = (await sending)[-2].data
     (call, _) = message["parts"]
     assert (call["state"], call["toolOutput"]) == ("complete", "ask\n")
-    assert call["approval"]["state"] == "expired"
+    assert call["question"]["state"] == "expired"
 
 
 async def test_a_stop_in_opencode_ends_the_turn(chat: Client, opencode: str) -> None:
@@ -247,7 +247,7 @@ async def test_a_question_asked_while_disconnected_is_shown(opencode: str, tmp_p
         await asyncio.sleep(0)
         cable.repair()
         go.touch()
-        assert (await answer(chat, part["approval"]["id"], True))[0] == 200
+        assert (await answer(chat, part["question"]["id"], True))[0] == 200
         message = (await sending)[-2].data
     assert [part.get("state") for part in message["parts"][:2]] == ["complete", "complete"]
 

@@ -36,7 +36,7 @@ OF_B = "session = (SELECT number FROM sessions WHERE id = 'b')"
 DAMAGES = {
     f"UPDATE messages SET body = x'7b' WHERE {OF_B}": "its body cannot be read: Input data",
     "UPDATE sessions SET metadata = 'x' WHERE id = 'b'": "session b: its row cannot be read",
-    """INSERT INTO running SELECT number, seq, message_count, updated_at, activity, x'7b7d'
+    """INSERT INTO running SELECT number, seq, message_count, updated_at, activity, x'7b7d', NULL
     FROM sessions WHERE id = 'b'""": "session b: its row cannot be read",
     "UPDATE sessions SET seq = 'x' WHERE id = 'b'": "session b: its row cannot be read",
     "UPDATE messages SET status = 'queued' WHERE reply_to <> ''": "its body and its row differ",
@@ -61,7 +61,11 @@ DAMAGES = {
     "UPDATE tail SET events = '[]' WHERE last = 2": "its events 1 to 2 have other numbers",
     "UPDATE sessions SET seq = 900 WHERE id = 'b'": "but its number is 900",
     "DELETE FROM sessions WHERE id = 'b'": "does not exist, but has messages",
-    "INSERT INTO running VALUES (900, 1, 1, 1, 1, x'7b7d')": "does not exist, but has a turn",
+    "UPDATE messages SET private = '{' WHERE reply_to <> ''": "what agents have of it cannot be read",
+    "INSERT INTO records SELECT number, 'x' FROM sessions WHERE id = 'b'": (
+        "session b: what its agent keeps with its answer cannot be read"
+    ),
+    "INSERT INTO running VALUES (900, 1, 1, 1, 1, x'7b7d', NULL)": "does not exist, but has a turn",
     "INSERT INTO deletions SELECT number, 900, 'x' FROM sessions WHERE id = 'b'": (
         "session b, message x: its deletion 900 is ahead of the session"
     ),
@@ -249,7 +253,8 @@ async def test_a_backup_during_a_turn_has_the_turn_as_a_crash_would_leave_it(
         await chat.stop("s")
         await sending
     assert run(tmp_path, "check", "--store", "sqlite:///copy.db").returncode == 0
-    async with process(tmp_path, "--store", "sqlite:///copy.db") as (_, chat):
+    flags = ("--store", "sqlite:///copy.db", "--on-crash", "mark")
+    async with process(tmp_path, *flags) as (_, chat):
         assert (await chat.messages("s"))[-1]["status"] == "interrupted"
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.asking import question
 from tests.fake_models import FakeModels
 from tests.kinds import (
     Kind,
@@ -22,7 +23,6 @@ from tests.kinds import (
     unique_seconds,
 )
 from tests.serving import Client, Event, Process, client_of, frames, kinds, text
-from tests.test_approvals import question
 from tests.test_secrets import SECRETS
 
 pytestmark = pytest.mark.timeout(120)
@@ -67,7 +67,7 @@ async def ask(chat: Client, s: str, content: str, approve: bool, **more: Any) ->
     async with chat.socket(s) as socket:
         sending = asyncio.create_task(chat.send(s, content))
         part = await question(socket)
-        path = f"/chat/{s}/approvals/{part['approval']['id']}"
+        path = f"/chat/{s}/questions/{part['question']['id']}"
         response = await chat.http.post(path, json={"approve": approve, **more})
         assert response.status_code == 200, response.text
         return await sending
@@ -145,7 +145,7 @@ async def test_approval_is_asked_and_given_or_denied(
     mark = server.folder / "work" / f"{s}.ask"
     events = await ask(chat, s, kind.run(f"touch {mark}"), approve)
     (call,) = tool_calls(events[-2].data)
-    assert call["approval"]["state"] == ("approved" if approve else "denied")
+    assert call["question"]["state"] == ("approved" if approve else "denied")
     assert call["state"] == ("complete" if approve else "error")
     assert mark.exists() == approve
     assert events[-2].data["status"] in ("complete", "error")
@@ -170,7 +170,7 @@ async def test_a_stop_during_a_tool_call(chat: Client, kind: Kind, s: str) -> No
         sending = asyncio.create_task(chat.send(s, kind.run(f"echo ask; sleep {seconds}")))
         part = await question(socket)
         await chat.http.post(
-            f"/chat/{s}/approvals/{part['approval']['id']}", json={"approve": True}
+            f"/chat/{s}/questions/{part['question']['id']}", json={"approve": True}
         )
         async with asyncio.timeout(20):
             while not find_processes(f"^sleep {seconds}$"):
@@ -192,7 +192,7 @@ async def test_a_stop_while_a_question_is_open(
         await question(socket)
         assert await chat.stop(s)
         (call,) = tool_calls((await sending)[-2].data)
-    assert (call["state"], call["approval"]["state"]) == ("error", "expired")
+    assert (call["state"], call["question"]["state"]) == ("error", "expired")
     events = await ask(chat, s, kind.run(f"touch {mark}.2"), True)
     assert [call["state"] for call in tool_calls(events[-2].data)] == ["complete"]
     assert [path.name for path in mark.parent.glob(f"{s}*")] == [f"{s}.ask.2"]

@@ -80,7 +80,7 @@ async def expire_a_question(kind: Kind, chat: Client, folder: Path) -> None:
     """Nobody answers in time."""
     mark = folder / "work" / "mark.ask"
     (call,) = tool_calls((await chat.send("s", kind.run(f"touch {mark}")))[-2].data)
-    assert (call["state"], call["approval"]["state"]) == ("error", "expired")
+    assert (call["state"], call["question"]["state"]) == ("error", "expired")
     assert not await asyncio.to_thread(mark.exists)
 
 
@@ -118,8 +118,12 @@ async def test_a_server_killed_during_a_turn_leaves_no_agent_and_continues_later
                 await asyncio.sleep(0.02)
     with start_server(kind, tmp_path, models, "--approve", "allow") as server:
         async with client_of(server) as chat:
-            message = (await chat.messages("s"))[-1]
-            assert message["status"] == "interrupted"
-            assert [call["state"] for call in tool_calls(message)] == ["error"]
+            # Where the model is asked to go on, it may call its tool again.
+            while (message := (await chat.messages("s"))[-1])["status"] == "streaming":
+                if len(tool_calls(message)) > 1:
+                    assert await chat.stop("s")
+                await asyncio.sleep(0.05)
+            assert message["status"] in ("complete", "stopped")
+            assert tool_calls(message)[0]["state"] == "error"
             assert (await chat.send("s", "after it"))[-2].data["content"] == "Echo: after it"
             assert "before all that" in json.dumps(last_request(models, "after it"))

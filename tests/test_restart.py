@@ -30,7 +30,7 @@ async def read_deltas(
 
 
 async def test_kill_9_during_an_answer_keeps_everything_that_was_shown(tmp_path: Path) -> None:
-    flags = ["--echo-delay", "0.01"]
+    flags = ["--echo-delay", "0.01", "--on-crash", "mark"]
     async with process(tmp_path, *flags) as (server, chat):
         shown = await read_deltas(chat, 10)
         queued = asyncio.create_task(read_deltas(chat, 1, "and then", id="queued"))
@@ -98,7 +98,7 @@ async def test_sigterm_lets_a_turn_end_and_starts_no_other(tmp_path: Path) -> No
 
 
 async def test_a_turn_that_outlasts_the_grace_period_is_interrupted(tmp_path: Path) -> None:
-    async with serving(tmp_path, echo_delay=0.05, drain=0.1) as chat:
+    async with serving(tmp_path, echo_delay=0.05, drain_timeout=0.1, on_crash="mark") as chat:
         assert chat.app is not None
         running = asyncio.create_task(chat.send("s", WORDS))
         while not await chat.messages("s"):

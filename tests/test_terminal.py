@@ -188,7 +188,7 @@ async def test_a_question_that_ends_elsewhere_is_no_longer_waited_for(
             """The id of the question that the terminal asks."""
             await terminal.shows("lways:$")
             part = (await client.messages("s"))[-1]["parts"][0]
-            return f"/chat/s/approvals/{part['approval']['id']}"
+            return f"/chat/s/questions/{part['question']['id']}"
 
         await terminal.shows("›$")
         terminal.type("[[ask]] first")
@@ -248,7 +248,7 @@ async def test_the_chat_waits_for_a_server_that_goes_away_and_comes_back(
             while len((await client.messages("s"))[-1]["content"]) < 20:
                 await asyncio.sleep(0.01)
         server.kill()
-    with Process(tmp_path, "--echo-delay", "0.01", "--port", port):
+    with Process(tmp_path, "--echo-delay", "0.01", "--port", port, "--on-crash", "mark"):
         screen = await terminal.shows(r"\[interrupted\]\n+›$|word59\s*\n+›$")
         assert "interrupted" in screen
         terminal.type("there again")

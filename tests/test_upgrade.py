@@ -175,3 +175,46 @@ async def test_a_store_of_a_newer_schema_is_refused(tmp_path: Path) -> None:
     database.close()
     with pytest.raises(SettingsError, match="newer Sessile"):
         await SQLiteStore(path).open()
+
+
+async def test_approvals_of_an_older_store_become_questions(tmp_path: Path) -> None:
+    path = tmp_path / "sessile.db"
+    database = apsw.Connection(str(path))
+    for script in sql.migrations("sessile.store.sqlite")[:7]:
+        database.execute(script)
+    database.execute("PRAGMA user_version = 7")
+    row = (1, "s", "t", 4, 3, 0, 1, 1, 1, 0, b"{}", b"{}", 7, 0, 0)
+    database.execute(f"INSERT INTO sessions VALUES ({', '.join('?' * len(row))})", row)
+    mine = '{"approval":{"id":"mine","state":"asked"},"n":12345678901234567890.50,"e":1e400}'
+    call = (
+        '{"type":"tool-call","toolCallId":"1","toolName":"pay","toolInput":%s,"state":"error",'
+        '"error":"no \\u00e9 \\"approval\\":{","approval":{"id":"a.1","state":"%s"}}'
+    )
+    text = '{"type":"text","content":"\\"approval\\":{ ü \\ud83d\\ude00"}'
+    bodies = {
+        "a": f"[{text},{call % (mine, 'denied')},{call % ('{}', 'asked')}]",
+        "b": f"[{text}]",
+        "broken": '[{"approval":{',
+    }
+    for seq, (id, parts) in enumerate(bodies.items(), 2):
+        body = (
+            f'{{"id":"{id}","role":"assistant","content":"x","parts":{parts},'
+            f'"createdAt":1,"seq":{seq},"status":"complete","replyTo":"q"}}'
+        )
+        values = (seq, 1, seq, id, seq, "assistant", "complete", "q", body.encode(), None)
+        database.execute(f"INSERT INTO messages VALUES ({', '.join('?' * len(values))})", values)
+        database.execute("INSERT INTO places VALUES (1, ?, ?, 1, 1)", (seq, seq))
+        bodies[id] = body
+    database.close()
+    store = SQLiteStore(path)
+    await store.open()
+    found = {body.seq: body.body.decode() for body in await store.newest("s", 10, None)}
+    asked = '"approval":{"id":"a.1","state":"%s"}'
+    question = '"question":{"id":"a.1","kind":"approval","state":"%s"}'
+    expected = bodies["a"]
+    for former, state in (("denied", "denied"), ("asked", "expired")):
+        expected = expected.replace(asked % former, question % state)
+    assert found == {2: expected, 3: bodies["b"], 4: bodies["broken"]}, "all else stays as it is"
+    message = decode_message(found[2].replace("1e400", "1").encode())
+    assert message.parts[1].question.state == "denied"  # type: ignore[union-attr]
+    await store.close()

@@ -101,7 +101,7 @@ async def test_a_message_is_accepted_before_its_answer(tmp_path: Path) -> None:
 
 
 async def test_whoever_waits_learns_of_the_end(tmp_path: Path) -> None:
-    async with speaking(tmp_path, drain=1.0) as (chat, _):
+    async with speaking(tmp_path, drain_timeout=1.0) as (chat, _):
         await post(chat, "wait", LATER, "/chat/gone")
         id = (await chat.value("gone")) and (await chat.messages("gone"))[-1]["id"]
         sent = (await post(chat, "later", LATER, "/chat/gone")).json()

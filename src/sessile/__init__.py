@@ -6,14 +6,16 @@ What is here is what one needs to write an agent and to put Sessile into an appl
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from sessile.agents.base import Agent, Decision, Output, Turn
+from sessile.agents.base import Agent, CallResult, Decision, Output, Turn, Unfinished
+from sessile.agents.function import agent
 from sessile.settings import Settings
 from sessile.wire.errors import AgentError, SessileError
-from sessile.wire.messages import Message, Page
+from sessile.wire.messages import Message, Page, PastMessage
 from sessile.wire.parts import (
     DataPart,
     FilePart,
     Part,
+    Question,
     ReasoningPart,
     SourcePart,
     TextPart,
@@ -25,10 +27,12 @@ if TYPE_CHECKING:
     from sessile.node.handle import Handle
     from sessile.server import Sessile, create_app
     from sessile.session.inbox import Draft
+    from sessile.session.reply import Reply
 
 __all__ = [
     "Agent",
     "AgentError",
+    "CallResult",
     "DataPart",
     "Decision",
     "Draft",
@@ -38,7 +42,10 @@ __all__ = [
     "Output",
     "Page",
     "Part",
+    "PastMessage",
+    "Question",
     "ReasoningPart",
+    "Reply",
     "Sessile",
     "SessileError",
     "Settings",
@@ -47,12 +54,15 @@ __all__ = [
     "ToolCallPart",
     "ToolResultPart",
     "Turn",
+    "Unfinished",
+    "agent",
     "create_app",
 ]
 
 # The server is loaded when it is asked for: a command that only talks to one begins without it.
 _LATE = {
     "Draft": "sessile.session.inbox",
+    "Reply": "sessile.session.reply",
     "Sessile": "sessile.server",
     "Handle": "sessile.node.handle",
     "create_app": "sessile.server",

@@ -123,7 +123,7 @@ class Sessile:
     async def drain(self) -> None:
         """Begin no more turns, give those that run some time to end, then let every client go."""
         if self._registry is not None and self._feeds is not None:
-            await self._registry.close(self.settings.drain)
+            await self._registry.close(self.settings.drain_timeout)
             self._feeds.close()
 
     def _build(self, feeds: Feeds) -> ASGIApp:
@@ -194,7 +194,10 @@ def _session_limits(settings: Settings) -> SessionLimits:
         settings.max_answer,
         settings.max_tool_output,
     )
-    return SessionLimits(settings.queue_limit, retries, policy, sizes)
+    continues = settings.on_crash == "continue"
+    return SessionLimits(
+        settings.queue_limit, retries, policy, sizes, continues, settings.park_after
+    )
 
 
 async def _write_sqlite(path: str, session: Handle) -> None:

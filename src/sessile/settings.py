@@ -12,7 +12,7 @@ from sessile.wire.errors import SettingsError
 
 _MIB = 1024 * 1024
 
-CrashPolicy: TypeAlias = Literal["mark", "retry"]
+CrashPolicy: TypeAlias = Literal["continue", "mark", "retry"]
 ApprovalPolicy: TypeAlias = Literal["ask", "allow", "deny"]
 LocalUsers: TypeAlias = Literal["user", "any"]
 LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
@@ -62,7 +62,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         LocalUsers,
         _meta("who may connect over loopback: user (the one who runs the server) or any", "WHO"),
     ] = "user"
-    drain: Annotated[
+    drain_timeout: Annotated[
         float,
         _meta("seconds for running turns to end when the server is stopped", "SECONDS", 0, 86400),
     ] = 10.0
@@ -148,8 +148,12 @@ class Settings(Struct, frozen=True, kw_only=True):
     ] = 1_000
     on_crash: Annotated[
         CrashPolicy,
-        _meta("what to do with an answer that a crash interrupted: mark or retry", "POLICY"),
-    ] = "mark"
+        _meta(
+            "what to do with an answer that a restart interrupted: continue where the agent can, "
+            "mark or retry",
+            "POLICY",
+        ),
+    ] = "continue"
     approve: Annotated[
         ApprovalPolicy,
         _meta(
@@ -160,12 +164,21 @@ class Settings(Struct, frozen=True, kw_only=True):
     approve_timeout: Annotated[
         float,
         _meta(
-            "seconds after which an unanswered permission request expires",
+            "seconds after which an unanswered question of an agent expires",
             "SECONDS",
             0.001,
             366 * 86400,
         ),
     ] = 86400.0
+    park_after: Annotated[
+        float,
+        _meta(
+            "seconds that a turn waits on a question before it lets go of an agent that can continue",
+            "SECONDS",
+            0,
+            366 * 86400,
+        ),
+    ] = 60.0
     system_prompt: Annotated[str, _meta("the system prompt for openai:MODEL", "TEXT")] = ""
     history_messages: Annotated[
         int,
@@ -227,7 +240,7 @@ class SettingsFields(TypedDict, total=False):
     bus: str
     allow_remote: bool
     local: LocalUsers
-    drain: float
+    drain_timeout: float
     allow_host: tuple[str, ...]
     allow_origin: tuple[str, ...]
     max_body: int
@@ -253,6 +266,7 @@ class SettingsFields(TypedDict, total=False):
     on_crash: CrashPolicy
     approve: ApprovalPolicy
     approve_timeout: float
+    park_after: float
     system_prompt: str
     history_messages: int
     history_characters: int

@@ -22,6 +22,9 @@ class Database:
         self.messages: dict[str, dict[str, Body]] = defaultdict(dict)
         self.deletions: dict[str, list[tuple[int, str]]] = defaultdict(list)
         self.log: dict[str, list[bytes]] = defaultdict(list)
+        self.drafts: dict[str, Body] = {}
+        self.records: dict[str, bytes] = {}  # of answers that are being written
+        self.private: dict[str, dict[str, bytes]] = defaultdict(dict)  # by messages
         self.beats: Counter[int] = Counter()
         self.newest: Counter[int] = Counter()  # of each node's statements that were done
         self.mutation = ""
@@ -39,8 +42,9 @@ class Database:
             return False
         if commit.drop:
             del self.rows[commit.session]
-            self.messages[commit.session].clear()
-            self.log[commit.session].clear()
+            for kept in (self.messages, self.log, self.private):
+                kept[commit.session].clear()
+            self._end(commit.session)
             return True
         if row is None or commit.durable:
             self.rows[commit.session] = msgspec.structs.replace(commit.row)
@@ -62,14 +66,32 @@ class Database:
 
     def _put(self, commit: Commit) -> None:
         messages, log = self.messages[commit.session], self.log[commit.session]
-        for message, body, changed, *_ in commit.messages:
+        private = self.private[commit.session]
+        if commit.row.running is None:
+            self._end(commit.session)
+        if commit.draft is not None:
+            self.drafts[commit.session] = commit.draft
+        if commit.record is not None:
+            self.records[commit.session] = commit.record
+        if commit.untrue is not None:
+            for message in self.answers(commit.session):
+                if message.seq >= commit.untrue:
+                    private.pop(message.id, None)
+        for message, body, changed, _, kept in commit.messages:
             messages[message.id] = Body(message.seq, changed, body)
+            if kept is not None:
+                private[message.id] = kept
         for id, seq in commit.deleted.items():
             messages.pop(id, None)
+            private.pop(id, None)
             self.deletions[commit.session].append((seq, id))
         for frame in singly(commit.frames):
             assert frame.seq == len(log) + 1, f"G3: {frame.seq} after {len(log)}"
             log.append(frame.data)
+
+    def _end(self, session: str) -> None:
+        self.drafts.pop(session, None)
+        self.records.pop(session, None)
 
     def has(self, commit: Commit) -> bool:
         """Whether the events of a commit are stored, byte for byte."""
@@ -97,6 +119,10 @@ class Database:
 
     def busy(self, owner: int) -> list[str]:
         return [row.id for row in self.rows.values() if row.busy and row.owner == owner]
+
+    def due(self, until: int) -> list[str]:
+        turns = [(row.id, row.running) for row in self.rows.values()]
+        return [id for id, turn in turns if turn and turn.parked and turn.expires_at <= until]
 
     def row(self, session: str) -> Row | None:
         row = self.rows.get(session)

@@ -116,6 +116,9 @@ class SimulatedStore:
     async def busy(self, owner: int) -> list[str]:
         return await self._read(lambda: self._database.busy(owner))
 
+    async def due(self, now: int) -> list[str]:
+        return await self._read(lambda: self._database.due(now))
+
     # Sessions -----------------------------------------------------------------------------------
 
     async def row(self, session: str) -> Row | None:
@@ -133,12 +136,21 @@ class SimulatedStore:
     async def request(self, session: str, message: str) -> dict[str, Any]:
         return {}
 
+    async def record(self, session: str) -> bytes | None:
+        return await self._read(lambda: self._database.records.get(session))
+
+    async def records(self, session: str, after: int, before: int) -> dict[str, bytes]:
+        found = await self._read(lambda: dict(self._database.private[session]))
+        between = {m.id for m in self._database.answers(session) if after < m.seq < before}
+        return {id: record for id, record in found.items() if id in between}
+
     async def row_if_busy(self, session: str) -> Row | None:
         row = await self.row(session)
-        return row if row is not None and row.busy else None
+        return row if row is not None and (row.busy or row.running) else None
 
     async def rows(self, sessions: Sequence[str]) -> Chunk[Row]:
-        raise NotImplementedError
+        rows = [await self.row(session) for session in sessions]
+        return Chunk(row for row in rows if row is not None)
 
     async def message(self, session: str, message: str) -> Message | None:
         return await self._read(lambda: self._database.message(session, message))
@@ -175,7 +187,7 @@ class SimulatedStore:
         return answers[-1] if answers else None
 
     async def draft(self, session: str) -> Body | None:
-        return None  # every event is kept
+        return await self._read(lambda: self._database.drafts.get(session))
 
     async def events(self, session: str, after: int) -> Chunk[Piece] | None:
         found = await self._read(lambda: self._database.events(session, after))

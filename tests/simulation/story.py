@@ -4,13 +4,16 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Iterable
 
+from msgspec import UNSET
+
 from sessile.session.inbox import Draft
+from sessile.session.reply import Reply
 from sessile.watch.feed import Watcher
-from sessile.wire.errors import SessileError
+from sessile.wire.errors import QuestionAnswered, SessileError
 from sessile.wire.events import DeltaEvent, MessageEvent
 from sessile.wire.frames import Frame, Piece, singly
 from sessile.wire.messages import Message, decode_message
-from sessile.wire.parts import TextPart
+from sessile.wire.parts import TextPart, ToolCallPart
 from tests.simulation.world import NODES, Node, World
 
 SESSIONS = ("s0", "s1")
@@ -29,6 +32,7 @@ class Story:
         self.stored: dict[str, tuple[str, str]] = {}  # message id -> session, text; acknowledged
         self.named: dict[str, tuple[str, int]] = {}  # a name in metadata -> session, value
         self.ended: dict[str, str] = {}  # message id -> the answer that its stream ended with
+        self.answered: dict[str, str] = {}  # a question -> how it was answered; acknowledged
 
     async def play(self) -> None:
         world = self.world
@@ -40,6 +44,7 @@ class Story:
             *(self._note_all(name, session) for name, session in NOTERS),
             self._stop_some(),
         ]
+        world.loop.create_task(self._answer_all())
         tasks = [world.loop.create_task(client) for client in clients]
         await self._run_without_faults(tasks)
         end = world.loop.time() + LENGTH
@@ -150,6 +155,29 @@ class Story:
         except SessileError:
             self.world.counts["stops failed"] += 1
 
+    async def _answer_all(self) -> None:
+        """Answer what agents ask, at any node, sometimes late, twice at once, or with a denial."""
+        rng = self.world.rng
+        while True:
+            await asyncio.sleep(rng.expovariate(1))
+            session = rng.choice(SESSIONS)
+            nodes = [self.world.any_node() for _ in range(rng.randint(1, 2))]
+            replies = [Reply(approve=rng.random() < 0.8) for _ in nodes]
+            for node, reply in zip(nodes, replies, strict=True):
+                self.world.inside(node.number, self._answer(node, session, reply))
+
+    async def _answer(self, node: Node, session: str, reply: Reply) -> None:
+        handle = node.session(session)
+        try:
+            for question in await handle.questions():
+                answered = await handle.answer(question.id, reply)
+                if question.id in self.answered:
+                    self.world.network.wrong.append(f"G12: two answers to {question.id} count")
+                self.answered[question.id] = answered.state
+        except (SessileError, TimeoutError) as error:
+            if not isinstance(error, QuestionAnswered):
+                self.world.counts[f"{type(error).__name__} for an answer"] += 1
+
     async def _read(self, session: str) -> None:
         """Read every event once and in order, at one node after the other."""
         cursor, loop = 0, self.world.loop
@@ -195,7 +223,9 @@ class Story:
             messages = [decode_message(body.body) for body in bodies]
             assert row.message_count == len(messages), "the count of messages is wrong"
             _check_answers(messages)
-            assert all(message.status != "error" for message in messages), "an agent failed"
+            ends = {message.status for message in messages}
+            assert ends <= {"complete", "stopped"}, f"G13: an answer was not continued: {ends}"
+            self._check_questions(messages)
             _check_shown(messages, database.log[session])
         for id, (session, text) in self.stored.items():
             message = database.message(session, id)
@@ -205,6 +235,19 @@ class Story:
             assert database.rows[session].metadata.get(name) == value, f"G1: {name} is lost"
         for session, name in self.world.remembered:
             assert name in database.rows[session].private, f"G1: {name} is forgotten"
+
+    def _check_questions(self, messages: list[Message]) -> None:
+        """The answers that were acknowledged count, and no tool ran twice."""
+        calls = [
+            part for message in messages for part in message.parts if isinstance(part, ToolCallPart)
+        ]
+        for call in calls:
+            assert not call.asks, f"G12: a question stays open: {call}"
+            if call.question is not UNSET and call.question.id in self.answered:
+                acknowledged = self.answered[call.question.id]
+                assert call.question.state == acknowledged, f"G12: {call} was {acknowledged}"
+            ran = self.world.ran[call.tool_call_id]
+            assert ran <= 1, f"G13: {call} ran {ran} times"
 
 
 class _Reader:

@@ -8,51 +8,80 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Coroutine
 from typing import Any, NamedTuple
 
-from sessile.agents.base import Agent, Turn
+import msgspec
+
+from sessile.agents.base import Agent, Output, Turn
 from sessile.node.cluster import Cluster
 from sessile.node.handle import Handle
 from sessile.node.registry import Registry
+from sessile.session.limits import SessionLimits
 from sessile.watch.feeds import Feeds
 from sessile.wire import ids
 from sessile.wire.errors import StoreUnavailable
+from sessile.wire.parts import ToolCallPart
 from tests.simulation.database import Database
 from tests.simulation.engines import SimulatedBus, SimulatedStore
 from tests.simulation.loop import NODE, SimulatedLoop
 from tests.simulation.network import Network
 
 NODES = 3
+PARK = 1.0  # seconds after which a turn that waits lets go of its agent
 
 
 class Chatty:
-    """An agent that says the words of the message, with pauses. ``remembered`` has the names that
-    it stored in its session and that were acknowledged.
+    """An agent that says the words of the message, with pauses, and continues where it was cut off.
+    Some of its answers begin with a tool call, for some of which it asks. ``remembered`` has the
+    names that it stored in its session and that were acknowledged, ``ran`` how often each call ran.
 
     ``registry`` must find the session of every running turn; otherwise a second object of the same
     session could be made.
     """
 
     name = "chatty"
+    continues = True
     registry: Registry
 
-    def __init__(self, rng: random.Random, remembered: set[tuple[str, str]]) -> None:
+    def __init__(
+        self, rng: random.Random, remembered: set[tuple[str, str]], ran: Counter[str]
+    ) -> None:
         self._rng = rng
         self._remembered = remembered
+        self._ran = ran
 
     async def open(self) -> None: ...
 
     async def close(self) -> None: ...
 
-    async def reply(self, turn: Turn) -> AsyncGenerator[str, None]:
+    async def reply(self, turn: Turn) -> AsyncGenerator[Output, None]:
         for number in range(self._rng.choice((0, 0, 0, 3))):
             name = f"{turn.answer_id} {number}"
             await turn.remember({name: True}, private=True)
             self._remembered.add((turn.session_id, name))
-        for word in turn.content.split():
+        async for call in self._tool(turn):
+            yield call
+        said = len(turn.unfinished.text.split()) if turn.unfinished else 0
+        for word in turn.content.split()[said:]:
             await asyncio.sleep(self._rng.expovariate(20))
             session = self.registry.live(turn.session_id)
             assert session is not None, "the session of a running turn is not found"
             assert session.running, "the turn runs in another object of the session"
             yield f"{word} "
+
+    async def _tool(self, turn: Turn) -> AsyncGenerator[ToolCallPart, None]:
+        """A tool call, or none, as the message's length has it, so that it is always the same."""
+        kind = len(turn.content) % 4
+        call = ToolCallPart(f"{turn.answer_id} call", "tool", {}, "pending")
+        known = turn.unfinished.call(call.tool_call_id) if turn.unfinished else None
+        if kind > 1 or (known and not known.is_open):
+            return
+        if kind and not (await turn.ask(call)).approved:
+            return
+        if known is None or known.state == "pending":
+            yield msgspec.structs.replace(call, state="running")
+            self._ran[call.tool_call_id] += 1
+            await turn.keep(self._ran[call.tool_call_id])
+            await asyncio.sleep(self._rng.expovariate(20))
+        yield msgspec.structs.replace(call, state="complete", tool_output="done")
 
 
 class Node(NamedTuple):
@@ -85,6 +114,7 @@ class World:
         self.counts: Counter[str] = Counter()
         self._agent = agent
         self.remembered: set[tuple[str, str]] = set()  # session, name in its private data
+        self.ran: Counter[str] = Counter()
         self._seed = seed
 
     async def start_node(self) -> None:
@@ -100,8 +130,9 @@ class World:
 
     async def _start(self, number: int) -> None:
         store, bus = SimulatedStore(self.network, number), SimulatedBus(self.network, number)
-        agent = self._agent or Chatty(self.rng, self.remembered)
-        registry = Registry(store, bus, agent, awake=0, tail_grace=3600, node=number)
+        agent = self._agent or Chatty(self.rng, self.remembered, self.ran)
+        limits = SessionLimits(park_after=PARK)
+        registry = Registry(store, bus, agent, limits, awake=0, tail_grace=3600, node=number)
         if isinstance(agent, Chatty):
             agent.registry = registry
         cluster = Cluster(registry, store, bus, clock=self.loop.time)

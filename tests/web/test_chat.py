@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, expect
 
 from tests.serving import LONG, Process
 from tests.web.browser import Api, Release, Tab, Visit, Visitor
+from tests.web.conftest import ROOT
 
 
 def words(answer: str) -> int:
@@ -88,7 +89,7 @@ def test_the_page_waits_for_a_server_that_is_killed_and_comes_back(
     tab.say("and then?")
     expect(tab.page.get_by_label("You said, not sent yet")).to_contain_text("Sending…")
     port = server.url.rpartition(":")[2]
-    with Process(tmp_path, "--port", port) as again:
+    with Process(tmp_path, "--port", port, "--on-crash", "mark") as again:
         assert again.url == server.url
         expect(tab.connection).to_have_text("Connected")
         expect(tab.answers.first).to_contain_text("The server was interrupted")
@@ -98,6 +99,33 @@ def test_the_page_waits_for_a_server_that_is_killed_and_comes_back(
         expect(tab.articles).to_have_count(4)
         tab.page.reload()
         expect(tab.articles).to_have_count(4)
+
+
+def test_an_answer_that_is_continued_after_a_restart_says_so(
+    tab: Tab, server: Process, tmp_path: Path, release: Release
+) -> None:
+    tab.open("s").say(f"[[hold]] {LONG[:900]}")
+    shown = wait_for_words(tab, 5)
+    server.kill()
+    expect(tab.connection).to_have_text("Reconnecting…")
+    note = tab.page.get_by_text("Continuing after a restart")
+    expect(note).to_have_count(0)
+    flags = ("--agent", "tests.web.held:agent", "--port", server.url.rpartition(":")[2])
+    with Process(tmp_path, *flags, PYTHONPATH=str(ROOT)):
+        expect(tab.connection).to_have_text("Connected")
+        expect(note).to_be_visible()
+        expect(tab.page.get_by_role("status").last).to_have_text(
+            "The answer is continued after a restart."
+        )
+        assert wait_for_words(tab, shown + 20) > shown
+        expect(note).to_be_visible()
+        release()
+        tab.is_answered(LONG[:900].split()[-1])
+        expect(note).to_have_count(0)
+        assert (
+            tab.answers.last.locator(".markdown").inner_text() == f"[[hold]] {LONG[:900]}".strip()
+        )
+        expect(tab.articles).to_have_count(2)
 
 
 def test_five_seconds_offline_lose_and_repeat_nothing(tab: Tab) -> None:

@@ -70,12 +70,15 @@ def sessions(draw: st.DrawFn) -> list[Event]:
     begin("q")
     answer, said = write_answer(list(draw(outputs)))
     answer.seq = number()
+    continued_at = draw(st.integers(0, 2 * len(said) + 1))
     queued_at = draw(st.integers(0, 2 * len(said) + 1))
     for at, event in enumerate(said):
         if at == queued_at:
             ask("queued-later", queued=True)
         event.seq = number()
         events.append(event)
+        if at == continued_at:
+            events.append(StatusEvent(number(), "q", "running", continued=True))
     ends: list[MessageStatus | None] = [None, "complete", "stopped"]
     over = draw(st.sampled_from(ends))
     names = st.sampled_from(["q", "a", "queued-before", "queued-later", "nobody"])
@@ -127,7 +130,7 @@ def test_a_queued_question_is_last_until_its_turn_starts(fold: Fold, events: lis
     later = {
         event.message_id: event.seq
         for event in events
-        if isinstance(event, StatusEvent) and event.status == "running"
+        if isinstance(event, StatusEvent) and event.status == "running" and not event.continued
     }
     queued = {
         event.message_id
@@ -187,6 +190,19 @@ def test_a_queued_message_is_kept_however_low_its_number_is(fold: Fold) -> None:
         *[("m6", 6), ("m7", 7), ("m8", 8), ("m9", 9), ("q3", 12), ("m13", 13)],
         ("q4", 4),
     ]
+
+
+def test_a_turn_that_is_continued_moves_nothing(fold: Fold) -> None:
+    known = ([question("m1", 1), question("q2", 2, "queued")], False)
+    events: list[Event] = [
+        StatusEvent(3, "m1", "running"),
+        DeltaEvent(4, "a", 0, "text", 0, "so "),
+        StatusEvent(5, "m1", "running", continued=True),
+        DeltaEvent(6, "a", 0, "text", 3, "on"),
+    ]
+    found = fold(events, known)
+    assert places(found) == [("m1", 1), ("a", 4), ("q2", 2)]
+    assert found[1]["content"] == "so on"
 
 
 def test_a_page_of_only_queued_messages_leaves_all_others_to_earlier_pages(fold: Fold) -> None:

@@ -2,6 +2,7 @@ import "./style/base.css";
 import "./style/sidebar.css";
 import "./style/conversation.css";
 import "./style/parts.css";
+import "./style/questions.css";
 import "./style/markdown.css";
 import "./style/composer.css";
 import "./style/overlays.css";

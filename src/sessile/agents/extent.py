@@ -6,17 +6,17 @@ import msgspec
 from msgspec import UNSET
 
 from sessile.wire.codec import encode
-from sessile.wire.messages import Message
+from sessile.wire.messages import Message, PastMessage
 from sessile.wire.parts import FilePart, Part, ReasoningPart, TextPart, ToolCallPart
 
 IMAGE = 4_000  # characters that an image counts: about what its tokens cost
 CUT = "… [cut]"
 
 
-def fitting(newest: list[Message], messages: int, characters: int | None) -> list[Message]:
+def fitting(newest: list[PastMessage], messages: int, characters: int | None) -> list[PastMessage]:
     """Of the ``newest`` messages of a session, which are at most ``messages``, those that fit into
     ``characters``; where older ones are left out, a user's first."""
-    kept: list[Message] = []
+    kept: list[PastMessage] = []
     room = characters
     for message in reversed(newest):
         if room is not None:
@@ -49,8 +49,9 @@ def _length(value: Any) -> int:
     return len(encode(value).decode())
 
 
-def _shortened(message: Message, room: int) -> Message | None:
-    """A message that fits, if need be with shorter tool calls; None if it does not fit then."""
+def _shortened(message: PastMessage, room: int) -> PastMessage | None:
+    """A message that fits, if need be with shorter tool calls and without what its agent kept; None
+    if it does not fit then."""
     over = extent(message) - room
     if over <= 0:
         return message
@@ -62,7 +63,7 @@ def _shortened(message: Message, room: int) -> Message | None:
                 shorter = _shorter(value, over)
                 over -= _length(value) - _length(shorter)
                 parts[index] = msgspec.structs.replace(parts[index], **{name: shorter})
-    return msgspec.structs.replace(message, parts=parts) if over <= 0 else None
+    return msgspec.structs.replace(message, parts=parts, record=None) if over <= 0 else None
 
 
 def _shorter(value: Any, over: int) -> Any:

@@ -4,10 +4,23 @@ import functools
 import inspect
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import Any
+from typing import Any, TypeVar
 
 from sessile.agents.base import Output, Turn
 from sessile.wire.errors import SettingsError
+
+Function = TypeVar("Function", bound=Callable[[Turn], Any])
+
+
+def agent(*, continues: bool = False) -> Callable[[Function], Function]:
+    """Decorate a function that is an agent. One that ``continues`` is called again after a restart,
+    with what its answer has so far as ``turn.unfinished``."""
+
+    def said(function: Function) -> Function:
+        function.continues = continues  # type: ignore[attr-defined]
+        return function
+
+    return said
 
 
 class FunctionAgent:
@@ -20,6 +33,7 @@ class FunctionAgent:
 
     def __init__(self, function: Callable[[Turn], Any]) -> None:
         written = _as_written(function)
+        self.continues = any(getattr(one, "continues", None) is True for one in (function, written))
         self.name = f"{written.__module__}:{getattr(written, '__qualname__', repr(written))}"
         if not (inspect.isasyncgenfunction(written) or inspect.iscoroutinefunction(written)):
             raise SettingsError(

@@ -1,8 +1,10 @@
 """``sessile chat``: a session in the terminal."""
 
 import sys
+from typing import Any
 
-from sessile.cli.remote import Remote, question_in, session_path, text_parts
+from sessile.cli.questions import has_ended, open_calls
+from sessile.cli.remote import Remote, session_path, text_parts
 from sessile.cli.screen import Screen
 from sessile.cli.streams import decoded, write_json
 from sessile.wire.errors import RemoteError
@@ -33,10 +35,21 @@ def _ask_once(remote: Remote, session: str, json: bool) -> int:
                 write_json(event)
             else:
                 screen.event(event)
-            if event["type"] == "assistant":
+            if has_ended(event):
                 status = event["status"]
-            if (asked := question_in(event)) and not json:
-                screen.note(f"waiting for permission: approval {asked} in session {session}")
+            for call in [] if json else open_calls(event):
+                screen.note(_how_to_answer(session, call["question"]))
     finally:
         screen.settle()
     return 0 if status == "complete" else 1
+
+
+def _how_to_answer(session: str, question: dict[str, Any]) -> str:
+    what, body = "an output", '{"output": …}'
+    if question["kind"] == "approval":
+        what, body = "permission", '{"approve": true}'
+    return (
+        f"waiting for {what}: question {question['id']} in session {session}; answer it with "
+        f"`sessile chat {session}` in a terminal, or "
+        f"POST /chat/{session}/questions/{question['id']} {body}"
+    )

@@ -37,8 +37,8 @@ class Prompt:
             raise EOFError from None
 
 
-def typed_answer(question: str, fileno: int, is_over: Callable[[], bool]) -> str | None:
-    """The line that a user types after a question; None once it is over.
+def typed_line(question: str, fileno: int, is_over: Callable[[], bool]) -> str | None:
+    """The line that a user types after a question, without its end; None once it is over.
 
     ``is_over`` is called whenever ``fileno`` can be read. Raises EOFError after Ctrl-D.
     """
@@ -51,7 +51,7 @@ def typed_answer(question: str, fileno: int, is_over: Callable[[], bool]) -> str
             line = os.read(keys, LINE)
             if not line:
                 raise EOFError
-            return line.decode(errors="replace").strip()
+            return line.decode(errors="replace").rstrip("\r\n")
     with suppress(termios.error):  # half an answer is not the beginning of the next message
         termios.tcflush(keys, termios.TCIFLUSH)
     return None

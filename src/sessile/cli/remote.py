@@ -118,13 +118,12 @@ class Turn:
     def stop(self) -> None:
         self._remote.call("POST", f"/chat/{self.session}/stop")
 
-    def approve(self, id: str, approve: bool, always: bool = False, message: str = "") -> bool:
+    def answer(self, id: str, reply: dict[str, Any]) -> bool:
         """Answer a question of the turn; False if it was answered already."""
-        body = {"approve": approve, "always": always, "message": message}
         try:
-            self._remote.call("POST", f"/chat/{self.session}/approvals/{id}", body)
+            self._remote.call("POST", f"/chat/{self.session}/questions/{id}", reply)
         except RemoteError as error:
-            if error.code_of_server == "approval_answered":
+            if error.code_of_server == "question_answered":
                 return False
             raise
         return True
@@ -182,18 +181,6 @@ def _is_of_proxy(response: httpx2.Response, refusal: RemoteError) -> bool:
 def text_parts(content: str) -> list[dict[str, str]]:
     """A text as the parts of a message."""
     return [{"type": "text", "content": content}]
-
-
-def approval_in(event: dict[str, Any]) -> dict[str, Any] | None:
-    """The approval of the tool call in an event, if there is one."""
-    part = event.get("part")
-    return part.get("approval") if isinstance(part, dict) else None
-
-
-def question_in(event: dict[str, Any]) -> str | None:
-    """The id of the question that an event asks, if it asks one."""
-    approval = approval_in(event)
-    return approval["id"] if approval and approval["state"] == "asked" else None
 
 
 def _client(url: str) -> httpx2.Client:

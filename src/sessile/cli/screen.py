@@ -28,6 +28,7 @@ class Screen:
         self._kind = ""
         self._rest = ""  # text that may still change on the screen
         self._states: dict[str, str] = {}
+        self._lengths: dict[int, int] = {}  # of the parts of the answer, in characters
         self._after_lines = False  # the last lines are a tool's, without a blank line after them
         self._at_line_start = True
 
@@ -56,10 +57,12 @@ class Screen:
             self.delta(event)
         elif kind == "part":
             self.part(event["index"], event["part"])
+        elif kind == "assistant" and event["status"] == "streaming":
+            self._stands(event["parts"])
         elif kind == "assistant":
             self.end(event)
-        elif kind == "status" and event["status"] == "queued":
-            self.note(f"queued, position {event['position']}")
+        elif kind == "status":
+            self._status(event)
 
     def delta(self, event: dict[str, Any]) -> None:
         """Show more of an answer's text or reasoning."""
@@ -67,10 +70,30 @@ class Screen:
             self.settle()
             self._part, self._kind = event["part"], event["kind"]
         self._write(event["text"])
+        self._lengths[event["part"]] = event["offset"] + len(event["text"])
+
+    def _stands(self, parts: list[dict[str, Any]]) -> None:
+        """Show what an answer has so far and is not on the screen."""
+        for index, part in enumerate(parts):
+            known = self._lengths.get(index, 0)
+            if part["type"] in ("text", "reasoning"):
+                if rest := part["content"][known:]:
+                    self.delta({"part": index, "kind": part["type"], "offset": known, "text": rest})
+            elif part["type"] == "tool-call" or not known:
+                self.part(index, part)
+        if not parts:  # it is written again from its beginning
+            self._lengths, self._states = {}, {}
+
+    def _status(self, event: dict[str, Any]) -> None:
+        if event["status"] == "queued":
+            self.note(f"queued, position {event['position']}")
+        elif event.get("continued"):
+            self.note("The server was restarted; the answer is continued.")
 
     def part(self, index: int, part: dict[str, Any]) -> None:
         """Show a whole part, or a tool call in its present state."""
         kind = part["type"]
+        self._lengths[index] = len(part.get("content", " "))
         if kind in ("text", "reasoning"):
             self.settle()
             self._part, self._kind = index, kind
@@ -82,18 +105,18 @@ class Screen:
             self.settle()
             for step in part["data"]:
                 done = "x" if step.get("status") == "completed" else " "
-                self._line(f"[{done}] {step.get('content', '')}", "cyan")
+                self.line(f"[{done}] {step.get('content', '')}", "cyan")
         elif kind in ("file", "source"):
             self.settle()
-            self._line(f"{part.get('filename') or part.get('title') or kind}: {part['url'][:200]}")
+            self.line(f"{part.get('filename') or part.get('title') or kind}: {part['url'][:200]}")
 
     def end(self, message: dict[str, Any]) -> None:
         """The answer has ended: show how, unless it is complete."""
         self.settle()
-        self._states = {}
+        self._states, self._lengths = {}, {}
         if message["status"] not in ("complete", "queued", "streaming"):
             error = message.get("metadata", {}).get("error", {}).get("error", "")
-            self._line(f"[{message['status']}{f': {error}' if error else ''}]", "red")
+            self.line(f"[{message['status']}{f': {error}' if error else ''}]", "red")
 
     def settle(self) -> None:
         """Finish the present output; it no longer changes."""
@@ -158,15 +181,16 @@ class Screen:
             return
         self.settle()
         if known not in ("running", "named"):
-            self._line(f"⚙ {call['toolName']} {_input(call['toolInput'])}", "yellow")
+            self.line(f"⚙ {call['toolName']} {_input(call['toolInput'])}", "yellow")
         if state == "pending":
             self._states[id] = "named"
         if state in _MARKS:
             mark, style = _MARKS[state]
             output = call.get("error") if state == "error" else call.get("toolOutput", "")
-            self._line(f"  {mark} {_output(output)}", style)
+            self.line(f"  {mark} {_output(output)}", style)
 
-    def _line(self, text: str, style: str = "") -> None:
+    def line(self, text: str, style: str = "") -> None:
+        """Print a line that is not text of the answer."""
         text = clean(text)
         if self._rich:
             self.console.print(Text(text, style=style))

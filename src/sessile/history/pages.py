@@ -12,16 +12,18 @@ from typing import NamedTuple, Protocol, TypeVar
 
 from sessile.history.answer import answer_so_far
 from sessile.store.base import Body, Place, Row, Store
-from sessile.wire.codec import encode
+from sessile.wire.codec import decode_json, encode, readable
 from sessile.wire.errors import MessageNotFound, SessionUnreadable
 from sessile.wire.fold import Answer
 from sessile.wire.ids import answer_id
-from sessile.wire.messages import Message, decode_message, id_of
+from sessile.wire.messages import Message, PastMessage, decode_message, decode_past, id_of
 
 CHUNK = 500  # messages read at once where all that follow are wanted
 MAX_SEQ = 2**63 - 1
 HISTORY = 16 * 1024 * 1024  # bytes of messages that an agent gets at most
 T = TypeVar("T")
+
+_decode_record = readable(decode_json)
 
 
 class Live(Protocol):
@@ -170,11 +172,11 @@ class History:
             after = bodies[-1].seq
         return found + waiting
 
-    async def before(self, session: str, seq: int, limit: int) -> list[Message]:
+    async def before(self, session: str, seq: int, limit: int) -> list[PastMessage]:
         """What an agent sees of the history: the newest ``limit`` messages before a number, or
         fewer where they are longer than ``HISTORY``."""
-        found: list[Message] = []
-        size = 0
+        found: list[PastMessage] = []
+        size, end = 0, seq
         while len(found) < limit and size < HISTORY:
             newest = await self._store.newest(session, limit - len(found), seq)
             found += _readable(newest)
@@ -182,6 +184,12 @@ class History:
             if not newest.cut:
                 break
             seq = newest[-1].seq
+        if found:
+            records = await self._store.records(session, found[-1].seq - 1, end)
+            for message in found:
+                if message.id in records:
+                    with suppress(SessionUnreadable):  # an agent answers without what is damaged
+                        message.record = _decode_record(records[message.id])
         return found[::-1]
 
     async def message(self, session: str, message_id: str) -> Message:
@@ -238,11 +246,11 @@ class History:
         raise MessageNotFound
 
 
-def _readable(bodies: Iterable[Body]) -> Iterator[Message]:
+def _readable(bodies: Iterable[Body]) -> Iterator[PastMessage]:
     """The messages, without one that is damaged: an agent answers without it."""
     for body in bodies:
         with suppress(SessionUnreadable):
-            yield decode_message(body.body)
+            yield decode_past(body.body)
 
 
 def _body(answer: Answer | None) -> Body | None:

@@ -2,11 +2,11 @@
 
 from typing import Annotated, Any, TypeAlias
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
-from sessile.agents.base import Decision
 from sessile.http.query import MESSAGE_ID_SCHEMA, SESSION_ID_SCHEMA, check_message_id
 from sessile.session.inbox import Draft
+from sessile.session.reply import Reply
 from sessile.wire.errors import ContentRequired, InvalidRequest
 from sessile.wire.messages import Metadata, Role, WhileBusy
 from sessile.wire.parts import Part, TextPart, text_of
@@ -44,12 +44,14 @@ class RegenerateBody(Struct, rename="camel"):
     message_id: MessageId | None = None
 
 
-class ApproveBody(Struct):
-    """What a person decided about a question of an agent."""
+class AnswerBody(Struct, rename="camel"):
+    """An answer to a question of an agent: ``approve``, or an ``output`` or an ``error``."""
 
-    approve: bool
+    approve: bool | UnsetType = UNSET
     always: bool = False
     message: str = ""
+    output: Any = UNSET
+    error: str | UnsetType = UNSET
 
 
 class MessageChangesBody(Struct):
@@ -100,9 +102,12 @@ def draft_of(body: MessageBody, role: Role = "user", key: str | None = None) -> 
     return Draft(_parts(body), role, id, body.metadata, request)
 
 
-def decision_of(body: ApproveBody) -> Decision:
-    """What a body decides about a question."""
-    return Decision("approved" if body.approve else "denied", body.message, body.always)
+def reply_of(body: AnswerBody) -> Reply:
+    """What a body answers; raises :class:`~sessile.wire.errors.InvalidRequest`."""
+    given = [value for value in (body.approve, body.output, body.error) if value is not UNSET]
+    if len(given) != 1:
+        raise InvalidRequest("An answer has one of `approve`, `output` and `error`.")
+    return Reply(body.approve, body.always, body.message, body.output, body.error)
 
 
 def _parts(body: MessageBody) -> list[Part]:

@@ -6,7 +6,7 @@ from msgspec import Struct
 from starlette.requests import Request
 from starlette.types import ASGIApp
 
-from sessile.http.bodies import ApproveBody, RegenerateBody, SendBody, decision_of, draft_of
+from sessile.http.bodies import AnswerBody, RegenerateBody, SendBody, draft_of, reply_of
 from sessile.http.context import Context
 from sessile.http.operations import (
     CHAT,
@@ -28,16 +28,18 @@ from sessile.http.waiting import WAIT_MOST, responds_async, wants_json, when_set
 from sessile.node.handle import Handle
 from sessile.protocols.native import SessionStream, TurnStream
 from sessile.session.inbox import Sent
+from sessile.session.reply import AskedQuestion
 from sessile.wire.errors import (
-    ApprovalAnswered,
-    ApprovalNotFound,
     ContentRequired,
     InvalidMessageId,
+    InvalidOutput,
     InvalidRequest,
     MessageConflict,
     MessageDeleted,
     MessageNotFound,
     OriginNotAllowed,
+    QuestionAnswered,
+    QuestionNotFound,
     QueueFull,
     SessionNotFound,
     ShuttingDown,
@@ -45,7 +47,7 @@ from sessile.wire.errors import (
     TurnInProgress,
 )
 from sessile.wire.messages import Message
-from sessile.wire.parts import Approval
+from sessile.wire.parts import Question
 from sessile.wire.sse import HEARTBEAT
 
 PATIENCE = 300  # seconds that a client waits for a whole answer
@@ -173,19 +175,34 @@ class ChatRoutes:
             request, session, lambda session: session.regenerate(body.message_id)
         )
 
+    @operation("GET", CHAT + "/questions", list[AskedQuestion], errors=[*READING])
+    async def questions(self, request: Request) -> Response:
+        """The open questions of the agent."""
+        return JSONResponse(await self._access.of(request).questions())
+
     @operation(
         "POST",
-        CHAT + "/approvals/{approval_id}",
-        Approval,
-        body=ApproveBody,
-        errors=[*WRITING, ApprovalNotFound, ApprovalAnswered],
+        CHAT + "/questions/{question_id}",
+        Question,
+        body=AnswerBody,
+        errors=[*WRITING, InvalidOutput, QuestionNotFound, QuestionAnswered],
+    )
+    async def answer(self, request: Request) -> Response:
+        """Answer a question of the agent."""
+        session = self._access.of(request)
+        reply = reply_of(await parse_body(request, AnswerBody, self._context.limits))
+        return JSONResponse(await session.answer(request.path_params["question_id"], reply))
+
+    @operation(
+        "POST",
+        CHAT + "/approvals/{question_id}",
+        Question,
+        body=AnswerBody,
+        errors=[*WRITING, InvalidOutput, QuestionNotFound, QuestionAnswered],
     )
     async def approve(self, request: Request) -> Response:
-        """Answer an agent that asks for permission to run a tool."""
-        session = self._access.of(request)
-        decision = decision_of(await parse_body(request, ApproveBody, self._context.limits))
-        approval = await session.approve(request.path_params["approval_id"], decision)
-        return JSONResponse(approval)
+        """The same, at its former address."""
+        return await self.answer(request)
 
     @operation(
         "GET",

@@ -16,7 +16,7 @@ from sessile.http.operations import operation
 from sessile.http.responses import JSONResponse, Response
 from sessile.wire.errors import HostNotAllowed, OriginNotAllowed, ShuttingDown, StoreUnavailable
 
-FEATURES = ("approvals", "fork", "import", "search", "websocket")
+FEATURES = ("continue", "fork", "import", "questions", "search", "websocket")
 
 
 class Info(Struct, rename="camel"):

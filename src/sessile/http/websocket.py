@@ -1,4 +1,4 @@
-"""A session over WebSocket: its events out, messages, stops and approvals in."""
+"""A session over WebSocket: its events out, messages, stops and answers in."""
 
 import asyncio
 import contextlib
@@ -8,7 +8,7 @@ from msgspec import Struct
 from starlette.datastructures import QueryParams
 from starlette.types import Receive, Scope, Send
 
-from sessile.http.bodies import ApproveBody, SendBody, decision_of, draft_of
+from sessile.http.bodies import AnswerBody, SendBody, draft_of, reply_of
 from sessile.http.context import Context
 from sessile.http.frames import (
     FRAMES,
@@ -54,8 +54,15 @@ class StopCommand(Struct, tag="stop"):
     """Stop the turn that runs."""
 
 
-class ApproveCommand(ApproveBody, tag="approve", rename="camel"):
-    """Answer a question, whose id is ``approvalId`` or ``id``."""
+class AnswerCommand(AnswerBody, tag="answer", rename="camel"):
+    """Answer a question, whose id is ``questionId`` or ``id``."""
+
+    question_id: str | None = None
+    id: str | None = None
+
+
+class ApproveCommand(AnswerBody, tag="approve", rename="camel"):
+    """The same under its former name, with ``approvalId``."""
 
     approval_id: str | None = None
     id: str | None = None
@@ -65,7 +72,7 @@ class PingCommand(Struct, tag="ping"):
     """Ask for a ``pong``."""
 
 
-COMMANDS: Any = SendCommand | StopCommand | ApproveCommand | PingCommand
+COMMANDS: Any = SendCommand | StopCommand | AnswerCommand | ApproveCommand | PingCommand
 
 
 class SocketRoute:
@@ -195,11 +202,18 @@ class _Socket:
                 await self._session.send(draft_of(command), command.while_busy, command.replaces)
             case StopCommand():
                 await self._session.stop()
+            case AnswerCommand():
+                await self._answer("answer", "questionId", command.question_id, command)
             case ApproveCommand():
-                approval = command.approval_id or command.id
-                if not approval:
-                    raise InvalidRequest("`approve` needs the `approvalId` that it answers.")
-                await self._session.approve(approval, decision_of(command))
+                await self._answer("approve", "approvalId", command.approval_id, command)
+
+    async def _answer(
+        self, type: str, name: str, id: str | None, command: AnswerCommand | ApproveCommand
+    ) -> None:
+        question = id or command.id
+        if not question:
+            raise InvalidRequest(f"`{type}` needs the `{name}` that it answers.")
+        await self._session.answer(question, reply_of(command))
 
     async def _send_value(self, value: Any) -> None:
         await self._send({"type": "websocket.send", "text": encode(value).decode()})

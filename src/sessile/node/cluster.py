@@ -21,8 +21,8 @@ from sessile.node import nodes, requests
 from sessile.node.nodes import Nodes, Verdict
 from sessile.node.registry import Registry
 from sessile.session import commands
+from sessile.session.commit import Outcome
 from sessile.session.inbox import Draft, Sent
-from sessile.session.journal import Outcome
 from sessile.session.session import Session
 from sessile.store.base import SharedStore
 from sessile.wire.errors import (

@@ -5,11 +5,11 @@ from collections.abc import AsyncGenerator, AsyncIterable, Sequence
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from sessile.agents.base import Decision
 from sessile.history.pages import History, JSONPage
 from sessile.session import commands
+from sessile.session.commit import Outcome
 from sessile.session.inbox import Draft, Sent
-from sessile.session.journal import Outcome
+from sessile.session.reply import AskedQuestion, Reply, asked_question
 from sessile.session.values import value_of
 from sessile.store.base import Row, Store
 from sessile.watch.feeds import Feeds
@@ -19,7 +19,7 @@ from sessile.wire.frames import singly
 from sessile.wire.ids import new_id
 from sessile.wire.messages import Message, Metadata, Page, Role, WhileBusy, decode_message
 from sessile.wire.messages import Session as SessionValue
-from sessile.wire.parts import Approval, Part, TextPart
+from sessile.wire.parts import Part, Question, TextPart, ToolCallPart
 
 
 class Owners(Protocol):
@@ -224,14 +224,24 @@ class Handle:
         stopped: bool = await self._run(commands.Stop())
         return stopped
 
-    async def approve(self, approval_id: str, decision: Decision) -> Approval:
+    async def answer(self, question_id: str, reply: Reply) -> Question:
         """Answer what an agent asks; returns when the answer is stored.
 
-        Raises :class:`~sessile.wire.errors.ApprovalNotFound` and
-        :class:`~sessile.wire.errors.ApprovalAnswered`.
+        Raises :class:`~sessile.wire.errors.QuestionNotFound`,
+        :class:`~sessile.wire.errors.QuestionAnswered`, and
+        :class:`~sessile.wire.errors.InvalidRequest` for an answer that does not fit the question.
         """
-        approval: Approval = await self._run(commands.Answer(approval_id, decision))
-        return approval
+        question: Question = await self._run(commands.Answer(question_id, reply))
+        return question
+
+    async def questions(self) -> list[AskedQuestion]:
+        """The open questions, oldest first."""
+        row = await self._store.row_if_busy(self.id)
+        if row is None or row.running is None or not row.running.asked:
+            return []
+        answer = await self.standing(row.running.answer)
+        calls = (part for part in answer.parts if isinstance(part, ToolCallPart) and part.asks)
+        return [asked_question(answer.id, call) for call in calls]
 
     async def update_message_parts(self, message_id: str, parts: list[Part]) -> Message:
         """Replace the parts of a stored message.

@@ -12,12 +12,20 @@ from sessile.at_once import WouldWait, at_once
 from sessile.bus.base import Bus
 from sessile.history.pages import History
 from sessile.session import commands
+from sessile.session.commit import Outcome
 from sessile.session.inbox import Draft, Sent
-from sessile.session.journal import Outcome
 from sessile.session.limits import SessionLimits
+from sessile.session.runner import continues, kind_of
 from sessile.session.session import Session
 from sessile.store.base import Row, Store
-from sessile.wire.errors import Elsewhere, SessileError, SessionUnreadable, StoreUnavailable
+from sessile.wire.errors import (
+    Elsewhere,
+    Moved,
+    SessileError,
+    SessionUnreadable,
+    StoreUnavailable,
+)
+from sessile.wire.ids import now
 from sessile.wire.messages import Message, Metadata, WhileBusy
 from sessile.wire.messages import Session as SessionValue
 
@@ -25,6 +33,8 @@ log = logging.getLogger(__name__)
 
 AWAKE = 1_000  # sessions that stay in memory though nothing happens in them
 TAIL_GRACE = 60.0  # seconds that single events are kept beyond the end of their turn
+FOREVER = 2**62  # unix seconds
+PARKED = 500  # sessions that are looked at in one read
 SWEEP = 5.0  # seconds between two looks at what is to be trimmed or recovered
 
 
@@ -63,11 +73,15 @@ class Registry:
     async def open(self) -> None:
         """Recover what this node left in the middle, and take up its queues."""
         self._unrecovered.update(dict.fromkeys(await self.store.busy(self.node)))
+        self._unrecovered.update(dict.fromkeys(await self._given_up()))
         await self._recover()
         self._sweeper = asyncio.create_task(self._sweep(), name="registry sweep")
 
     async def close(self, patience: float = 10.0) -> None:
-        """Begin no new turns, give those that run so many seconds, settle what remains."""
+        """Begin no new turns, give those that run so many seconds, settle what remains.
+
+        Turns whose agents can continue are left as they are, for the process that comes next.
+        """
         self.draining = True
         if self._sweeper is not None:
             self._sweeper.cancel()
@@ -217,6 +231,7 @@ class Registry:
         while True:
             await asyncio.sleep(SWEEP)
             await self._try(self._recover())
+            await self._try(self._expire())
             await self._try(self.store.trim(self._tail_grace))
             await self._try(self.store.tend())
 
@@ -228,9 +243,35 @@ class Registry:
         except Exception:
             log.exception("trimming and recovery failed")
 
+    async def _given_up(self) -> list[str]:
+        """The sessions with a parked turn that this agent does not go on with."""
+        parked = await self.store.due(FOREVER)
+        if not (self._limits.continues and continues(self._agent)):
+            return parked
+        found: list[str] = []
+        while parked:
+            rows = await self.store.rows(parked[:PARKED])
+            found += [
+                row.id for row in rows if row.running and row.running.agent != kind_of(self._agent)
+            ]
+            last = rows[-1].id if rows else parked[min(PARKED, len(parked)) - 1]
+            parked = parked[parked.index(last) + 1 :]
+        return found
+
+    async def _expire(self) -> None:
+        """Go on with parked turns whose questions nobody answered in time."""
+        time = now()
+        for id in await self.store.due(time):
+            with contextlib.suppress(Elsewhere, SessionUnreadable, Moved):
+                session = await self.acquire(id)
+                try:
+                    await session.expire(time)
+                finally:
+                    self.release(session)
+
     async def _recover(self) -> None:
         for id in tuple(self._unrecovered):
             # One that is damaged answers so to every client; the others go on.
-            with contextlib.suppress(Elsewhere, SessionUnreadable):
+            with contextlib.suppress(Elsewhere, SessionUnreadable, Moved):
                 self.release(await self.acquire(id))
             self._unrecovered.pop(id, None)

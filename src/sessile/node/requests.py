@@ -12,7 +12,7 @@ from sessile.wire.codec import encode
 from sessile.wire.errors import SessileError
 from sessile.wire.messages import Message
 from sessile.wire.messages import Session as SessionValue
-from sessile.wire.parts import Approval
+from sessile.wire.parts import Question
 
 
 class Request(Struct):
@@ -49,7 +49,7 @@ _RESULTS: dict[type, Any] = {
     commands.Send: Sent,
     commands.Stop: bool,
     commands.Regenerate: Sent,
-    commands.Answer: Approval,
+    commands.Answer: Question,
     commands.Store: Message,
     commands.Edit: Message,
     commands.Delete: None,

@@ -4,8 +4,8 @@ from typing import Any, TypeAlias
 
 from msgspec import Struct
 
-from sessile.agents.base import Decision
 from sessile.session.inbox import Draft
+from sessile.session.reply import Reply
 from sessile.session.session import Session
 from sessile.wire.messages import Metadata, WhileBusy
 from sessile.wire.parts import Part
@@ -33,7 +33,7 @@ class Answer(Struct, tag="answer"):
     """Answer what an agent asks."""
 
     question_id: str
-    decision: Decision
+    reply: Reply
 
 
 class Store(Struct, tag="store"):
@@ -90,7 +90,7 @@ async def obey(session: Session, command: Command) -> Any:
     """Do what is asked.
 
     The result is that of the session's method: :class:`~sessile.session.inbox.Sent` for ``Send``
-    and ``Regenerate``, a bool for ``Stop``, an ``Approval`` for ``Answer``, a ``Message`` for
+    and ``Regenerate``, a bool for ``Stop``, a ``Question`` for ``Answer``, a ``Message`` for
     ``Store`` and ``Edit``, the session's value for ``Create`` and ``Update``, and None.
     """
     match command:
@@ -100,8 +100,8 @@ async def obey(session: Session, command: Command) -> Any:
             return await session.stop()
         case Regenerate(answer_id):
             return await session.regenerate(answer_id)
-        case Answer(question_id, decision):
-            return await session.approve(question_id, decision)
+        case Answer(question_id, reply):
+            return await session.answer(question_id, reply)
         case Store(draft):
             return await session.persist_message(draft)
         case Edit(message_id, parts, metadata):

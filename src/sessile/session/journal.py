@@ -7,14 +7,13 @@ After its commit its events are published, and then those who waited for it are 
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeAlias
-
-import msgspec
+from typing import Any
 
 from sessile.bus.base import Bus, Publication
+from sessile.session.commit import OpenCommit, Outcome
 from sessile.session.limits import Sizes
 from sessile.session.values import title_of, value_of
-from sessile.store.base import Body, Commit, Row, Store, StoredMessage
+from sessile.store.base import Body, Row, Store
 from sessile.wire.codec import encode
 from sessile.wire.errors import Moved, StoreUnavailable
 from sessile.wire.events import (
@@ -28,82 +27,6 @@ from sessile.wire.events import (
 from sessile.wire.frames import Deltas, Frame, Piece
 from sessile.wire.ids import new_epoch, now
 from sessile.wire.messages import Message, Metadata, merged
-
-Outcome: TypeAlias = Callable[[Exception | None], None]
-
-
-class _OpenCommit:
-    """What is written until the store takes it; nobody but its journal changes it."""
-
-    __slots__ = (
-        "_journal",
-        "base",
-        "deleted",
-        "draft",
-        "drop",
-        "durable",
-        "frames",
-        "head",
-        "holds",
-        "messages",
-        "outcomes",
-        "session",
-        "stood",
-        "taken",
-    )
-
-    def __init__(self, journal: "Journal", row: Row) -> None:
-        self._journal = journal
-        self.session = row.id
-        self.base = row.seq
-        self.stood = row.owner
-        self.frames: list[Piece] = []
-        self.messages: dict[str, StoredMessage] = {}
-        self.deleted: dict[str, int] = {}  # message id -> seq of its deletion
-        self.drop = False
-        self.draft: Body | None = None
-        self.durable = False
-        self.taken = False
-        self.head = 0  # how far the session is with it, and whether it is then busy
-        self.holds = False
-        self.outcomes: list[Outcome] = []
-
-    def take(self) -> Commit:
-        self.taken = True
-        row = msgspec.structs.replace(self._journal.row)
-        self.head, self.holds = row.seq, row.busy
-        return Commit(
-            self.session,
-            self.base,
-            self.stood,
-            row,
-            self.frames,
-            list(self.messages.values()),
-            self.deleted,
-            self.drop,
-            self.durable,
-            self.draft,
-        )
-
-    def done(self, error: Exception | None) -> None:
-        self._journal.done(self, error)
-
-    def put(
-        self,
-        message: Message,
-        body: bytes,
-        changed: int,
-        stood_at: int,
-        request: bytes | None = None,
-    ) -> None:
-        """Store a message that stood at ``stood_at`` before, or nowhere (0)."""
-        known = self.messages.get(message.id)
-        if known is not None:  # where it stands in the store, if it is there
-            stored = known.message.seq if known.message.seq <= self.base else 0
-            stood_at = known.moved_from or stored
-            request = known.request
-        moved_from = stood_at if stood_at != message.seq else 0
-        self.messages[message.id] = StoredMessage(message, body, changed, moved_from, request)
 
 
 class Journal:
@@ -135,7 +58,7 @@ class Journal:
         self.holds = row.busy
         self._fault: type[StoreUnavailable] = StoreUnavailable  # why it is broken
         self._on_done = on_done
-        self._pending: deque[_OpenCommit] = deque()
+        self._pending: deque[OpenCommit] = deque()
 
     @property
     def pending(self) -> bool:
@@ -152,7 +75,7 @@ class Journal:
         if self.broken:
             raise self._fault
 
-    def change(self, durable: bool = True) -> _OpenCommit:
+    def change(self, durable: bool = True) -> OpenCommit:
         """The commit that what happens at this moment belongs to: the open one, or a new one."""
         if self.broken:
             raise self._fault
@@ -162,13 +85,13 @@ class Journal:
             commit.durable = True
         return commit
 
-    def _open(self) -> _OpenCommit:
+    def _open(self) -> OpenCommit:
         row = self.row
         if not row.created_at:
             row.created_at = row.updated_at = now()
         if not row.seq:
             row.epoch = new_epoch()
-        commit = _OpenCommit(self, row)
+        commit = OpenCommit(row, self.done)
         row.owner = self._node
         self._pending.append(commit)
         self._store.write(commit)
@@ -189,9 +112,9 @@ class Journal:
             frames.append(Deltas(seq, answer_id, part, kind, offset, [text]))
         return seq
 
-    def extend(self, event: PartEvent) -> None:
+    def extend(self, event: PartEvent, durable: bool = False) -> None:
         """Write an event of the running turn, which gets the next number."""
-        change = self.change(durable=False)
+        change = self.change(durable)
         event.seq = self.next_seq
         self._append(change, Frame.of(event, event.seq))
 
@@ -199,6 +122,14 @@ class Journal:
         """Write an answer as it stands, so that nobody needs the events before."""
         commit = self.change(durable=False)
         commit.draft = Body(answer.seq, self.row.seq, encode(answer))
+
+    def keep(self, record: bytes) -> None:
+        """Write what the agent keeps with the answer that is being written."""
+        self.change(durable=False).record = record
+
+    def doubt(self, seq: int) -> None:
+        """Drop what agents kept with the answers from a seq on: the history changes there."""
+        self.change().doubt(seq)
 
     def put_new(self, message: Message, request: dict[str, Any] | None = None) -> None:
         """Write a message that has the next number, and its event.
@@ -209,19 +140,24 @@ class Journal:
         if not self.row.title:
             self.row.title = title_of(message)
 
-    def settle(self, message: Message, request: bytes | None = None) -> None:
-        """Write a whole message and its event, whatever number the message has."""
+    def settle(self, message: Message, private: bytes | None = None) -> None:
+        """Write a whole message and its event, whatever number the message has.
+
+        ``private`` is JSON for agents alone.
+        """
         body, seq = encode(message), self.next_seq
         commit = self.change()
         self._append(commit, Frame.of_message(message, body, seq))
-        commit.put(message, body, seq, 0, request)
+        commit.put(message, body, seq, 0, private)
         self.row.message_count += 1
         self.touch()
 
-    def finish(self, answer: Message) -> None:
-        """Write an answer at its end, in the place of a draft that is not stored yet."""
-        self.settle(answer)
-        self.change().draft = None
+    def finish(self, answer: Message, record: bytes | None) -> None:
+        """Write an answer at its end, in the place of a draft that is not stored yet, with what its
+        agent kept."""
+        self.settle(answer, record)
+        commit = self.change()
+        commit.draft = commit.record = None
 
     def show(self, message: Message) -> None:
         """Write the event of a message that is not stored as such: of an answer in the making."""
@@ -351,11 +287,11 @@ class Journal:
         """Publish something that is not part of the sequence."""
         self._publish([frame])
 
-    def _append(self, commit: _OpenCommit, frame: Frame) -> None:
+    def _append(self, commit: OpenCommit, frame: Frame) -> None:
         self.row.seq = frame.seq
         commit.frames.append(frame)
 
-    def done(self, commit: _OpenCommit, error: Exception | None) -> None:
+    def done(self, commit: OpenCommit, error: Exception | None) -> None:
         """What became of a commit, in the order they were opened."""
         self._pending.popleft()
         if error is not None:

@@ -54,13 +54,17 @@ class Sizes(NamedTuple):
 
 class SessionLimits(NamedTuple):
     """``queue``: the most messages that wait in a session. ``retries``: how often a turn that a
-    crash cut off is started again; 0 settles it as interrupted. ``approval``: who answers what an
-    agent asks. ``sizes``: how much a session and its messages may hold."""
+    crash cut off is started from scratch; 0 settles it as interrupted. ``approval``: who answers
+    what an agent asks. ``sizes``: how much a session and its messages may hold. ``continues``:
+    whether agents that can do it continue a turn that was cut off. ``park_after``: the seconds that
+    a turn waits on questions before it lets go of its agent."""
 
     queue: int = 100
     retries: int = 0
     approval: Policy = Policy()
     sizes: Sizes = Sizes()
+    continues: bool = True
+    park_after: float = 60.0
 
 
 def size_of(text: str) -> int:

@@ -1,83 +1,79 @@
 """One turn: run the agent, make events of what it yields, and say how it ended."""
 
 import asyncio
-import json
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, Literal, Protocol, TypeAlias
 
 import msgspec
+from msgspec import UNSET
 
-from sessile.agents.base import Agent, Decision, Output, Turn
+from sessile.agents.base import Agent, Output, Turn, Unfinished
 from sessile.agents.contain import contain
 from sessile.logs import fit, fit_error
 from sessile.redact import reason_for_users
-from sessile.session.calls import Calls
-from sessile.session.limits import Sizes, size_of
-from sessile.session.questions import ALWAYS, Approvals, Policy
+from sessile.session.host import Kept, TurnHost
+from sessile.session.host import Ledger as HostLedger
+from sessile.session.limits import SessionLimits
+from sessile.session.questions import Questions
+from sessile.session.reply import Reply
+from sessile.session.writing import AnswerWriter, Events
 from sessile.store.base import RunningTurn
-from sessile.wire.codec import clean, encode
-from sessile.wire.errors import AgentError, AnswerTooLong, SessileError
-from sessile.wire.events import ErrorEvent, Kind, PartEvent
+from sessile.wire.codec import decode_json, encode
+from sessile.wire.errors import AgentError, SessileError
+from sessile.wire.events import ErrorEvent
 from sessile.wire.fold import Answer
-from sessile.wire.frames import ENVELOPE
-from sessile.wire.messages import Message, MessageStatus, Metadata, decode_metadata
-from sessile.wire.parts import Part, ReasoningPart, TextPart, ToolCallPart, decode_part
+from sessile.wire.ids import now
+from sessile.wire.messages import Message, MessageStatus, Metadata, decode_message, decode_metadata
+from sessile.wire.parts import Question, ToolCallPart
 
 log = logging.getLogger(__name__)
 
-Ending: TypeAlias = Literal["stopped", "interrupted"]
+# How an agent is made to let go: its turn is over, or it is ``left`` and goes on later.
+Ending: TypeAlias = Literal["stopped", "interrupted", "left"]
 
 # An agent that yields without ever waiting hands over after so many outputs, so that what it has
 # is stored and shown, and other sessions get their share of the loop.
 STRIDE = 64
 
-# Bytes of events, and as many as the answer has, after which it is stored as it stands.
-DRAFT = 256 * 1024
-
-LOST = "\ufffd"  # stands for what is not a character
-
 # Seconds that a cancelled agent has to clean up before its turn is settled without it.
 CANCEL_GRACE = 2.0
 
+LOOK = 60.0  # seconds between two looks whether the time of a question is over
 
-class Ledger(Protocol):
-    """What a turn needs of its session."""
+
+class Ledger(Events, HostLedger, Protocol):
+    """What a turn needs of its session. While it is ``draining`` no agent is called."""
+
+    draining: bool
 
     @property
     def metadata(self) -> Metadata:
         """The session's metadata."""
 
-    async def history(self, question: Message, messages: int) -> list[Message]:
-        """The newest messages before a question, each answer behind its own."""
+    def allow(self, key: str) -> None:
+        """Store that what has this key needs no permission in the session."""
 
-    @property
-    def private(self) -> dict[str, Any]:
-        """What the server itself believes of the session."""
+    def note(self, runner: "TurnRunner") -> None:
+        """Store the turn as its runner has it."""
 
-    async def remember(self, metadata: Metadata, private: bool) -> None:
-        """Merge into the session's metadata, or into what is ``private``; returns when it is
-        stored."""
+    def left(self, runner: "TurnRunner") -> None:
+        """The agent has let go of a turn that goes on later."""
 
-    def write(self, answer_id: str, part: int, kind: Kind, offset: int, text: str) -> int:
-        """Store more text of a running turn's answer, and then publish it; its number."""
-
-    def record(self, event: PartEvent) -> None:
-        """Give an event of a running turn the next number, store it, and then publish it."""
-
-    def draft(self, answer: Answer) -> None:
-        """Store an answer as it stands, so that nobody who comes late needs its events."""
-
-    async def recorded(self) -> None:
-        """Wait until everything recorded so far is stored."""
+    def resume(self, runner: "TurnRunner") -> None:
+        """Call the agent of a parked turn again."""
 
     def settle(self, runner: "TurnRunner", status: MessageStatus, error: ErrorEvent | None) -> None:
         """Replace the events by the message they make."""
 
 
 class TurnRunner:
-    """A turn that is being answered in this process; the host of what its agent sees of it."""
+    """A turn that is being answered in this process.
+
+    With ``again`` its agent was called before: it gets what the answer has so far, and what it
+    ``kept``. A turn that is parked has no agent until it is started.
+    """
 
     def __init__(
         self,
@@ -87,234 +83,230 @@ class TurnRunner:
         answer: Answer,
         agent: Agent,
         ledger: Ledger,
-        policy: Policy,
-        sizes: Sizes,
+        limits: SessionLimits,
         request: dict[str, Any] | None = None,
+        kept: Kept | None = None,
+        again: bool = False,
     ) -> None:
         self.running = running
         self.answer = answer
-        # While it runs: the two know each other, and would wait for the collector of cycles.
-        self._turn: Turn | None = Turn(
-            session,
-            question,
-            answer.id,
-            self,
-            dict(ledger.metadata),
-            dict(ledger.private),
-            request,
-        )
+        self.kept = kept
+        self.continues = limits.continues and continues(agent)
         self.ended_as: MessageStatus | None = None
+        self._session = session
         self._question = question
+        self._request = request
         self._agent = agent
         self._ledger = ledger
-        self._policy = policy
-        self._sizes = sizes
-        self._size = 0  # bytes of the answer so far
-        self._undrafted = 0  # bytes of events since the newest draft
-        self._half: tuple[Kind, str] | None = None  # half of a surrogate pair at the text's end
-        self._part_sizes: dict[str, int] = {}  # of its tool calls and data, by their names
-        self._calls = Calls(answer.call)
-        self._approvals: Approvals | None = None  # most turns ask nothing
+        self._limits = limits
+        self._again = again
+        self._writer = AnswerWriter(answer, ledger, limits.sizes, self.continues)
+        self._questions: Questions | None = None  # most turns ask nothing
         self._ending: Ending | None = None
         self._settled = False
+        self.is_left = False  # the agent has let go, and is called again later
+        self.answered = False  # while the agent was letting go
+        self.doubted = False  # the history before it has changed: what was kept is not true
+        # While it runs: the two know each other, and would wait for the collector of cycles.
+        self._host: TurnHost | None = None
         self._task: asyncio.Task[None] | None = None
         self._deadline: asyncio.TimerHandle | None = None
+        self._waiting: asyncio.TimerHandle | None = None
+
+    @property
+    def parked(self) -> bool:
+        """It waits for the answers to its questions without an agent."""
+        return self.running.parked
+
+    @property
+    def only_waits(self) -> bool:
+        """It does nothing but wait for the answers to its questions."""
+        return bool(self.running.asked) and not any(map(_may_run, self.answer.calls()))
 
     def start(self) -> None:
-        if self._settled:  # while its begin was being stored
+        """Call the agent, unless the turn was settled while its beginning was being stored."""
+        if self._settled or self._task is not None:
             return
-        self._task = asyncio.create_task(self._drive(), name=f"turn {self.running.answer}")
+        if self._ledger.draining and self.continues:
+            self.leave()
+            return
+        self.is_left = False
+        host = self._host = TurnHost(self, self._ledger, self._question)
+        turn = Turn(
+            self._session,
+            self._question,
+            self.answer.id,
+            host,
+            dict(self._ledger.metadata),
+            dict(self._ledger.private),
+            self._request,
+            self._unfinished() if self._again else None,
+        )
+        if self.kept is not None:
+            turn.metadata.update(self.kept.metadata)
+        host.turn = turn
+        self._task = asyncio.create_task(self._drive(turn, host), name=f"turn {self.answer.id}")
+        self._watch()
+
+    def _unfinished(self) -> Unfinished:
+        parts = decode_message(encode(self.answer.message())).parts
+        record = None if self.kept is None else decode_json(encode(self.kept.record))
+        return Unfinished(parts, record)
 
     def cancel(self, ending: Ending) -> None:
         """End the turn soon: at once if the agent lets go, after two seconds if it does not."""
-        if self._settled or self._ending:
+        if self._settled or self._ending in ("stopped", "interrupted"):
             return
+        is_under_way = self._ending is not None
         self._ending = ending
+        if self._host is not None:
+            self._host.is_left = ending == "left"
         if self._task is None:
-            self._settle(ending)
-            return
-        self._task.cancel()
-        self._deadline = asyncio.get_running_loop().call_later(CANCEL_GRACE, self._settle, ending)
+            self._end()
+        elif not is_under_way:
+            self._task.cancel()
+            self._deadline = asyncio.get_running_loop().call_later(CANCEL_GRACE, self._end)
+
+    def leave(self) -> None:
+        """Make the agent let go of a turn that goes on later."""
+        if not self.is_left and self._ending is None:
+            self.cancel("left")
 
     def drop(self) -> None:
         """Give the turn up without settling it: its session can no longer be written."""
         self._settled = True
-        if self._task is not None:
-            self._task.cancel()
+        task = self._task
+        self._forget()
+        if task is not None:
+            task.cancel()
 
-    # What the agent may ask of its session --------------------------------------------------------
+    # Questions ------------------------------------------------------------------------------------
 
-    async def history(self, messages: int) -> list[Message]:
-        return await self._ledger.history(self._question, messages)
-
-    async def ask(self, call: ToolCallPart, key: str) -> Decision:
-        if self._approvals is None:
-            self._approvals = Approvals(
-                self.answer.id, self._policy, self._calls.find, self._put_if_open
+    @property
+    def questions(self) -> Questions:
+        """What the turn asks."""
+        if self._questions is None:
+            calls = self.answer.calls() if self._again else ()
+            self._questions = Questions(
+                self.running,
+                self._limits.approval,
+                self._writer.calls.find,
+                self._show,
+                lambda: self._ending is not None or self._settled,
+                calls,
             )
-        decision = await self._approvals.ask(call, bool(key) and key in self._always())
-        await self._ledger.recorded()
-        if key and decision.approved and decision.always:
-            await self._ledger.remember({ALWAYS: [*self._always(), key]}, private=True)
-        return decision
+        return self._questions
 
-    def _always(self) -> list[Any]:
-        """What may be done in this session without asking."""
-        names = self._ledger.private.get(ALWAYS)
-        return names if isinstance(names, list) else []
+    def answer_question(self, id: str, reply: Reply) -> Question | None:
+        """Answer a question of this turn; None if it has no such question.
 
-    async def remember(self, metadata: Metadata, private: bool) -> None:
-        await self._ledger.remember(metadata, private)
+        Raises as :meth:`~sessile.session.questions.Questions.answer`.
+        """
+        if self._is_ending or not (self._questions or self._again):
+            return None
+        if 0 < self.running.expires_at <= now() and self.questions.expire(now()) and self.parked:
+            self._ledger.resume(self)
+        key = self.running.asked.get(id)
+        question = self.questions.answer(id, reply)
+        if question is not None and reply.always and reply.approve and key:
+            self._ledger.allow(key)
+        if question is not None and self.parked:
+            self._ledger.resume(self)
+        self.answered = self.answered or (question is not None and self._ending == "left")
+        return question
 
-    def decide(self, approval_id: str, decision: Decision) -> bool:
-        """Answer a question of this turn; False if it has no such question."""
-        if self._approvals is None or self._settled or self._ending:
-            return False
-        return self._approvals.answer(approval_id, decision)
+    def expire(self, until: int) -> None:
+        """End the questions of a parked turn whose time is over at ``until`` (unix seconds)."""
+        if self.parked and not self._is_ending:
+            expired = self.questions.expire(until)
+            if expired or not self.running.asked:
+                self._ledger.resume(self)
+
+    @property
+    def _is_ending(self) -> bool:
+        return self._settled or self._ending in ("stopped", "interrupted")
+
+    @property
+    def is_over(self) -> bool:
+        """The agent is on its way out: it can ask nothing."""
+        return self._settled or self._ending is not None
+
+    def begin_part(self) -> None:
+        """Let the next text or reasoning begin a new part."""
+        self._writer.begin_part()
+
+    def _show(self, call: ToolCallPart) -> None:
+        """Write a tool call about which something was asked or answered, and the turn with it."""
+        if self._is_ending:
+            return
+        self._writer.show(call)
+        questions = self.questions
+        if questions.keys or self.running.asked:
+            self.running = msgspec.structs.replace(
+                self.running,
+                asked=questions.keys,
+                expires_at=questions.expires_at,
+                decided=dict(questions.decided),
+            )
+            self._ledger.note(self)
+            self._watch()
+
+    def _watch(self, again: bool = False) -> None:
+        """While something is asked, look in a while whether that is all, or whether its time is over."""
+        if self._waiting is not None or self._task is None or not self.running.asked:
+            return
+        parks = self.continues and getattr(self._agent, "parks", True)
+        pause = max(self._limits.park_after, 1.0 if again else 0.0) if parks else LOOK
+        pause = min(pause, max(1.0, self.running.expires_at - now()))
+        stands = self._writer.puts, self._writer.size
+        loop = asyncio.get_running_loop()
+        self._waiting = loop.call_later(pause, self._look, parks, stands)
+
+    def _look(self, parks: bool, stood: tuple[int, int]) -> None:
+        self._waiting = None
+        if self._task is None or self.is_over:
+            return
+        self.questions.expire(now() - 1)  # who waits for one has its own timer
+        if parks and self.only_waits and stood == (self._writer.puts, self._writer.size):
+            self.leave()
+        else:
+            self._watch(again=True)
 
     # Running it ---------------------------------------------------------------------------------
 
-    async def _drive(self) -> None:
+    async def _drive(self, turn: Turn, host: TurnHost) -> None:
         contain()
+        error: BaseException | None = None
         try:
-            assert self._turn is not None
-            async with aclosing(self._agent.reply(self._turn)) as outputs:
-                await self._take_all(outputs)
-        except BaseException as error:
-            if self._ending:
-                self._settle(self._ending)
-            elif self._is_cancelled(error):
-                self._settle("interrupted")
-            else:
-                self._settle("error", self._shown(error))
+            async with aclosing(self._agent.reply(turn)) as outputs:
+                await self._take_all(outputs, host)
+        except BaseException as raised:
+            error = raised
+        if self._host is not host:  # it did not let go in time
+            return
+        if error is None or self._ending:
+            self._end()
+        elif self._is_cancelled(error):
+            self._settle("interrupted")
         else:
-            self._settle(self._ending or "complete")
+            self._settle("error", self._shown(error))
 
     def _is_cancelled(self, error: BaseException) -> bool:
         """Whether this turn was cancelled, and not only something that its agent waited for."""
         cancelled = self._task is not None and self._task.cancelling() > 0
         return cancelled and isinstance(error, asyncio.CancelledError)
 
-    async def _take_all(self, outputs: AsyncGenerator[Output, None]) -> None:
+    async def _take_all(self, outputs: AsyncGenerator[Output, None], host: TurnHost) -> None:
         count = 0
+        take = self._writer.take
         async for output in outputs:
-            if self._settled or self._ending:
+            if self._ending or self._host is not host:
                 return
-            self._take(output)
-            if self._undrafted > DRAFT and self._undrafted > self._size:
-                self._undrafted = 0
-                self._ledger.draft(self.answer)
+            must_be_stored = take(output)
             count += 1
-            if count % STRIDE == 0:
+            if must_be_stored or count % STRIDE == 0:
                 await self._ledger.recorded()
-        self._write_half()
-
-    def _take(self, output: Output | None) -> None:
-        if output is None:
-            return
-        if isinstance(output, str):
-            self._write("text", output)
-        elif isinstance(output, TextPart):
-            self._write("text", output.content)
-        elif isinstance(output, ReasoningPart):
-            self._write("reasoning", output.content)
-        elif isinstance(output, Part):
-            self._write_half()
-            self._check_count(self._put(self._fitting(*self._own(output))))
-        else:
-            raise TypeError(f"an agent yields text or parts, not {type(output).__name__}")
-
-    def _write(self, kind: Kind, text: str) -> None:
-        if self._half is not None or not text.isascii():
-            text = self._whole(kind, text)
-        if not text:
-            return
-        room = self._sizes.answer - self._size
-        self._size += size_of(text)
-        is_cut = self._size > self._sizes.answer
-        if is_cut:
-            text = _cut(text, room)
-        if text:
-            answer = self.answer
-            part, offset = answer.write(kind, text)
-            seq = self._ledger.write(answer.id, part, kind, offset, text)
-            if not answer.seq:
-                answer.seq = seq
-            self._undrafted += ENVELOPE + len(text)
-            self._check_count(part)
-        if is_cut:
-            raise AnswerTooLong
-
-    def _whole(self, kind: Kind, text: str) -> str:
-        """A text as it can be stored. A half of a surrogate pair at its end waits for the other half."""
-        if self._half is not None and self._half[0] == kind:
-            text = self._half[1] + text
-        else:
-            self._write_half()
-        self._half = None
-        if text and "\ud800" <= text[-1] <= "\udbff":
-            self._half = kind, text[-1]
-            text = text[:-1]
-        return clean(text)
-
-    def _write_half(self) -> None:
-        """Write a half whose other half did not come."""
-        if self._half is not None:
-            kind, _ = self._half
-            self._half = None
-            self._write(kind, LOST)
-
-    def _check_count(self, index: int) -> None:
-        if index + 1 >= self._sizes.answer_parts:
-            raise AnswerTooLong
-
-    def _own(self, part: Part) -> tuple[Part, int]:
-        """A copy of an agent's part, which the agent cannot change any more, and its bytes of JSON;
-        raises if it is not JSON."""
-        try:
-            body = encode(part)
-        except UnicodeEncodeError:
-            text = json.dumps(msgspec.to_builtins(part), ensure_ascii=False)
-            body = encode(decode_part(clean(text).encode()))
-        own = decode_part(body)
-        if isinstance(own, ToolCallPart):
-            own.tool_call_id = self._calls.id_of(own)
-        return own, len(body)
-
-    def _fitting(self, part: Part, size: int) -> Part:
-        """A part, of so many bytes of JSON, as it has room in the answer, where it replaces the
-        one that it stands for."""
-        name = part.tool_call_id if isinstance(part, ToolCallPart) else getattr(part, "name", "")
-        if isinstance(part, ToolCallPart) and size > self._sizes.tool_output:
-            if part.tool_output is not msgspec.UNSET:
-                part.tool_output = self._sizes.cut_output(part.tool_output)
-            size = len(encode(part))
-        former = self._part_sizes.get(name, 0)
-        if self._size + size - former > self._sizes.answer:
-            raise AnswerTooLong
-        self._size += size - former
-        self._undrafted += size
-        if name:
-            self._part_sizes[name] = size
-        return part
-
-    def _put(self, part: Part) -> int:
-        if isinstance(part, ToolCallPart) and part.approval is msgspec.UNSET:
-            known = self.answer.call(part.tool_call_id)
-            if known is not None:
-                part.approval = known.approval
-        index = self.answer.put(part)
-        self._record(PartEvent(0, self.answer.id, index, part))
-        return index
-
-    def _put_if_open(self, part: Part) -> None:
-        if not (self._settled or self._ending):
-            self._put(self._own(part)[0])
-
-    def _record(self, event: PartEvent) -> None:
-        self._ledger.record(event)
-        if not self.answer.seq:
-            self.answer.seq = event.seq
+        self._writer.write_half()
 
     def _shown(self, error: BaseException) -> ErrorEvent:
         """What the clients see of an error; the rest of it is for the log."""
@@ -330,19 +322,69 @@ class TurnRunner:
         kind = type(error).__name__
         return ErrorEvent(f"The agent failed ({kind}); the server's log says why.", "agent_error")
 
+    def _end(self) -> None:
+        """The agent has let go, or its time for that is over."""
+        if self._ending == "left":
+            self._left()
+        else:
+            self._settle(self._ending or "complete")
+
+    def _left(self) -> None:
+        metadata = self._metadata()
+        if metadata:
+            self.kept = Kept(None if self.kept is None else self.kept.record, metadata)
+            self._ledger.keep(encode(self.kept))
+        self._forget()
+        if self._questions is not None:
+            self._questions.detach()
+        self._ending, self._again, self._questions, self.is_left = None, True, None, True
+        self._writer = AnswerWriter(self.answer, self._ledger, self._limits.sizes, self.continues)
+        self._ledger.left(self)
+
     def _settle(self, status: MessageStatus, error: ErrorEvent | None = None) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
         if self._settled:
             return
         self._settled = True
-        turn, self._turn = self._turn, None
+        self.answer.metadata.update(self._metadata())
+        self._forget()
+        self._ledger.settle(self, status, error)
+
+    def _metadata(self) -> Metadata:
+        """What the agent has put into the answer's metadata."""
+        turn = None if self._host is None else self._host.turn
+        if turn is None:
+            return {} if self.kept is None else self.kept.metadata
         try:
-            if turn is not None and turn.metadata:
-                self.answer.metadata = decode_metadata(encode(turn.metadata))
+            return decode_metadata(encode(turn.metadata)) if turn.metadata else {}
         except (TypeError, ValueError, RecursionError) as unfit:
             log.error("metadata of the agent %s is not JSON: %s", self._agent.name, fit(str(unfit)))
-        self._ledger.settle(self, status, error)
+            return {}
+
+    def _forget(self) -> None:
+        """Let go of the agent."""
+        for timer in (self._deadline, self._waiting):
+            if timer is not None:
+                timer.cancel()
+        if self._host is not None:
+            self._host.turn = None
+        self._host = self._task = self._deadline = self._waiting = None
+
+
+def _may_run(call: ToolCallPart) -> bool:
+    """Whether a tool may run at this moment."""
+    if call.state == "pending":
+        return call.question is not UNSET and call.question.state == "approved"
+    return call.state == "running" and not call.asks
+
+
+def kind_of(agent: Agent) -> str:
+    """The kind of an agent: its name before a colon, behind which a model may change."""
+    return agent.name.partition(":")[0]
+
+
+def continues(agent: Agent) -> bool:
+    """Whether an agent can go on with a turn that was cut off."""
+    return bool(getattr(agent, "continues", False))
 
 
 def _with_reason(error: AgentError, content: str) -> str:
@@ -350,8 +392,3 @@ def _with_reason(error: AgentError, content: str) -> str:
         return str(error)
     reason = reason_for_users(error.reason, content)
     return f"{error} It says: {reason}" if reason else f"{error} The server's log has its reply."
-
-
-def _cut(text: str, room: int) -> str:
-    """As much of a text as has room in so many bytes."""
-    return text.encode()[: max(room, 0)].decode(errors="ignore")

@@ -11,24 +11,23 @@ from typing import Any
 
 from msgspec import UNSET
 
-from sessile.agents.base import Agent, Decision
+from sessile.agents.base import Agent
 from sessile.at_once import WouldWait, at_once
 from sessile.bus.base import Bus
 from sessile.history.pages import History
 from sessile.session.adoption import adopt
+from sessile.session.commit import Outcome
 from sessile.session.edits import changed_message
 from sessile.session.inbox import Draft, Inbox, Sent
-from sessile.session.journal import Journal, Outcome
+from sessile.session.journal import Journal
 from sessile.session.limits import SessionLimits
-from sessile.session.questions import asks
 from sessile.session.queue import TurnQueue
 from sessile.session.recovery import recover
+from sessile.session.reply import Reply
 from sessile.session.values import value_of
 from sessile.store.base import Row, Store
 from sessile.wire.codec import encode
 from sessile.wire.errors import (
-    ApprovalAnswered,
-    ApprovalNotFound,
     MessageNotFound,
     Moved,
     SessionExists,
@@ -40,7 +39,7 @@ from sessile.wire.fold import Answer
 from sessile.wire.frames import Frame
 from sessile.wire.messages import Message, Metadata, WhileBusy
 from sessile.wire.messages import Session as SessionValue
-from sessile.wire.parts import Approval, Part
+from sessile.wire.parts import Part, Question
 
 
 class Session:
@@ -67,15 +66,15 @@ class Session:
         self._store = store
         self._on_change = on_change
         self._lock = asyncio.Lock()
-        self._retries = limits.retries
+        self._limits = limits
         self._sizes = limits.sizes
         self._journal = Journal(row, store, bus, node, limits.sizes, self._written)
-        self._turns = TurnQueue(self._journal, history, agent, limits.approval, limits.sizes)
+        self._turns = TurnQueue(self._journal, history, agent, limits)
         self._inbox = Inbox(self._journal, self._turns, store, history, limits.queue)
 
     async def wake(self) -> None:
         """Take up what a process that is gone left behind."""
-        await recover(self._journal, self._turns, self._store, self._retries)
+        await recover(self._journal, self._turns, self._store, self._limits)
 
     # State --------------------------------------------------------------------------------------
 
@@ -117,7 +116,8 @@ class Session:
 
     @property
     def running(self) -> bool:
-        return self._turns.runner is not None
+        """A turn runs that is not parked."""
+        return self._turns.runner is not None and not self._turns.runner.parked
 
     async def is_current(self) -> bool:
         """Whether nobody else has written the session since this object read it."""
@@ -180,6 +180,8 @@ class Session:
             self._sizes.check_message(parts or [], changed.metadata or None)
             now = UNSET if metadata is None else changed.metadata
             event = PartsEvent(self._journal.next_seq, message_id, changed.parts, now)
+            if parts is not None:
+                self._turns.doubt(message)
             self._journal.put(changed, event)
             self._turns.replace(changed)
         await self._journal.stored()
@@ -250,25 +252,22 @@ class Session:
             raise Moved
         return runner.ended_as == "stopped"
 
-    async def approve(self, approval_id: str, decision: Decision) -> Approval:
+    async def answer(self, question_id: str, reply: Reply) -> Question:
         """Answer what an agent asks; returns when the answer is stored.
 
-        Raises :class:`~sessile.wire.errors.ApprovalNotFound` and
-        :class:`~sessile.wire.errors.ApprovalAnswered`, also for a question of a turn that is over.
+        Raises :class:`~sessile.wire.errors.QuestionNotFound`,
+        :class:`~sessile.wire.errors.QuestionAnswered`, also for a question of a turn that is over,
+        and :class:`~sessile.wire.errors.InvalidRequest` for an answer that does not fit.
         """
-        runner = self._turns.runner
-        if runner is None or not runner.decide(approval_id, decision):
-            await self._journal.recorded()
-            raise await self._asked_before(approval_id)
+        question = await self._turns.answer_question(question_id, reply)
         await self._journal.stored()
-        return Approval(approval_id, decision.state)
+        return question
 
-    async def _asked_before(self, approval_id: str) -> ApprovalAnswered | ApprovalNotFound:
-        message = await self._journal.find(approval_id.rpartition(".")[0])
-        parts = () if message is None else message.parts
-        if any(asks(part, approval_id) for part in parts):
-            return ApprovalAnswered()
-        return ApprovalNotFound()
+    async def expire(self, until: int) -> None:
+        """End the questions of a parked turn whose time is over at ``until`` (unix seconds)."""
+        if self._turns.runner is not None:
+            self._turns.runner.expire(until)
+        await self._journal.recorded()
 
     async def delete_message(self, message_id: str) -> None:
         """Delete a message; a queued message is withdrawn from the queue.
@@ -281,6 +280,7 @@ class Session:
             message = await self.get_message(message_id)
             if self._turns.question == message_id:
                 raise TurnInProgress
+            self._turns.doubt(message)
             self._delete([message])
         await self._journal.stored()
 
@@ -358,10 +358,13 @@ class Session:
         self._turns.draining = True
 
     async def drain(self) -> None:
-        """Begin no more turns, and wait for the one that runs."""
+        """Begin no more turns, and wait for the one that runs, unless it waits itself."""
         self.begin_no_more()
-        if self._turns.runner is not None:
-            await self._turns.ended(self._turns.runner)
+        runner = self._turns.runner
+        if runner is not None:
+            if runner.only_waits and runner.continues:
+                runner.leave()
+            await self._turns.ended_or_left(runner)
 
     def give_up(self) -> None:
         """Write nothing more, and drop the turn that runs: another node has it, or may soon."""
@@ -370,7 +373,7 @@ class Session:
             self._written()
 
     def interrupt(self) -> None:
-        """Settle the turn that runs as interrupted."""
+        """Settle the turn that runs as interrupted, or leave it to the next process."""
         self._turns.interrupt()
 
     def _written(self) -> None:

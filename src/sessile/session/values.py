@@ -8,7 +8,9 @@ TITLE_LENGTH = 80  # characters
 
 def value_of(row: Row) -> Session:
     """A stored session as its clients see it."""
-    status: SessionStatus = "running" if row.running else "queued" if row.queued else "idle"
+    status: SessionStatus = "queued" if row.queued else "idle"
+    if row.running is not None:
+        status = "waiting" if row.running.asked else "running"
     return Session(
         row.id,
         row.title,

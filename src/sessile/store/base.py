@@ -17,12 +17,18 @@ READ = 1024 * 1024  # bytes after which a read stops
 T = TypeVar("T")
 
 
-class RunningTurn(Struct, rename="camel", frozen=True):
+class RunningTurn(Struct, rename="camel", frozen=True, omit_defaults=True):
     """The turn that a session is in, as it must be known after a crash.
 
     ``since`` is the head of the session when the turn began: its events come after it.
     ``stopping`` is the intent of a stop, stored before the stop is carried out. ``retries`` counts
-    how often the turn was started again after a crash.
+    how often the turn was started from scratch after a crash. ``agent`` is the kind of agent that
+    began it: no other continues it. ``continued`` are the times (unix
+    seconds) at which it was continued since its answer grew last, which then was at the event
+    ``grown``. ``asked`` are its open questions, each with the key of the permission that "always"
+    gives; the first of them expires at ``expires_at`` (unix seconds). ``decided`` has the state and
+    the message of the answers where several questions are about one call. A turn that is ``parked``
+    waits for the answers without an agent, and its session belongs to no node.
     """
 
     question: str
@@ -31,6 +37,13 @@ class RunningTurn(Struct, rename="camel", frozen=True):
     started_at: int
     stopping: bool = False
     retries: int = 0
+    agent: str = ""
+    continued: tuple[int, ...] = ()
+    grown: int = 0
+    asked: dict[str, str] = {}
+    expires_at: int = 0
+    decided: dict[str, tuple[str, str]] = {}
+    parked: bool = False
 
 
 class Row(Struct):
@@ -62,22 +75,25 @@ class Row(Struct):
 
     @property
     def busy(self) -> bool:
-        """A turn runs, messages wait, or an import is under way."""
-        return self.running is not None or self.queued > 0 or self.held
+        """A turn runs that is not parked, messages wait for one, or an import is under way."""
+        if self.running is not None:
+            return not self.running.parked
+        return self.queued > 0 or self.held
 
 
 class StoredMessage(NamedTuple):
     """A message with its JSON, encoded once, and the seq of the event that last changed it.
 
     ``moved_from`` is the seq that the message was stored under before, where it has another one.
-    ``request`` is the JSON of what the client sent along for the agent; None leaves what is stored.
+    ``private`` is JSON for agents alone: what the client sent along with a user's message, or what
+    the agent kept with its answer; None leaves what is stored.
     """
 
     message: Message
     body: bytes
     changed: int
     moved_from: int = 0
-    request: bytes | None = None
+    private: bytes | None = None
 
 
 class Hit(NamedTuple):
@@ -104,7 +120,9 @@ class Commit(NamedTuple):
     once there are none, and clients that ask for them later get whole messages. ``deleted`` maps
     a message id to the seq of its deletion. ``drop`` deletes the session and all it has. ``draft``
     is the answer that is being written, as it stood after the event ``draft.changed``: with it, no
-    event before that one is needed, and it ends with the turn.
+    event before that one is needed, and it ends with the turn. ``record`` is the JSON of what the
+    agent keeps with the answer that is being written, which ends with the turn as well; None leaves
+    what is stored. ``untrue`` is a seq: what agents kept with the answers from there on is dropped.
     ``durable`` asks that the commit survives the loss of power; a commit without it has nothing
     but events of a running turn, and need only survive the process.
 
@@ -124,6 +142,8 @@ class Commit(NamedTuple):
     drop: bool
     durable: bool
     draft: "Body | None" = None
+    record: bytes | None = None
+    untrue: int | None = None
 
 
 class OpenCommit(Protocol):
@@ -235,7 +255,8 @@ class Store(Protocol):
         """A session, or None. A store that holds events beyond the row's seq counts them in."""
 
     async def row_if_busy(self, session: str) -> Row | None:
-        """The row of a session in which something runs or waits; None for all others."""
+        """The row of a session in which something runs or waits, or a turn is parked; None for all
+        others."""
 
     async def listed(
         self, limit: int, before: str | None, query: str | None, archived: bool | None
@@ -253,6 +274,10 @@ class Store(Protocol):
     async def busy(self, owner: int) -> list[str]:
         """The busy sessions of an owner."""
 
+    async def due(self, now: int) -> list[str]:
+        """The sessions with a parked turn whose question expires at ``now`` (unix seconds) or
+        earlier."""
+
     async def heads(self, sessions: Sequence[str]) -> list[Head]:
         """The heads of those of the sessions that exist, in one query."""
 
@@ -261,6 +286,12 @@ class Store(Protocol):
 
     async def request(self, session: str, message: str) -> dict[str, Any]:
         """What the client sent along with a message for the agent; empty where that is nothing."""
+
+    async def record(self, session: str) -> bytes | None:
+        """What the agent keeps with the answer that is being written, as JSON."""
+
+    async def records(self, session: str, after: int, before: int) -> dict[str, bytes]:
+        """What agents kept with the answers between two seqs, as JSON by the answers' ids."""
 
     async def was_deleted(self, session: str, message: str) -> bool:
         """Whether a message with this id was deleted since the session was created."""

@@ -30,7 +30,9 @@ class Trims:
 
         Of the answer that is being written there is a draft up to the event ``drafted``.
         """
-        seq = max(row.running.since, drafted) if row.running else row.seq
+        seq = row.seq
+        if row.running is not None and not row.running.parked:
+            seq = max(row.running.since, drafted)
         due = self._due.get(row.id)
         if due is None:
             self._due[row.id] = _Due(seq, now)

@@ -2,15 +2,14 @@
 
 import asyncio
 import copy
-from collections.abc import AsyncGenerator, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
 
 from sessile.store.base import READ, Body, Head, RunningTurn, Store
+from sessile.testing.turns import TurnsSuite
 from sessile.testing.writer import Writer
-from sessile.wire.codec import encode
 from sessile.wire.errors import Moved, SessionNotFound
 from sessile.wire.frames import singly
 from sessile.wire.messages import decode_message
@@ -20,26 +19,8 @@ def ids(bodies: Iterable[Body]) -> list[str]:
     return [decode_message(body.body).id for body in bodies]
 
 
-class StoreSuite:
+class StoreSuite(TurnsSuite):
     """The promises of :class:`~sessile.store.base.Store`."""
-
-    @pytest.fixture
-    def make_store(self) -> Callable[[], Store]:
-        raise NotImplementedError("Define a fixture that returns a factory of the store.")
-
-    @pytest.fixture
-    async def store(self, make_store: Callable[[], Store]) -> AsyncGenerator[Store, None]:
-        async with self.open_store(make_store) as store:
-            yield store
-
-    @asynccontextmanager
-    async def open_store(self, make_store: Callable[[], Store]) -> AsyncGenerator[Store, None]:
-        store = make_store()
-        await store.open()
-        try:
-            yield store
-        finally:
-            await store.close()
 
     async def test_a_session_is_read_as_it_was_written(
         self, make_store: Callable[[], Store]
@@ -56,32 +37,6 @@ class StoreSuite:
         async with self.open_store(make_store) as store:
             assert await store.row("s") == writer.row
             assert ids(await store.newest("s", 10, None)) == ["m2", "m1", "m0"]
-
-    async def test_the_row_of_a_busy_session_is_known_as_such(
-        self, make_store: Callable[[], Store]
-    ) -> None:
-        async with self.open_store(make_store) as store:
-            writers = [Writer(store, id) for id in ("idle", "running", "queued", "held")]
-            writers[1].row.running = RunningTurn("q", "a", 0, 1)
-            writers[2].row.queued = 1
-            writers[3].row.held = True
-            for writer in writers:
-                await writer.fill(1)
-            for writer in writers:
-                row = await store.row_if_busy(writer.row.id)
-                assert row == (writer.row if writer.row.busy else None)
-            assert await store.row_if_busy("nobody") is None
-            await store.trim(-1)
-        async with self.open_store(make_store) as store:
-            for writer in writers:
-                row = await store.row_if_busy(writer.row.id)
-                assert row == (writer.row if writer.row.busy else None)
-            change = writers[2].change()
-            writers[2].row.queued = 0
-            writers[2].say(change, "m1")
-            writers[2].store = store
-            await writers[2].commit(change)
-            assert await store.row_if_busy("queued") is None
 
     async def test_messages_are_paged_by_their_numbers(self, store: Store) -> None:
         messages = await Writer(store, "s").fill(10)
@@ -145,63 +100,6 @@ class StoreSuite:
         assert row.seq == head
         await store.trim(3600)
         assert len(await store.events("s", 0) or ()) == head, "no event is old enough to be trimmed"
-
-    async def test_events_that_a_running_turn_needs_are_kept(self, store: Store) -> None:
-        writer = Writer(store, "s")
-        change = writer.change()
-        writer.say(change, "q")
-        writer.delta(change, "a", 0, "x")
-        await writer.commit(change)
-        change = writer.change()
-        writer.row.running = RunningTurn("q", "a", 2, 1)
-        writer.delta(change, "a", 1, "y")
-        await writer.commit(change)
-        await store.trim(0)
-        assert await store.events("s", 0) is None
-        assert [frame.seq for frame in singly(await store.events("s", 2) or ())] == [3]
-        change = writer.change()
-        writer.row.running = None
-        writer.say(change, "a", "assistant", "xy", "q")
-        await writer.commit(change)
-        await store.trim(0)
-        assert await store.events("s", 4) == []
-        assert await store.events("s", 3) is None
-
-    async def test_a_draft_stands_for_the_events_before_it(
-        self, make_store: Callable[[], Store]
-    ) -> None:
-        async with self.open_store(make_store) as store:
-            writer = Writer(store, "s")
-            change = writer.change()
-            writer.row.running = RunningTurn("q", "a", 1, 1)
-            writer.say(change, "q")
-            writer.delta(change, "a", 0, "x")
-            await writer.commit(change)
-            assert await store.draft("s") is None
-            for text in ("first", "second"):
-                change = writer.change(durable=False)
-                writer.delta(change, "a", 1, "y")
-                change.draft = Body(2, writer.row.seq, encode(text))
-                await writer.commit(change)
-            assert await store.draft("s") == change.draft
-            assert await store.draft("t") is None
-            change = writer.change(durable=False)
-            writer.delta(change, "a", 3, "z")
-            await writer.commit(change)
-            await store.trim(0)
-            assert await store.events("s", 3) is None
-            assert [frame.seq for frame in singly(await store.events("s", 4) or ())] == [5]
-        async with self.open_store(make_store) as store:
-            assert await store.draft("s") == Body(2, 4, encode("second"))
-            row = await store.row("s")
-            assert row is not None
-            assert row.seq == 5
-            writer = Writer(store, "s", row)
-            change = writer.change()
-            writer.row.running = None
-            writer.say(change, "a", "assistant", "xyyz", "q")
-            await writer.commit(change)
-            assert await store.draft("s") is None
 
     async def test_a_second_writer_is_refused_and_changes_nothing(self, store: Store) -> None:
         first, second = Writer(store, "s"), Writer(store, "s")

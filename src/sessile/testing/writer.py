@@ -24,6 +24,8 @@ class Change:
         self.deleted: dict[str, int] = {}
         self.drop = False
         self.draft: Body | None = None
+        self.record: bytes | None = None
+        self.untrue: int | None = None
         self.taken = 0
         self.outcome: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._row = row
@@ -43,6 +45,8 @@ class Change:
             self.drop,
             self.durable,
             self.draft,
+            self.record,
+            self.untrue,
         )
 
     def done(self, error: Exception | None) -> None:

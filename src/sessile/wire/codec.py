@@ -4,6 +4,7 @@ JSON names are camelCase, Python names snake_case; times are unix seconds (UTC) 
 A field that holds its default is left out of the JSON, unless the contract always shows it.
 """
 
+import json
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
@@ -35,6 +36,15 @@ def readable(decode: Callable[P, T]) -> Callable[P, T]:
             raise SessionUnreadable from error
 
     return decoded
+
+
+def encode_clean(value: Any) -> bytes:
+    """A value as JSON that can be stored; raises ``TypeError`` for what JSON cannot represent."""
+    try:
+        return encode(value)
+    except UnicodeEncodeError:
+        text = json.dumps(msgspec.to_builtins(value), ensure_ascii=False)
+        return encode(decode_json(clean(text)))
 
 
 def clean(text: str) -> str:

@@ -3,6 +3,7 @@
     SessileError                      500 internal_error
     ├── InvalidRequest                400 invalid_request
     │   ├── ContentRequired           400 content_required
+    │   ├── InvalidOutput             400 invalid_output
     │   ├── InvalidSessionId          400 invalid_session_id
     │   └── InvalidMessageId          400 invalid_message_id
     ├── HostNotAllowed                403 host_not_allowed
@@ -11,13 +12,13 @@
     ├── NotFound                      404 not_found
     │   ├── SessionNotFound           404 session_not_found
     │   ├── MessageNotFound           404 message_not_found
-    │   └── ApprovalNotFound          404 approval_not_found
+    │   └── QuestionNotFound          404 question_not_found
     ├── MethodNotAllowed              405 method_not_allowed
     ├── Conflict                      409 conflict
     │   ├── SessionExists             409 session_exists
     │   ├── MessageConflict           409 message_conflict
     │   ├── TurnInProgress            409 turn_in_progress
-    │   └── ApprovalAnswered          409 approval_answered
+    │   └── QuestionAnswered          409 question_answered
     ├── MessageDeleted                410 message_deleted
     ├── TooSlow                       408 too_slow
     ├── BodyTooLarge                  413 body_too_large
@@ -35,7 +36,8 @@
     │   ├── Elsewhere                 503 unavailable
     │   └── ShuttingDown              503 shutting_down
     ├── AgentError                    raised by an agent; its text is shown to the clients
-    │   └── AnswerTooLong             ends an answer with the code answer_too_long
+    │   ├── AnswerTooLong             ends an answer with the code answer_too_long
+    │   └── ContinuedTooOften         ends an answer with the code continued_too_often
     ├── RemoteError                   ends a client command with one line and exit status 1
     ├── BackupFailed                  ends `sessile backup` with one line and exit status 1
     └── SettingsError                 prevents the start, with one line and exit status 2
@@ -70,6 +72,12 @@ class ContentRequired(InvalidRequest):
     """Message content required"""
 
     code = "content_required"
+
+
+class InvalidOutput(InvalidRequest):
+    """The output does not match the schema of the question."""
+
+    code = "invalid_output"
 
 
 class InvalidSessionId(InvalidRequest):
@@ -124,10 +132,10 @@ class MessageNotFound(NotFound):
     code = "message_not_found"
 
 
-class ApprovalNotFound(NotFound):
+class QuestionNotFound(NotFound):
     """The question does not exist in this session."""
 
-    code = "approval_not_found"
+    code = "question_not_found"
 
 
 class MethodNotAllowed(SessileError):
@@ -169,10 +177,10 @@ class TurnInProgress(Conflict):
     code = "turn_in_progress"
 
 
-class ApprovalAnswered(Conflict):
+class QuestionAnswered(Conflict):
     """The question was already answered, or is no longer open."""
 
-    code = "approval_answered"
+    code = "question_answered"
 
 
 class StillRunning(SessileError):
@@ -301,6 +309,12 @@ class AnswerTooLong(AgentError):
     """The answer is cut here, because it has reached the limit of its size."""
 
     code = "answer_too_long"
+
+
+class ContinuedTooOften(AgentError):
+    """The server ended again and again while it continued this answer, before anything new came."""
+
+    code = "continued_too_often"
 
 
 class RemoteError(SessileError):

@@ -38,12 +38,16 @@ class PartEvent(Struct, tag="part", rename="camel"):
 
 
 class StatusEvent(Struct, tag="status", rename="camel", omit_defaults=True):
-    """A user message waits (``queued``, at a 1-based ``position``) or its turn began (``running``)."""
+    """A user message waits (``queued``, at a 1-based ``position``) or its turn began (``running``).
+
+    A turn that goes on after a restart says so again, as ``continued``.
+    """
 
     seq: int
     message_id: str
     status: Literal["queued", "running"]
     position: int | UnsetType = UNSET
+    continued: bool = False
 
 
 class PartsEvent(Struct, tag="message-parts", rename="camel", omit_defaults=True):

@@ -111,6 +111,16 @@ class Answer:
         self._set(index, part)
         return index
 
+    def end_part(self) -> None:
+        """Let the next text or reasoning begin a new part."""
+        if self._parts and isinstance(self._parts[-1], _Growing):
+            self._parts[-1] = self._parts[-1].part()
+
+    def calls(self) -> list[ToolCallPart]:
+        """Its tool calls as they stand."""
+        parts = (self._parts[index] for index in self._calls.values())
+        return [part for part in parts if isinstance(part, ToolCallPart)]
+
     def call(self, id: str) -> ToolCallPart | None:
         """A tool call as it stands."""
         index = self._calls.get(id)
@@ -172,7 +182,7 @@ class Answer:
         Model providers refuse a history in which a tool call has no result.
         """
         for index, part in enumerate(self._parts):
-            if isinstance(part, ToolCallPart) and part.state in ("pending", "running"):
+            if isinstance(part, ToolCallPart) and (part.is_open or part.asks):
                 self._parts[index] = closed(part)
         return self.message(status)
 
@@ -200,10 +210,12 @@ def _grow(part: Part) -> "_Growing | Part":
 
 
 def closed(part: ToolCallPart) -> ToolCallPart:
-    """An open tool call as the error it is once its turn is over."""
-    call = msgspec.structs.replace(part, state="error", error=UNFINISHED)
-    if call.approval is not UNSET and call.approval.state == "asked":
-        call.approval = msgspec.structs.replace(call.approval, state="expired")
+    """A tool call, which is an error if it is open, and its question, once its turn is over."""
+    call = msgspec.structs.replace(part)
+    if call.is_open:
+        call.state, call.error = "error", UNFINISHED
+    if call.question is not UNSET and call.question.is_open:
+        call.question = msgspec.structs.replace(call.question, state="expired")
     return call
 
 

@@ -13,7 +13,7 @@ Role: TypeAlias = Literal["user", "assistant", "system"]
 MessageStatus: TypeAlias = Literal[
     "complete", "queued", "streaming", "stopped", "interrupted", "error"
 ]
-SessionStatus: TypeAlias = Literal["idle", "queued", "running"]
+SessionStatus: TypeAlias = Literal["idle", "queued", "running", "waiting"]
 WhileBusy: TypeAlias = Literal["queue", "interrupt", "reject"]
 Metadata: TypeAlias = dict[str, Any]
 
@@ -30,6 +30,12 @@ class Message(Struct, rename="camel"):
     status: MessageStatus
     metadata: Metadata | UnsetType = UNSET
     reply_to: str | UnsetType = UNSET
+
+
+class PastMessage(Message):
+    """A message as an agent sees it: ``record`` is what an agent kept with it, and never sent."""
+
+    record: Any = None
 
 
 class Session(Struct, rename="camel"):
@@ -88,6 +94,7 @@ class _Id(Struct):
 
 
 decode_message: Callable[[bytes], Message] = readable(msgspec.json.Decoder(Message).decode)
+decode_past: Callable[[bytes], PastMessage] = readable(msgspec.json.Decoder(PastMessage).decode)
 _decode_id: Callable[[bytes], _Id] = readable(msgspec.json.Decoder(_Id).decode)
 decode_metadata = msgspec.json.Decoder(Metadata).decode
 

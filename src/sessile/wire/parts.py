@@ -7,7 +7,8 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 ToolState: TypeAlias = Literal["pending", "running", "complete", "error"]
-ApprovalState: TypeAlias = Literal["asked", "approved", "denied", "expired"]
+QuestionKind: TypeAlias = Literal["approval", "output"]
+QuestionState: TypeAlias = Literal["open", "approved", "denied", "answered", "expired"]
 
 
 class TextPart(Struct, tag="text", rename="camel"):
@@ -22,11 +23,23 @@ class ReasoningPart(Struct, tag="reasoning", rename="camel"):
     content: str
 
 
-class Approval(Struct, rename="camel"):
-    """Whether a tool call has permission to run."""
+class Question(Struct, rename="camel", omit_defaults=True, frozen=True):
+    """What an agent asks about a tool call: for approval, or for its output.
+
+    ``schema`` is the JSON Schema of the output. ``expires_at`` is when a question expires that
+    nobody answers (unix seconds). ``message`` is what came with the answer.
+    """
 
     id: str
-    state: ApprovalState
+    kind: QuestionKind
+    state: QuestionState
+    schema: Any | UnsetType = UNSET
+    expires_at: int | UnsetType = UNSET
+    message: str | UnsetType = UNSET
+
+    @property
+    def is_open(self) -> bool:
+        return self.state == "open"
 
 
 class ToolCallPart(Struct, tag="tool-call", rename="camel", omit_defaults=True):
@@ -41,7 +54,17 @@ class ToolCallPart(Struct, tag="tool-call", rename="camel", omit_defaults=True):
     state: ToolState
     tool_output: Any | UnsetType = UNSET
     error: str | UnsetType = UNSET
-    approval: Approval | UnsetType = UNSET
+    question: Question | UnsetType = UNSET
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the call has not ended."""
+        return self.state in ("pending", "running")
+
+    @property
+    def asks(self) -> bool:
+        """Whether the call has an open question."""
+        return self.question is not UNSET and self.question.is_open
 
 
 class ToolResultPart(Struct, tag="tool-result", rename="camel", omit_defaults=True):

@@ -3,8 +3,9 @@
 import { type MessagePage, readMessages, readSession } from "../wire/api.ts";
 import { Connection, type ConnectionStatus } from "../wire/connection.ts";
 import { History } from "../wire/fold.ts";
+import type { Entry } from "../wire/form.ts";
 import { serverKnown, storeId } from "../wire/server.ts";
-import type { Frame, HistoryEvent, Message, Session } from "../wire/types.ts";
+import type { Frame, HistoryEvent, Message, Session, SessionStatus } from "../wire/types.ts";
 import { type Outbox, outboxOf } from "./outbox.ts";
 import { markSeen } from "./seen.ts";
 import { Store } from "./store.ts";
@@ -25,6 +26,8 @@ export type Shown = {
   hasMore: boolean;
   loaded: boolean;
   running: boolean;
+  /** The running turn goes on after a restart of the server. */
+  continued: boolean;
   connection: ConnectionStatus;
 };
 
@@ -33,6 +36,8 @@ export class OpenSession extends Store<Shown> {
   readonly outbox: Outbox;
   /** Which collapsed blocks were opened or closed. Rows lose their state when they are scrolled away. */
   readonly unfolded = new Map<string, boolean>();
+  /** What was written into the forms of open questions, by the ids of the questions. */
+  readonly written = new Map<string, Entry[]>();
   #history = new History();
   #connection: Connection;
   #last: number | null = null;
@@ -51,6 +56,7 @@ export class OpenSession extends Store<Shown> {
       hasMore: false,
       loaded: false,
       running: false,
+      continued: false,
       connection: "connecting",
     });
     this.id = id;
@@ -110,7 +116,7 @@ export class OpenSession extends Store<Shown> {
       case "hello":
         // A lower number than the last one means that the session was deleted and created again.
         if (this.#last === null || frame.seq < this.#last) void this.#load(frame.seq);
-        this.#publish({ running: frame.status === "running" });
+        this.#publish(runs(frame.status));
         break;
       case "session":
         this.#last = frame.seq;
@@ -137,29 +143,29 @@ export class OpenSession extends Store<Shown> {
       this.#last = null; // read the history again
       throw error;
     }
-    const running = this.#runningAfter(event);
-    this.#publish(running === undefined ? {} : { running });
+    this.#publish(this.#after(event));
   }
 
-  /** Whether a turn runs after an event; undefined if the event does not say. */
-  #runningAfter(event: HistoryEvent): boolean | undefined {
+  /** What an event says about the turn that runs. */
+  #after(event: HistoryEvent): Partial<Shown> {
     switch (event.type) {
       case "delta":
       case "part":
-        return true;
+        return { running: true };
       case "status":
-        return event.status === "running" || undefined;
+        if (event.status === "queued") return {};
+        return { running: true, continued: event.continued === true };
       case "message":
-        if (event.message.role === "assistant") return event.message.status === "streaming";
+        if (event.message.role === "assistant") {
+          return event.message.status === "streaming" ? { running: true } : IDLE;
+        }
         // The first message gives the session a title, and not every message starts a turn.
         if (event.message.role === "user") void this.#ask();
-        return undefined;
+        return {};
       case "deleted":
-        if (event.messageId !== undefined) return undefined;
-        this.#publish({ session: null });
-        return false;
+        return event.messageId === undefined ? { session: null, ...IDLE } : {};
       default:
-        return undefined;
+        return {};
     }
   }
 
@@ -167,7 +173,7 @@ export class OpenSession extends Store<Shown> {
     const session = await readSession(this.id).catch(() => null);
     if (!session) return;
     if (session.seq >= (this.value.session?.seq ?? 0)) this.#publish({ session });
-    if (session.seq >= (this.#last ?? 0)) this.#publish({ running: session.status === "running" });
+    if (session.seq >= (this.#last ?? 0)) this.#publish(runs(session.status));
   }
 
   /** Read the newest page, then apply the events that arrived meanwhile. */
@@ -218,6 +224,13 @@ export class OpenSession extends Store<Shown> {
       hasMore: this.#history.floor > 0,
     });
   };
+}
+
+const IDLE = { running: false, continued: false };
+
+/** What the status of a session says about a turn. */
+function runs(status: SessionStatus): Partial<Shown> {
+  return status === "running" || status === "waiting" ? { running: true } : IDLE;
 }
 
 /** The newest page, and earlier ones until there is a message that is not queued. */

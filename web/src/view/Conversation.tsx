@@ -6,7 +6,7 @@ import { addressOf, place } from "../state/place.ts";
 import { sessionList } from "../state/session-list.ts";
 import { useStore } from "../state/store.ts";
 import { regenerate } from "../wire/api.ts";
-import type { Message } from "../wire/types.ts";
+import { type Message, openQuestion, type Question } from "../wire/types.ts";
 import { IconButton } from "./Button.tsx";
 import { Composer } from "./Composer.tsx";
 import { ConnectionState } from "./ConnectionState.tsx";
@@ -42,7 +42,7 @@ function Opened({ session, message, onMenu }: Omit<Given, "id"> & { session: Ope
   const [edited, setEdited] = useState<Message | null>(null);
   const [again, setAgain] = useState<Message | null>(null);
   const ready = useStore(serverReady);
-  const { messages, running } = shown;
+  const { messages, running, continued } = shown;
   const named = useStore(place).session === session.id;
   const value = newer(listed, shown.session);
 
@@ -51,6 +51,9 @@ function Opened({ session, message, onMenu }: Omit<Given, "id"> & { session: Ope
   useEffect(() => void sessionList.refresh(), [running]);
   useFind(session, shown.loaded ? message : null);
   useAnnounced(messages, shown.loaded);
+  useEffect(() => {
+    if (continued) announce("The answer is continued after a restart.");
+  }, [continued]);
 
   const answerAgain = useCallback(
     (answer: Message) => attempt(regenerate(session.id, answer.id)),
@@ -104,6 +107,7 @@ function Opened({ session, message, onMenu }: Omit<Given, "id"> & { session: Ope
           outgoing={outgoing}
           hasMore={shown.hasMore}
           running={running}
+          continued={continued}
           actions={actions}
           marked={message}
         />
@@ -161,26 +165,29 @@ function useFind(session: OpenSession, message: string | null): void {
 /** Announce to screen readers when an agent asks something and when an answer ends. */
 function useAnnounced(messages: Message[], loaded: boolean): void {
   const last = messages.findLast((message) => message.role === "assistant");
-  const before = useRef<{ seq: number; open: boolean; asks: boolean } | null>(null);
+  const before = useRef<{ seq: number; open: boolean; asks: Question["kind"] | undefined } | null>(
+    null,
+  );
   useEffect(() => {
     if (!loaded) return;
     const known = before.current;
     const now = {
       seq: last?.seq ?? 0,
       open: last?.status === "streaming",
-      asks: last !== undefined && asks(last),
+      asks: last && asks(last),
     };
     before.current = now;
     if (now.asks && !(known?.asks && known.seq === now.seq)) {
-      announce("The agent asks for permission.");
+      announce(
+        now.asks === "output" ? "The agent asks for input." : "The agent asks for permission.",
+      );
     } else if (last && known && !now.open && (known.seq < now.seq || known.open)) {
       announce(ENDS[last.status] ?? `The answer is ${last.status}.`);
     }
   }, [last, loaded]);
 }
 
-function asks(message: Message): boolean {
-  return message.parts.some(
-    (part) => part.type === "tool-call" && part.approval?.state === "asked",
-  );
+/** What kind of question is open in an answer. */
+function asks(message: Message): Question["kind"] | undefined {
+  return message.parts.map(openQuestion).find((question) => question)?.kind;
 }

@@ -4,7 +4,13 @@ import type { Waiting as Outgoing } from "../state/outbox.ts";
 import type { Message } from "../wire/types.ts";
 import { Boundary } from "./Boundary.tsx";
 import { IconButton } from "./Button.tsx";
-import { type MessageActions, MessageView, OutgoingView, Waiting } from "./MessageView.tsx";
+import {
+  Continued,
+  type MessageActions,
+  MessageView,
+  OutgoingView,
+  Waiting,
+} from "./MessageView.tsx";
 import { attempt } from "./notices.tsx";
 import { useSession } from "./session-context.ts";
 
@@ -25,12 +31,15 @@ type Given = {
   outgoing: Outgoing[];
   hasMore: boolean;
   running: boolean;
+  /** The running turn goes on after a restart of the server. */
+  continued: boolean;
   actions: MessageActions;
   marked: string | null;
 };
 
 /** The history; only messages in view are rendered. */
-export function MessageList({ messages, outgoing, hasMore, running, actions, marked }: Given) {
+export function MessageList(given: Given) {
+  const { messages, outgoing, hasMore, running, continued, actions, marked } = given;
   const session = useSession();
   const scroller = useRef<HTMLDivElement>(null);
   const [reading, setReading] = useState(false);
@@ -88,6 +97,7 @@ export function MessageList({ messages, outgoing, hasMore, running, actions, mar
 
   // The browser's own smooth scrolling stops when a row on the way is measured.
   const onKeyDown = (event: KeyboardEvent) => {
+    if (isField(event.target)) return; // the keys move in what is written there
     const page = (scroller.current?.clientHeight ?? 0) * 0.9;
     if (event.key === "Home") virtualizer.scrollToOffset(0);
     else if (event.key === "End") virtualizer.scrollToEnd();
@@ -125,7 +135,13 @@ export function MessageList({ messages, outgoing, hasMore, running, actions, mar
                 data-index={item.index}
                 className="row"
               >
-                <RowView row={row} busy={running} actions={actions} marked={row.key === marked} />
+                <RowView
+                  row={row}
+                  busy={running}
+                  continued={continued}
+                  actions={actions}
+                  marked={row.key === marked}
+                />
               </div>
             );
           })}
@@ -143,18 +159,28 @@ export function MessageList({ messages, outgoing, hasMore, running, actions, mar
   );
 }
 
-type RowGiven = { row: Row; busy: boolean; actions: MessageActions; marked: boolean };
+function isField(target: EventTarget): boolean {
+  return target instanceof Element && target.matches("input, textarea, select");
+}
 
-function RowView({ row, busy, actions, marked }: RowGiven) {
+type RowGiven = Pick<Given, "continued" | "actions"> & { row: Row; busy: boolean; marked: boolean };
+
+function RowView({ row, busy, continued, actions, marked }: RowGiven) {
   const { outbox } = useSession();
   if ("message" in row) {
     return (
       <Boundary instead={<p className="unshown">This message cannot be shown.</p>}>
-        <MessageView message={row.message} busy={busy} actions={actions} marked={marked} />
+        <MessageView
+          message={row.message}
+          busy={busy}
+          continued={continued && row.message.status === "streaming"}
+          actions={actions}
+          marked={marked}
+        />
       </Boundary>
     );
   }
-  if ("waiting" in row) return <Waiting />;
+  if ("waiting" in row) return continued ? <Continued /> : <Waiting />;
   const { id, parts, error } = row.outgoing;
   return (
     <OutgoingView

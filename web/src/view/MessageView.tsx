@@ -1,6 +1,6 @@
 import { memo, useDeferredValue } from "react";
 import { numberOf } from "../wire/json.ts";
-import { type Message, textOf } from "../wire/types.ts";
+import { type Message, openQuestion, textOf } from "../wire/types.ts";
 import { IconButton } from "./Button.tsx";
 import { CopyButton } from "./CopyButton.tsx";
 import { Icon } from "./icons.tsx";
@@ -14,10 +14,18 @@ export type MessageActions = {
   fork: (message: Message) => void;
 };
 
-type Given = { message: Message; busy: boolean; actions: MessageActions; marked: boolean };
+type Given = {
+  message: Message;
+  busy: boolean;
+  /** The answer goes on after a restart of the server. */
+  continued: boolean;
+  actions: MessageActions;
+  marked: boolean;
+};
 
 /** One message of the history. */
-export const MessageView = memo(function MessageView({ message, busy, actions, marked }: Given) {
+export const MessageView = memo(function MessageView(given: Given) {
+  const { message, busy, continued, actions, marked } = given;
   const names = { user: "You said", assistant: "Answer", system: "System" };
   return (
     <article
@@ -25,7 +33,11 @@ export const MessageView = memo(function MessageView({ message, busy, actions, m
       aria-label={names[message.role]}
       data-id={message.id}
     >
-      {message.role === "assistant" ? <Answer message={message} /> : <Said message={message} />}
+      {message.role === "assistant" ? (
+        <Answer message={message} continued={continued} />
+      ) : (
+        <Said message={message} />
+      )}
       {message.status !== "streaming" && <Footer message={message} busy={busy} actions={actions} />}
     </article>
   );
@@ -43,10 +55,11 @@ function Said({ message }: { message: Pick<Message, "content" | "parts"> }) {
   );
 }
 
-function Answer({ message }: { message: Message }) {
+function Answer({ message, continued }: Pick<Given, "message" | "continued">) {
   // If text arrives faster than it can be rendered, rendering may lag behind.
   const parts = useDeferredValue(message.parts);
   const growing = message.status === "streaming";
+  const isWritten = growing && !parts.some((part) => part.type === "text" || openQuestion(part));
   return (
     <div className="answer">
       {parts.map((part, index) => (
@@ -58,7 +71,7 @@ function Answer({ message }: { message: Message }) {
           growing={growing && index === parts.length - 1}
         />
       ))}
-      {growing && !parts.some((part) => part.type === "text") && <Waiting />}
+      {continued ? <Continued /> : isWritten && <Waiting />}
       <Outcome message={message} />
     </div>
   );
@@ -67,11 +80,21 @@ function Answer({ message }: { message: Message }) {
 /** Shown before the first text of an answer. */
 export function Waiting() {
   return (
-    <div className="waiting" role="img" aria-label="The answer is being written">
+    <div className="dots" role="img" aria-label="The answer is being written">
       <i />
       <i />
       <i />
     </div>
+  );
+}
+
+/** Shown below an answer that goes on. */
+export function Continued() {
+  return (
+    <p className="continued">
+      <Icon name="refresh" />
+      Continuing after a restart
+    </p>
   );
 }
 
@@ -92,7 +115,7 @@ function Outcome({ message }: { message: Message }) {
   );
 }
 
-function Footer({ message, busy, actions }: Omit<Given, "marked">) {
+function Footer({ message, busy, actions }: Omit<Given, "marked" | "continued">) {
   const answer = message.role === "assistant";
   return (
     <footer>

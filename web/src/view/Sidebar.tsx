@@ -121,7 +121,7 @@ function Item({ session, current, onOpen }: ItemGiven) {
         {working ? (
           <span className={`status ${session.status}`}>
             <i />
-            {session.status}
+            {session.status === "waiting" ? "waiting for you" : session.status}
           </span>
         ) : unread ? (
           <span className="status new">

@@ -1,30 +1,29 @@
 import { isObject } from "../wire/json.ts";
-import type { ToolCallPart } from "../wire/types.ts";
-import { ApprovalView } from "./ApprovalView.tsx";
+import { openQuestion, type Question, type ToolCallPart } from "../wire/types.ts";
 import { Fields } from "./Fields.tsx";
 import { Fold } from "./Fold.tsx";
 import { Icon } from "./icons.tsx";
 import { LongText } from "./LongText.tsx";
+import { QuestionView } from "./QuestionView.tsx";
 import { shown, unhidden } from "./text.ts";
 
 const STATES = { pending: "pending", running: "running", complete: "done", error: "failed" };
 
-const PERMISSION = {
-  asked: "Permission was requested.",
+const OUTCOMES = {
   approved: "Permission was granted.",
   denied: "Permission was denied.",
-  expired: "The request for permission expired.",
+  answered: "The question was answered.",
 };
 
 /** A tool call in one line, which opens to show its input and output. */
 export function ToolCall({ id, call }: { id: string; call: ToolCallPart }) {
-  const asked = call.approval?.state === "asked";
-  const label = asked ? "waiting" : STATES[call.state];
+  const open = openQuestion(call);
+  const label = open ? "waiting" : STATES[call.state];
   return (
     <>
       <Fold
         id={id}
-        className={`tool ${asked ? "asked" : call.state}`}
+        className={`tool ${open ? "asks" : call.state}`}
         summary={
           <>
             <Icon name="tool" />
@@ -54,11 +53,23 @@ export function ToolCall({ id, call }: { id: string; call: ToolCallPart }) {
                 <LongText text={call.error} label="Error" live={false} />
               </>
             )}
-            {call.approval && !asked && <p className="aside">{PERMISSION[call.approval.state]}</p>}
+            {call.question && <Outcome question={call.question} />}
           </>
         )}
       </Fold>
-      {asked && call.approval && <ApprovalView key={call.approval.id} call={call} />}
+      {open && <QuestionView key={open.id} call={call} question={open} />}
+    </>
+  );
+}
+
+/** What became of a question, and what a person wrote with the answer. */
+function Outcome({ question: { kind, state, message } }: { question: Question }) {
+  if (state === "open") return null;
+  const expired = kind === "approval" ? "The request for permission" : "The question";
+  return (
+    <>
+      <p className="aside">{state === "expired" ? `${expired} expired.` : OUTCOMES[state]}</p>
+      {message && <LongText text={message} label="Note to the agent" live={false} />}
     </>
   );
 }

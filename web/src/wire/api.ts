@@ -2,7 +2,7 @@
 
 import { json, request, ServerError, TIMEOUT } from "./request.ts";
 import { confirmServer, doubtServer, ensureServer } from "./server.ts";
-import type { Found, Message, Part, Session } from "./types.ts";
+import type { Found, Json, Message, Part, Session } from "./types.ts";
 
 /** Send a request. Before one that changes something, the server confirms that it is still the same one. */
 async function ask(
@@ -78,12 +78,14 @@ export async function stop(session: string): Promise<void> {
   await ask("POST", `chat/${inPath(session)}/stop`);
 }
 
-export async function approve(
-  session: string,
-  id: string,
-  answer: { approve: boolean; always?: boolean; message?: string },
-): Promise<void> {
-  await ask("POST", `chat/${inPath(session)}/approvals/${inPath(id)}`, answer);
+/** An answer to a question; `error` declines to give an output. */
+export type Reply =
+  | { approve: boolean; always?: boolean; message?: string }
+  | { output: Json }
+  | { error: string };
+
+export async function answer(session: string, questionId: string, reply: Reply): Promise<void> {
+  await ask("POST", `chat/${inPath(session)}/questions/${inPath(questionId)}`, reply);
 }
 
 export async function deleteMessage(session: string, id: string): Promise<void> {

@@ -14,7 +14,16 @@ export type MessageStatus =
   | "error";
 
 export type TextPart = { type: "text" | "reasoning"; content: string };
-export type Approval = { id: string; state: "asked" | "approved" | "denied" | "expired" };
+/** What an agent asks about a tool call; `expiresAt` is in seconds, `message` came with the answer. */
+export type Question = {
+  id: string;
+  kind: "approval" | "output";
+  state: "open" | "approved" | "denied" | "answered" | "expired";
+  /** The JSON Schema of the output. */
+  schema?: Json;
+  expiresAt?: number;
+  message?: string;
+};
 export type ToolCallPart = {
   type: "tool-call";
   toolCallId: string;
@@ -23,7 +32,7 @@ export type ToolCallPart = {
   state: "pending" | "running" | "complete" | "error";
   toolOutput?: Json;
   error?: string;
-  approval?: Approval;
+  question?: Question;
 };
 export type ToolResultPart = {
   type: "tool-result";
@@ -49,7 +58,8 @@ export type Message = {
   replyTo?: string;
 };
 
-export type SessionStatus = "idle" | "queued" | "running";
+/** `waiting`: a turn runs, and its agent waits for the answer to a question. */
+export type SessionStatus = "idle" | "queued" | "running" | "waiting";
 
 export type Session = {
   id: string;
@@ -100,6 +110,8 @@ export type HistoryEvent =
       messageId: string;
       status: "queued" | "running";
       position?: number;
+      /** The turn goes on after a restart of the server. */
+      continued?: boolean;
     }
   | {
       type: "message-parts";
@@ -120,4 +132,10 @@ export type Frame =
 
 export function textOf(parts: Part[]): string {
   return parts.map((part) => (part.type === "text" ? part.content : "")).join("");
+}
+
+/** The question of a tool call that waits for an answer. */
+export function openQuestion(part: Part): Question | undefined {
+  const question = part.type === "tool-call" ? part.question : undefined;
+  return question?.state === "open" ? question : undefined;
 }

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import msgspec
 from msgspec import UNSET
 
-from sessile.wire.messages import Message
+from sessile.wire.messages import Message, PastMessage
 from sessile.wire.parts import Part, TextPart, text_of
 
 FIRST = "(The assistant begins the conversation.)"
@@ -39,7 +39,10 @@ def _joined(one: Message, other: Message) -> Message:
     if isinstance(last, TextPart) and isinstance(first, TextPart):
         text = TextPart(f"{last.content}\n\n{first.content}")
         parts = [*one.parts[:-1], text, *other.parts[1:]]
-    return msgspec.structs.replace(other, parts=parts, content=text_of(parts))
+    joined = msgspec.structs.replace(other, parts=parts, content=text_of(parts))
+    if isinstance(joined, PastMessage):
+        joined.record = None  # it is of one of them only
+    return joined
 
 
 def _first(before: Message) -> Message:

@@ -7,6 +7,7 @@ memory. The agent then starts a new conversation and receives the history before
 """
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ from sessile.agents.base import Turn
 from sessile.wire.codec import encode
 from sessile.wire.errors import AgentError
 from sessile.wire.messages import Message
-from sessile.wire.parts import FilePart, TextPart, ToolCallPart
+from sessile.wire.parts import FilePart, Part, TextPart, ToolCallPart
 
 DIRECTORY = "directory"  # the key in a session's metadata for the folder in which its agent works
 VALUE = 1_000  # maximum characters of a tool's input or output in the history
@@ -53,7 +54,12 @@ class Context:
     """
 
     def __init__(
-        self, turn: Turn, name: str, directory: Path, history: list[Message], limits: HistoryLimits
+        self,
+        turn: Turn,
+        name: str,
+        directory: Path,
+        history: Sequence[Message],
+        limits: HistoryLimits,
     ) -> None:
         self.directory = directory
         self.conversation: Conversation | None = None
@@ -124,14 +130,14 @@ def _directory(turn: Turn, root: Path) -> Path:
     return found
 
 
-def _digest(messages: list[Message], limits: HistoryLimits) -> str:
+def _digest(messages: Sequence[Message], limits: HistoryLimits) -> str:
     found = hashlib.sha256()
     for message in messages[max(0, len(messages) - limits.messages) :]:
         found.update(encode([message.id, message.parts]))
     return found.hexdigest()[:32]
 
 
-def transcript(history: list[Message]) -> str:
+def transcript(history: Sequence[Message]) -> str:
     """Messages as text, for an agent that accepts the history only as part of a question."""
     if not history:
         return ""
@@ -143,20 +149,28 @@ def transcript(history: list[Message]) -> str:
 
 
 def _line(message: Message) -> str:
+    said = transcribed(message.parts)
+    if message.status in ("stopped", "interrupted"):
+        return f"{said}\n[{message.status}]".lstrip()
+    return said
+
+
+def transcribed(parts: Sequence[Part]) -> str:
+    """The parts of a message as text."""
     lines: list[str] = []
-    for part in message.parts:
+    for part in parts:
         if isinstance(part, TextPart):
             lines.append(part.content)
         elif isinstance(part, ToolCallPart):
             lines.append(f"[used {part.tool_name} {_short(part.tool_input)}: {_outcome(part)}]")
         elif isinstance(part, FilePart):
             lines.append(f"[a file: {part.filename or part.media_type}]")
-    if message.status in ("stopped", "interrupted"):
-        lines.append(f"[{message.status}]")
     return "\n".join(text for text in lines if text)
 
 
 def _outcome(call: ToolCallPart) -> str:
+    if call.is_open:
+        return "it is not known whether it ran"
     if call.state == "error":
         return f"failed, {_short('' if call.error is UNSET else call.error)}"
     return _short("" if call.tool_output is UNSET else call.tool_output)

@@ -20,10 +20,11 @@ from openai import (
 from openai.types.chat import ChatCompletionMessageParam, ChatCompletionStreamOptionsParam
 
 from sessile.agents.base import Output, Turn
+from sessile.agents.kit.continuing import GO_ON
 from sessile.agents.kit.files import FileHosts
 from sessile.agents.kit.providers import kind_of, provider_error, reason_in
 from sessile.agents.openai.chunks import Completion
-from sessile.agents.openai.messages import conversation
+from sessile.agents.openai.messages import Kept, conversation
 from sessile.agents.openai.replies import DONE, values
 from sessile.wire.errors import AgentError, SettingsError
 
@@ -39,11 +40,14 @@ class OpenAIAgent:
     The model receives ``system_prompt``, the newest ``history_messages`` messages of the session
     as far as they fit into ``history_characters``, and the user's message. The usage that the
     server reports (in tokens) is stored in the answer's metadata. With a ``client``, its address and
-    key are used.
+    key are used. An answer that was cut off is continued: the model is shown what it had said, and
+    what it says then is a new part.
 
     Raises :class:`~sessile.wire.errors.SettingsError` if there is no API key, or if the key or the
     address cannot be one.
     """
+
+    continues = True
 
     def __init__(
         self,
@@ -71,6 +75,8 @@ class OpenAIAgent:
     async def reply(self, turn: Turn) -> AsyncGenerator[Output, None]:
         turn.metadata["model"] = self._model
         completion, done = Completion(), False
+        if turn.unfinished is not None and turn.unfinished.text:
+            turn.begin_part()
         try:
             async with (
                 aclosing(self._answer(await self._messages(turn))) as body,
@@ -89,6 +95,8 @@ class OpenAIAgent:
                 turn.metadata["usage"] = completion.usage
         for output in completion.end(done):
             yield output
+        if completion.details:
+            await turn.keep(Kept(self._model, completion.details))
         if completion.finish not in (None, "stop"):
             turn.metadata["finishReason"] = completion.finish
 
@@ -129,7 +137,11 @@ class OpenAIAgent:
     async def _messages(self, turn: Turn) -> list[ChatCompletionMessageParam]:
         history = await turn.history(self._history_messages, self._history_characters)
         shown = [self._files.shown(message) for message in [*history, turn.message]]
-        return conversation(self._system_prompt, shown)
+        messages = conversation(self._system_prompt, shown, self._model)
+        if turn.unfinished is not None and turn.unfinished.text:
+            messages.append({"role": "assistant", "content": turn.unfinished.text})
+            messages.append({"role": "user", "content": GO_ON})
+        return messages
 
 
 def _client(name: str) -> AsyncOpenAI:

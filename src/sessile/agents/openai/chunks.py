@@ -33,13 +33,15 @@ class Completion:
     """An answer in the making: :meth:`take` each chunk, then :meth:`end` it.
 
     ``finish`` is the provider's reason for the end, None until it came; ``usage`` the tokens as far
-    as they are known; ``began`` whether anything came.
+    as they are known; ``began`` whether anything came; ``details`` the model's reasoning as its
+    provider wants it back (OpenRouter's ``reasoning_details``).
     """
 
     def __init__(self) -> None:
         self.finish: str | None = None
         self.usage: Usage | None = None
         self.began = False
+        self.details: list[dict[str, Any]] = []
         self._said = False  # something that a reader can see
         self._text = ""  # of the deltas
         self._sources: set[str] = set()
@@ -95,6 +97,9 @@ class Completion:
         if not isinstance(said, dict):
             said = {"content": choice.get("text")}
         yield from _reasoning(said)
+        for detail in items(said.get("reasoning_details")):
+            if isinstance(detail, dict):
+                _join(self.details, detail)
         for output in (*_content(said.get("content")), *_content(said.get("refusal"))):
             if whole and isinstance(output, str):
                 # Some repeat in a message what they said in deltas.
@@ -183,6 +188,20 @@ def _reasoning(said: dict[str, Any]) -> Iterator[ReasoningPart]:
         thought = detail.get("text") or detail.get("summary")
         if isinstance(thought, str) and thought:
             yield ReasoningPart(thought)
+
+
+def _join(details: list[dict[str, Any]], piece: dict[str, Any]) -> None:
+    """Take a piece of reasoning, which may go on with the last one."""
+    last = details[-1] if details else {}
+    if not last or any(last.get(name) != piece.get(name) for name in ("index", "type")):
+        details.append(dict(piece))
+        return
+    for name, value in piece.items():
+        goes_on = name in ("text", "summary", "data") and isinstance(last.get(name), str)
+        if goes_on and isinstance(value, str):
+            last[name] += value
+        elif value is not None:
+            last[name] = value
 
 
 def _content(given: Any) -> Iterator[Output]:

@@ -17,15 +17,16 @@ class Parts:
     """The answer to one prompt in one session, after the messages that were ``known`` before.
 
     An answer is several messages of OpenCode, one for each step, all with the prompt as their
-    parent. Content may arrive twice, whole after its pieces, or only whole if events were lost.
+    parent. After restarts there are several prompts, all but the first to go on. Content may arrive twice, whole after its pieces, or only whole if events were lost.
     Content that was shown is not shown again.
     """
 
     def __init__(self, session: str, known: set[str]) -> None:
-        self.prompt: str | None = None
         self.error: dict[str, Any] | None = None
         self._session = session
         self._known = known
+        self._most = 1
+        self._prompts: list[str] = []
         self._messages: dict[str, dict[str, Any]] = {}
         self._kinds: dict[str, str] = {}
         self._shown: dict[str, str] = {}  # text, by the id of its part
@@ -58,16 +59,27 @@ class Parts:
 
     def miss(self) -> None:
         """Some events were lost."""
-        self._torn.update(self._shown)
+        self._torn.update(self._kinds)
 
     def _message(self, info: dict[str, Any]) -> None:
         if info["id"] in self._known:
             return
         if info["role"] == "user":
-            self.prompt = self.prompt or info["id"]
-        elif info.get("parentID") == self.prompt:
+            if info["id"] not in self._prompts and len(self._prompts) < self._most:
+                self._prompts.append(info["id"])
+        elif info.get("parentID") in self._prompts:
             self._messages[info["id"]] = info
-            self.error = self.error or info.get("error")
+            if info["parentID"] == self._prompts[-1]:
+                self.error = self.error or info.get("error")
+
+    def expect(self, messages: list[dict[str, Any]]) -> None:
+        """Take the messages that are there as those of the answer."""
+        self._most = sum(message["info"]["role"] == "user" for message in messages)
+
+    def go_on(self) -> None:
+        """Another prompt follows: how the last one ended does not count."""
+        self._most = len(self._prompts) + 1
+        self.error = None
 
     def part(self, part: dict[str, Any]) -> list[Output]:
         if part["messageID"] not in self._messages:
@@ -112,10 +124,10 @@ class Parts:
 
     @property
     def completed(self) -> bool:
-        """Whether the answer has messages and all of them are complete."""
-        return bool(self._messages) and all(
-            "completed" in info["time"] for info in self._messages.values()
-        )
+        """Whether the last prompt has messages and all of them are complete."""
+        last = self._prompts[-1:]
+        infos = [info for info in self._messages.values() if info.get("parentID") in last]
+        return bool(infos) and all("completed" in info["time"] for info in infos)
 
     @property
     def aborted(self) -> bool:

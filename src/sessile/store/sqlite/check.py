@@ -19,7 +19,7 @@ from sessile.store.sqlite.place import APPLICATION, DatabaseFile
 from sessile.store.sqlite.reading import reading
 from sessile.store.sqlite.search import as_indexed
 from sessile.store.tail import unpack
-from sessile.wire.codec import UNREADABLE
+from sessile.wire.codec import UNREADABLE, decode_json
 from sessile.wire.errors import SessionUnreadable
 from sessile.wire.frames import singly
 from sessile.wire.messages import Message, decode_message
@@ -142,6 +142,9 @@ class Check:
         drafted, draft = self._execute(_Q["all_drafts"], (number,)).fetchone() or (0, None)
         if draft is not None and not self._is_readable(draft):
             yield ": the draft of its answer cannot be read"
+        record = self._execute(_Q["all_records"], (number,)).get
+        if record is not None and not _is_json(record):
+            yield ": what its agent keeps with its answer cannot be read"
         if row.running is not None:  # its row is as it was when the turn began
             row.seq = max(row.seq, drafted, *kept[1::2])
         for values in self._execute(_Q["all_messages"], (number,)):
@@ -167,6 +170,7 @@ class Check:
         status: str,
         reply_to: str | None,
         body: bytes,
+        private: bytes | None,
         document: int | None,
         text: str | None,
     ) -> Iterator[str]:
@@ -177,6 +181,8 @@ class Check:
         except DAMAGED as error:
             yield f"its body cannot be read: {error.__cause__ or error}"
             return
+        if private is not None and not _is_json(private):
+            yield "what agents have of it cannot be read"
         said = None if message.reply_to is UNSET else message.reply_to
         if (message.seq, message.id, message.role, message.status, said) != (
             seq,
@@ -209,7 +215,8 @@ class Check:
 
     def _of_tail(self, row: Row, kept: "array[int]", drafted: int) -> Iterator[str]:
         """The kept events: each follows the one before, and the last is the session's newest."""
-        expected = None if row.running is None else max(row.running.since, drafted) + 1
+        runs = row.running is not None and not row.running.parked
+        expected = max(row.running.since, drafted) + 1 if row.running and runs else None
         end = None
         for number in kept[::2]:
             first, events, last = self._execute(_Q["all_events"], (number,)).fetchone()
@@ -242,6 +249,14 @@ class Check:
     def _of_texts(self) -> Iterator[str]:
         for (document,) in self._execute(_Q["ownerless_texts"]):
             yield f"the full-text index has the text {document}, which no message has"
+
+
+def _is_json(data: bytes) -> bool:
+    try:
+        decode_json(data)
+    except UNREADABLE:
+        return False
+    return True
 
 
 def _unsettled(message: Message) -> Iterator[str]:

@@ -43,12 +43,14 @@ class KeptEvents:
 
 class Known:
     """A session: its number, its row as it is stored, and its kept events. ``drafted`` is the event
-    up to which there is a draft of the answer that is being written; 0 where there is none."""
+    up to which there is a draft of the answer that is being written; 0 where there is none.
+    ``recorded`` says that its agent keeps something with that answer."""
 
-    __slots__ = ("drafted", "events", "number", "row")
+    __slots__ = ("drafted", "events", "number", "recorded", "row")
 
     def __init__(self, number: int, row: Row) -> None:
         self.number = number
         self.row = row
         self.events = KeptEvents()
         self.drafted = 0
+        self.recorded = False

@@ -10,8 +10,8 @@ UPDATE sessions SET activity = ?2, {updates} WHERE number = ?1;
 
 -- name: put_running
 -- Store that a turn runs, and what is new of its session's row.
-INSERT OR REPLACE INTO running (session, seq, message_count, updated_at, activity, turn)
-VALUES (?, ?, ?, ?, ?, ?);
+INSERT OR REPLACE INTO running (session, seq, message_count, updated_at, activity, turn, wakes)
+VALUES (?, ?, ?, ?, ?, ?, ?);
 
 -- name: delete_running
 -- Store that no turn runs.
@@ -25,9 +25,23 @@ INSERT OR REPLACE INTO drafts (session, seq, changed, body) VALUES (?, ?, ?, ?);
 -- Forget how an answer stood: its turn is over.
 DELETE FROM drafts WHERE session = ?;
 
+-- name: put_record
+-- Store what an agent keeps with the answer that it writes.
+INSERT OR REPLACE INTO records (session, record) VALUES (?, ?);
+
+-- name: delete_record
+-- Forget it: the turn is over.
+DELETE FROM records WHERE session = ?;
+
+-- name: delete_untrue
+-- Forget what agents kept with the answers of a session from a seq on.
+UPDATE messages SET private = NULL
+WHERE document IN (SELECT document FROM places WHERE places.session = ?1 AND places.seq >= ?2)
+  AND seq >= ?2 AND role = 'assistant' AND private IS NOT NULL;
+
 -- name: put_message
 -- Store a message, or what it has become.
-INSERT INTO messages (document, session, seq, id, changed, role, status, reply_to, body, request)
+INSERT INTO messages (document, session, seq, id, changed, role, status, reply_to, body, private)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: put_place
@@ -39,8 +53,8 @@ INSERT INTO places (session, seq, document, stands, changed) VALUES (?, ?, ?, ?,
 INSERT INTO tail (number, session, first, last, events) VALUES (?, ?, ?, ?, ?);
 
 -- name: stored_as
--- How a message is stored: its number, its place, its last change, and what came along with it.
-SELECT document, seq, changed, request FROM messages WHERE id = ? AND session = ?;
+-- How a message is stored: its number, its place, its last change, and what agents have of it.
+SELECT document, seq, changed, private FROM messages WHERE id = ? AND session = ?;
 
 -- name: delete_message
 -- Delete a message.
@@ -132,18 +146,36 @@ CROSS JOIN session_rows ON id = wanted;
 
 -- name: busy
 -- The busy sessions of an owner.
-SELECT id FROM sessions WHERE owner = ?1 AND (queued > 0 OR held)
+SELECT id FROM sessions
+WHERE owner = ?1 AND (queued > 0 OR held)
+  AND NOT EXISTS (SELECT 1 FROM running WHERE session = number AND wakes IS NOT NULL)
 UNION
-SELECT id FROM running CROSS JOIN sessions ON number = session WHERE owner = ?1;
+SELECT id FROM running CROSS JOIN sessions ON number = session
+WHERE owner = ?1 AND wakes IS NULL;
+
+-- name: due
+-- The sessions whose parked turn wakes at a time (unix seconds), or before.
+SELECT id FROM running INDEXED BY running_parked CROSS JOIN sessions ON number = session
+WHERE wakes <= ? ORDER BY wakes;
+
+-- name: parked
+-- The sessions whose turn is parked.
+SELECT id FROM running INDEXED BY running_parked CROSS JOIN sessions ON number = session
+WHERE wakes IS NOT NULL;
 
 -- name: all_busy
--- The busy sessions of all owners, and up to which event there is a draft of the answer.
-SELECT id, coalesce(drafts.changed, 0) FROM (
-    SELECT number, id FROM sessions INDEXED BY sessions_busy WHERE queued > 0 OR held
-    UNION
-    SELECT number, id FROM running CROSS JOIN sessions ON number = session
-)
-LEFT JOIN drafts ON drafts.session = number;
+-- The busy sessions of all owners.
+SELECT id FROM sessions INDEXED BY sessions_busy
+WHERE (queued > 0 OR held)
+  AND NOT EXISTS (SELECT 1 FROM running WHERE session = number AND wakes IS NOT NULL)
+UNION
+SELECT id FROM running CROSS JOIN sessions ON number = session WHERE wakes IS NULL;
+
+-- name: kept_of_turn
+-- Up to which event there is a draft of a session's answer, and whether there is a record.
+SELECT
+    coalesce((SELECT changed FROM drafts WHERE session = ?1), 0),
+    EXISTS (SELECT 1 FROM records WHERE session = ?1);
 
 -- name: heads
 -- How far those of the sessions are that exist; the value is a JSON array of their ids.
@@ -161,8 +193,19 @@ WHERE session = (SELECT number FROM sessions WHERE id = ?1) AND id = ?2;
 
 -- name: request
 -- What came along with a message for the agent.
-SELECT request FROM messages
-WHERE session = (SELECT number FROM sessions WHERE id = ?1) AND id = ?2 AND request IS NOT NULL;
+SELECT private FROM messages
+WHERE session = (SELECT number FROM sessions WHERE id = ?1) AND id = ?2 AND private IS NOT NULL;
+
+-- name: record
+-- What an agent keeps with the answer that it writes.
+SELECT record FROM records WHERE session = (SELECT number FROM sessions WHERE id = ?1);
+
+-- name: records
+-- What agents kept with the answers between two seqs.
+SELECT id, private FROM places CROSS JOIN messages USING (document)
+WHERE places.session = (SELECT number FROM sessions WHERE id = ?1)
+  AND places.seq > ?2 AND places.seq < ?3 AND stands
+  AND role = 'assistant' AND private IS NOT NULL;
 
 -- name: newest
 -- The newest messages under a seq, without those that wait.
@@ -295,7 +338,7 @@ SELECT {columns}, number FROM session_rows ORDER BY id;
 
 -- name: all_messages
 -- Every message of a session with all that is kept of it, for a check; the text that is findable.
-SELECT messages.seq, messages.id, messages.changed, role, status, reply_to, body, document,
+SELECT messages.seq, messages.id, messages.changed, role, status, reply_to, body, private, document,
     (SELECT content FROM search WHERE rowid = document)
 FROM places CROSS JOIN messages USING (document)
 WHERE places.session = ? AND stands ORDER BY places.seq;
@@ -303,6 +346,10 @@ WHERE places.session = ? AND stands ORDER BY places.seq;
 -- name: all_drafts
 -- Up to which event there is a draft of an answer, and the draft, for a check.
 SELECT changed, body FROM drafts WHERE session = ?;
+
+-- name: all_records
+-- What an agent keeps with the answer that it writes, for a check.
+SELECT record FROM records WHERE session = ?;
 
 -- name: all_tails
 -- Where all kept events are, in the order of the commits, for a check.
@@ -324,7 +371,9 @@ SELECT DISTINCT 'events', session FROM tail WHERE session NOT IN (SELECT number 
 UNION ALL
 SELECT 'a turn', session FROM running WHERE session NOT IN (SELECT number FROM sessions)
 UNION ALL
-SELECT 'a draft', session FROM drafts WHERE session NOT IN (SELECT session FROM running);
+SELECT 'a draft', session FROM drafts WHERE session NOT IN (SELECT session FROM running)
+UNION ALL
+SELECT 'a record', session FROM records WHERE session NOT IN (SELECT session FROM running);
 
 -- name: misplaced
 -- Messages that are not found where they stand, or where they were last changed, for a check.

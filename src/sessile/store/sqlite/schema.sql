@@ -40,8 +40,11 @@ CREATE TABLE running (
     message_count INTEGER NOT NULL,
     updated_at    INTEGER NOT NULL,
     activity      INTEGER NOT NULL,
-    turn          BLOB NOT NULL                -- JSON
+    turn          BLOB NOT NULL,               -- JSON
+    wakes         INTEGER                      -- of a parked turn: when its question expires
 );
+
+CREATE INDEX running_parked ON running (wakes) WHERE wakes IS NOT NULL;
 
 -- The answers of turns that run and have become long, as they stood at the event ``changed``: who
 -- comes late needs no event before it.
@@ -50,6 +53,12 @@ CREATE TABLE drafts (
     seq     INTEGER NOT NULL,
     changed INTEGER NOT NULL,
     body    BLOB NOT NULL
+);
+
+-- What agents keep with the answers of turns that run, which no client reads.
+CREATE TABLE records (
+    session INTEGER PRIMARY KEY,
+    record  BLOB NOT NULL                      -- JSON
 );
 
 CREATE VIEW session_rows AS
@@ -82,7 +91,8 @@ CREATE TABLE messages (
     status     TEXT NOT NULL,
     reply_to   TEXT,
     body       BLOB NOT NULL,                  -- the whole message as JSON, as it is sent
-    request    BLOB                            -- JSON of what came along for the agent, which no client reads
+    private    BLOB                            -- JSON for agents, which no client reads: what came along
+                                               -- with a user's message, or is kept with an answer
 );
 
 -- Most ids are made by the server and grow with time, so that new ones lie together.

@@ -15,7 +15,8 @@ from sessile.store import sql
 from sessile.store.base import READ, Body, Chunk, Head, Hit, Place, Row
 from sessile.store.columns import COLUMNS, row_of
 from sessile.store.sqlite.log import Removed
-from sessile.store.sqlite.place import APPLICATION, DatabaseFile
+from sessile.store.sqlite.migrate import migrate
+from sessile.store.sqlite.place import DatabaseFile
 from sessile.store.sqlite.search import SearchIndex
 from sessile.store.sqlite.transaction import (
     as_unavailable,
@@ -93,7 +94,8 @@ class SQLiteStore:
             "secure_delete = ON",  # what is deleted is overwritten
         ):
             self._execute(f"PRAGMA {pragma}")
-        self._migrate()
+        migrate(self._file, self.database)
+        self.database.set_busy_timeout(0)  # the loop waits, and not in SQLite
         # For long reads, in a thread of their own, where SQLite releases the GIL.
         self._reader = apsw.Connection(str(self._file.path), flags=apsw.SQLITE_OPEN_READONLY)
         self._reader.create_scalar_function(
@@ -115,43 +117,17 @@ class SQLiteStore:
         kept: dict[str, list[tuple[int, int]]] = {}
         for session, number, last in self._execute(_Q["tails"]):
             kept.setdefault(session, []).append((number, last))
-        drafted = dict(self._execute(_Q["all_busy"]))
-        for session in drafted:
+        for (session,) in self._execute(_Q["all_busy"]):
             kept.setdefault(session, [])
         for session, rows in kept.items():
             with suppress(SessionUnreadable), self._of(session):
                 one = known[session] = self.writer.tables.found(session)
-                one.drafted = drafted.get(session, 0)
                 for number, last in rows:
                     one.events.add(number, last)
                     one.row.seq = max(one.row.seq, last)
                 # All of its events may be forgotten where a draft stands for them.
                 one.row.seq = max(one.row.seq, one.drafted)
                 self.writer.trims.stored(one.row, self._loop.time(), one.drafted)
-
-    def _migrate(self) -> None:
-        scripts = sql.migrations(__package__)
-        version = self._file.check_version(self.database, len(scripts))
-        # Also where nothing is to be done: it shows now, not at the first message, that the
-        # file can be written.
-        try:
-            with transaction(self.database):
-                for number, script in enumerate(scripts[version:], version + 1):
-                    if version:  # which a large store takes its time for
-                        progress = "the store %s is brought up to date: step %d of %d"
-                        log.warning(progress, self._file.given, number, len(scripts))
-                    self._execute(script)
-                    self._execute(f"PRAGMA user_version = {number}")
-                self._execute(f"PRAGMA application_id = {APPLICATION}")
-        except apsw.FullError as error:
-            if not version:
-                raise
-            given = self._file.given
-            sentence = (
-                f"the disk has no room to bring the store {given} up to date; it is as it was"
-            )
-            raise SettingsError(sentence) from error
-        self.database.set_busy_timeout(0)  # the loop waits, and not in SQLite
 
     async def close(self) -> None:
         await self.writer.finish()
@@ -205,7 +181,9 @@ class SQLiteStore:
         if session in self._unreadable:
             return await self.row(session)
         known = self.writer.tables.known.get(session)
-        return msgspec.structs.replace(known.row) if known and known.row.busy else None
+        if known is not None and (known.row.busy or known.row.running is not None):
+            return msgspec.structs.replace(known.row)
+        return await self.row(session) if session in self.writer.tables.parked else None
 
     async def listed(
         self, limit: int, before: str | None, query: str | None, archived: bool | None
@@ -275,6 +253,10 @@ class SQLiteStore:
         with unavailable():
             return [session for (session,) in self._execute(_Q["busy"], (owner,))]
 
+    async def due(self, now: int) -> list[str]:
+        with unavailable():
+            return [session for (session,) in self._execute(_Q["due"], (now,))]
+
     async def heads(self, sessions: Sequence[str]) -> list[Head]:
         await self.writer.all_synced()
         with unavailable():
@@ -290,6 +272,13 @@ class SQLiteStore:
         found = await self._read(_Q["request"], (session, message))
         with self._of(session):
             return decode_metadata(found[0][0]) if found else {}
+
+    async def record(self, session: str) -> bytes | None:
+        found = await self._read(_Q["record"], (session,))
+        return found[0][0] if found else None
+
+    async def records(self, session: str, after: int, before: int) -> dict[str, bytes]:
+        return dict(await self._read(_Q["records"], (session, after, before)))
 
     async def was_deleted(self, session: str, message: str) -> bool:
         return bool(await self._read(_Q["was_deleted"], (session, message)))
@@ -330,7 +319,8 @@ class SQLiteStore:
 
     async def draft(self, session: str) -> Body | None:
         known = self.writer.tables.known.get(session)
-        if known is None or not known.drafted:
+        drafted = session in self.writer.tables.parked if known is None else known.drafted
+        if not drafted:
             return None
         found = await self._bodies(_Q["draft"], (session,))
         return found[0] if found else None

@@ -30,6 +30,8 @@ _KINDS = (
     "delete_running",
     "put_draft",
     "delete_draft",
+    "put_record",
+    "delete_record",
     "put_tail",
 )
 _DROPS = (
@@ -40,24 +42,27 @@ _DROPS = (
     "drop_session",
     "delete_running",
     "delete_draft",
+    "delete_record",
 )
 
 
 class _Written(NamedTuple):
-    """A commit whose statements were executed; ``tail`` is the number of its kept events, and
-    ``drafted`` the event up to which there is then a draft."""
+    """A commit whose statements were executed; ``tail`` is the number of its kept events,
+    ``drafted`` the event up to which there is then a draft, and ``recorded`` whether there is a
+    record."""
 
     commit: Commit
     known: Known
     tail: int = 0
     drafted: int = 0
+    recorded: bool = False
 
 
 class Tables:
     """The tables of a database, which one process writes.
 
     ``known`` are the sessions of which it is known in memory what is stored: those that are busy,
-    and those with kept events. With ``sparing`` the texts of what is deleted stay in the
+    and those with kept events. ``parked`` are the sessions whose turn is parked. With ``sparing`` the texts of what is deleted stay in the
     index for search.
     """
 
@@ -66,6 +71,7 @@ class Tables:
         self.known: dict[str, Known] = {}
         self._database = database
         self._execute: Callable[..., Any] = database.execute
+        self.parked: set[str] = {id for (id,) in self._execute(_Q["parked"])}
         # The newest of these numbers.
         self._session: int = self._execute(_Q["last_session"]).get
         self._activity: int = self._execute(_Q["last_activity"]).get
@@ -83,6 +89,10 @@ class Tables:
         if known is None:
             found = self._execute(_Q["numbered"], (session,)).fetchone()
             known = found and Known(found[-1], row_of(found[:-1]))
+            if known and known.row.running is not None:
+                known.drafted, known.recorded = self._execute(
+                    _Q["kept_of_turn"], (known.number,)
+                ).fetchone()
         return known
 
     def found(self, session: str) -> Known:
@@ -121,12 +131,17 @@ class Tables:
 
     def committed(self) -> None:
         """Take that the transaction is made."""
-        for commit, known, tail, drafted in self._written:
+        for commit, known, tail, drafted, recorded in self._written:
+            running = commit.row.running
+            if running is not None and running.parked and not commit.drop:
+                self.parked.add(commit.session)
+            elif self.parked:
+                self.parked.discard(commit.session)
             if commit.drop:
                 self.known.pop(commit.session, None)
                 continue
             self.known[commit.session] = known
-            known.row, known.drafted = commit.row, drafted
+            known.row, known.drafted, known.recorded = commit.row, drafted, recorded
             if tail:
                 known.events.add(tail, commit.row.seq)
 
@@ -147,12 +162,20 @@ class Tables:
         for message_id, seq in commit.deleted.items():
             self._remove(known.number, message_id)
             self._execute(_Q["put_deletion"], (known.number, seq, message_id))
-        for message, body, changed, moved_from, request in commit.messages:
+        if commit.untrue is not None:
+            self._execute(_Q["delete_untrue"], (known.number, commit.untrue))
+        for message, body, changed, moved_from, private in commit.messages:
             if moved_from or message.seq <= commit.base:  # else it is new
-                request = self._remove(known.number, message.id) or request
-            self._put_message(known.number, message, body, changed, request)
+                private = self._remove(known.number, message.id) or private
+            self._put_message(known.number, message, body, changed, private)
         tail = self._put_tail(known.number, commit) if commit.frames else 0
-        self._written.append(_Written(commit, known, tail, self._put_draft(known, commit)))
+        drafted = known.drafted
+        if drafted or commit.draft is not None:
+            drafted = self._put_draft(known, commit)
+        recorded = known.recorded
+        if recorded or commit.record is not None:
+            recorded = self._put_record(known, commit)
+        self._written.append(_Written(commit, known, tail, drafted, recorded))
 
     # Rows ---------------------------------------------------------------------------------------
 
@@ -167,17 +190,18 @@ class Tables:
             gathered["update_session"].append((number, activity, *values_of(row)))
         if row.running is not None:
             turn = encode(row.running)
+            wakes = row.running.expires_at if row.running.parked else None
             gathered["put_running"].append(
-                (number, row.seq, row.message_count, row.updated_at, activity, turn)
+                (number, row.seq, row.message_count, row.updated_at, activity, turn, wakes)
             )
         elif stored is not None and stored.running is not None:
             gathered["delete_running"].append((number,))
 
     def _put_message(
-        self, session: int, message: Message, body: bytes, changed: int, request: bytes | None
+        self, session: int, message: Message, body: bytes, changed: int, private: bytes | None
     ) -> None:
         document = self._document = self._document + 1
-        values = message_values(document, session, message, body, changed, request)
+        values = message_values(document, session, message, body, changed, private)
         self._gathered["put_message"].append(values)
         self._gathered["put_place"].extend(places(document, session, message.seq, changed))
 
@@ -187,12 +211,20 @@ class Tables:
         if commit.draft is not None:
             self._gathered["put_draft"].append((known.number, *commit.draft))
             return commit.draft.changed
-        former, running = known.row.running, commit.row.running
-        goes_on = former and running and former.answer == running.answer
-        if known.drafted and not goes_on:
+        if not _goes_on(known.row, commit.row):
             self._gathered["delete_draft"].append((known.number,))
             return 0
         return known.drafted
+
+    def _put_record(self, known: Known, commit: Commit) -> bool:
+        """Store the record of a commit, or delete that of a turn that ends; whether there is one."""
+        if commit.record is not None:
+            self._gathered["put_record"].append((known.number, commit.record))
+            return True
+        if not _goes_on(known.row, commit.row):
+            self._gathered["delete_record"].append((known.number,))
+            return False
+        return known.recorded
 
     def _put_tail(self, session: int, commit: Commit) -> int:
         number = self._tail = self._tail + 1
@@ -201,19 +233,18 @@ class Tables:
         return number
 
     def _remove(self, session: int, message_id: str) -> bytes | None:
-        """Delete a message, if it is stored, and what is found of its text; what came along with
-        it for the agent."""
+        """Delete a message, if it is stored, and what is found of its text; what agents have of it."""
         execute = self._execute
         found = execute(_Q["stored_as"], (message_id, session)).fetchone()
         if found is None:
             return None
-        document, seq, changed, request = found
+        document, seq, changed, private = found
         if not self.sparing:
             execute(_Q["delete_text"], (document,))
         execute(_Q["delete_message"], (document,))
         execute(_Q["delete_places"], (session, seq, changed))
-        came_along: bytes | None = request
-        return came_along
+        for_agents: bytes | None = private
+        return for_agents
 
     def _drop(self, known: Known) -> None:
         for query in _DROPS[self.sparing :]:
@@ -247,6 +278,12 @@ def _check(commit: Commit, stored: Row | None) -> None:
         raise Moved(f"Another writer has changed the session {commit.session}.")
 
 
+def _goes_on(stored: Row, row: Row) -> bool:
+    """Whether the turn that ran still runs."""
+    former, running = stored.running, row.running
+    return former is not None and running is not None and former.answer == running.answer
+
+
 def _differs(stored: Row, row: Row) -> bool:
     """Whether a row differs in more than what changes with every commit of a turn."""
     return (
@@ -267,7 +304,7 @@ def message_values(
     message: Message,
     body: bytes,
     changed: int,
-    request: bytes | None = None,
+    private: bytes | None = None,
 ) -> tuple[Any, ...]:
     """The values of a message's row, which has the number ``document``."""
     return (
@@ -280,7 +317,7 @@ def message_values(
         message.status,
         None if message.reply_to is msgspec.UNSET else message.reply_to,
         body,
-        request,
+        private,
     )
 
 
