@@ -332,3 +332,36 @@ async def test_search_finds_messages_from_before_a_restart(tmp_path: Path) -> No
         await chat.send("s", "remember the milk")
     async with serving(tmp_path) as chat:
         assert len((await chat.http.get("/search?q=milk")).json()) == 2
+
+
+async def test_approvals_in_an_older_export_become_questions(chat: Client) -> None:
+    call = {
+        "type": "tool-call",
+        "toolCallId": "1",
+        "toolName": "pay",
+        "toolInput": {"approval": {"id": "mine", "state": "asked"}, "n": 10**20},
+        "state": "error",
+    }
+    states = {"asked": "expired", "denied": "denied", "approved": "approved"}
+    parts = [
+        call | {"toolCallId": state, "approval": {"id": f"a.{n}", "state": state}}
+        for n, state in enumerate(states)
+    ]
+    message = {
+        "id": "a",
+        "role": "assistant",
+        "content": "",
+        "parts": [*parts, call],
+        "createdAt": 1,
+        "seq": 1,
+        "status": "complete",
+    }
+    exported = {"session": {"id": "old"}, "messages": [message]}
+    response = await chat.http.post("/sessions/import", json=exported)
+    assert response.status_code == 201, response.text
+    *asked, other = (await chat.messages("old"))[0]["parts"]
+    assert [part["question"] for part in asked] == [
+        {"id": f"a.{n}", "kind": "approval", "state": state}
+        for n, state in enumerate(states.values())
+    ]
+    assert other == call

@@ -24,9 +24,10 @@ from msgspec import Raw, Struct
 
 from sessile.imports.files import Imported, read_foreign, refusal
 from sessile.store.base import READ
-from sessile.wire.codec import encode
+from sessile.wire.codec import UNREADABLE, decode_json, encode
 from sessile.wire.errors import InvalidRequest
 from sessile.wire.ids import LAST_DATE
+from sessile.wire.loose import items, record
 from sessile.wire.messages import ExportedSession, ForeignExport, Message, ReadPiece, Skipped
 from sessile.wire.parse import marked_encoding, parse
 
@@ -90,7 +91,7 @@ def is_own(data: bytes) -> bool:
 def check_message(data: bytes, number: int) -> Message:
     """A message of an export; raises :class:`~sessile.wire.errors.InvalidRequest`."""
     try:
-        message = parse(data, Message)
+        message = parse(_with_questions(data), Message)
     except InvalidRequest as error:
         raise InvalidRequest(f"Message {number}: {error}") from None
     time = message.created_at
@@ -100,6 +101,23 @@ def check_message(data: bytes, number: int) -> Message:
             f"Message {number}: `createdAt` must be seconds from 0 to {LAST_DATE}.{''.join(units)}"
         )
     return message
+
+
+def _with_questions(data: bytes) -> bytes:
+    """A message in which an older Sessile wrote questions for approval under another name."""
+    if b'"approval":' not in data:
+        return data
+    try:
+        value = decode_json(data)
+    except UNREADABLE:
+        return data  # it is reported where it is read
+    parts = map(record, items(record(value).get("parts")))
+    asked = [part for part in parts if "approval" in part and "question" not in part]
+    for part in asked:
+        former = record(part.pop("approval"))
+        state = "expired" if former.get("state") == "asked" else former.get("state")
+        part["question"] = {"id": former.get("id"), "kind": "approval", "state": state}
+    return encode(value) if asked else data
 
 
 # In the child ---------------------------------------------------------------------------------

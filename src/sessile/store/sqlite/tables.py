@@ -62,8 +62,8 @@ class Tables:
     """The tables of a database, which one process writes.
 
     ``known`` are the sessions of which it is known in memory what is stored: those that are busy,
-    and those with kept events. ``parked`` are the sessions whose turn is parked. With ``sparing`` the texts of what is deleted stay in the
-    index for search.
+    and those with kept events. ``parked`` are the sessions whose turn is parked. With ``sparing``
+    the texts of what is deleted stay in the index for search.
     """
 
     def __init__(self, database: apsw.Connection) -> None:
