@@ -60,20 +60,22 @@ async def test_opencode_goes_on_over_many_restarts(
     assert not find_processes(str(tmp_path))
 
 
+@pytest.mark.parametrize("park", ["0", "60"])
 async def test_a_question_of_opencode_waits_over_kills_and_is_answered_once(
-    tmp_path: Path, models: FakeModels
+    tmp_path: Path, models: FakeModels, park: str
 ) -> None:
+    """Parked, it is answered before OpenCode has started; else when OpenCode asks again."""
     command = "echo asked >> ran.txt; echo ask"
     kept: set[str] = set()
     for life in range(3):
-        with start_server(KIND, tmp_path, models, "--park-after", "0.5") as server:
+        with start_server(KIND, tmp_path, models, "--park-after", park) as server:
             async with client_of(server) as chat:
                 if not life:
                     body = {"content": KIND.run(command)}
                     await chat.http.post("/chat/s", json=body, headers={"prefer": "respond-async"})
                 kept.add((await asked(chat))["id"])
                 server.kill()
-    with start_server(KIND, tmp_path, models, "--park-after", "0.5") as server:
+    with start_server(KIND, tmp_path, models, "--park-after", park) as server:
         async with client_of(server) as chat:
             id = (await asked(chat))["id"]
             assert kept == {id}

@@ -236,12 +236,13 @@ class ChatRoutes:
         self, request: Request, session: Handle, begin: Callable[[Handle], Awaitable[Sent]]
     ) -> ASGIApp:
         """Begin a turn, and answer as the client prefers."""
+        patience = number(request, "timeout", PATIENCE, 1, WAIT_MOST)
         if responds_async(request.headers.get("prefer", "")):
             sent = await begin(session)
             headers = {"preference-applied": "respond-async"}
             return JSONResponse(Accepted(sent.message, sent.answer_id), 202, headers)
         if wants_json(request.headers.get("accept", "")):
-            return await self._whole_answer(request, session, begin)
+            return await self._whole_answer(request, session, begin, patience)
         return await turn_stream(
             self._context,
             session,
@@ -250,9 +251,12 @@ class ChatRoutes:
         )
 
     async def _whole_answer(
-        self, request: Request, session: Handle, begin: Callable[[Handle], Awaitable[Sent]]
+        self,
+        request: Request,
+        session: Handle,
+        begin: Callable[[Handle], Awaitable[Sent]],
+        patience: int,
     ) -> Response:
-        patience = number(request, "timeout", PATIENCE, 1, WAIT_MOST)
         watcher = await self._access.watch(session)
         try:
             sent = await begin(session)

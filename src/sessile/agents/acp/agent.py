@@ -11,7 +11,7 @@ import shlex
 from collections.abc import AsyncGenerator, Iterable
 from pathlib import Path
 
-from sessile.agents.acp.answer import Answer
+from sessile.agents.acp.answer import PASSED_ON, Answer
 from sessile.agents.acp.failures import failures
 from sessile.agents.acp.process import Process
 from sessile.agents.acp.prompts import prompt
@@ -20,7 +20,7 @@ from sessile.agents.kit.continuing import Former
 from sessile.agents.kit.conversation import Context, HistoryLimits
 from sessile.agents.kit.files import FileHosts
 from sessile.wire.errors import AgentError, SettingsError
-from sessile.wire.loose import record
+from sessile.wire.loose import items, record
 from sessile.wire.parts import ToolCallPart
 
 log = logging.getLogger(__name__)
@@ -81,14 +81,16 @@ class ACPAgent:
         with failures():
             session, briefing = await self._taken_up(process, context, turn.unfinished)
         former = Former(turn.unfinished)
+        kept = record(turn.unfinished.record) if turn.unfinished else {}
         approved = [call.tool_call_id for call in former.open_calls() if await _waits(turn, call)]
-        for output in former.close_calls(approved):
+        for output in former.close_calls(approved, items(kept.get(PASSED_ON))):
             yield output
         answer = Answer(process, turn, session, former)
         try:
             message = self._files.shown(turn.message)
             blocks = prompt(briefing, message, process.capabilities)
-            await turn.keep({SESSION: session})
+            answer.kept = {SESSION: session, PASSED_ON: []}
+            await turn.keep(answer.kept)
             if turn.unfinished is not None:
                 turn.begin_part()
                 blocks.append({"type": "text", "text": former.reminder()})

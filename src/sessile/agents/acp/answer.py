@@ -15,8 +15,9 @@ from sessile.agents.kit.continuing import Former
 from sessile.agents.kit.pace import Pace
 from sessile.wire.errors import AgentError
 from sessile.wire.ids import new_id
-from sessile.wire.loose import record
+from sessile.wire.loose import items, record
 
+PASSED_ON = "passedOn"  # the key of the calls for which permission was passed on to the agent
 QUIET = 0.2  # seconds without an update after which an answer is over
 LATEST = 2.0  # seconds after the end of a prompt in which updates still belong to its answer
 LET_GO = 1.5  # seconds for it to end a stopped prompt
@@ -31,6 +32,7 @@ class Answer:
         self._turn = turn
         self._session = session
         self._former = former
+        self.kept: dict[str, Any] = {}  # with the answer
         self._parts = Parts()
         self._pace = Pace(asyncio.get_running_loop().time)
         self._asking: set[asyncio.Task[None]] = set()
@@ -121,7 +123,11 @@ class Answer:
             question.choose(Decision("approved"))
             return
         # Each request is a question of its own, also about the same call.
-        question.choose(await self._turn.ask(call, key="", about=new_id()))
+        decision = await self._turn.ask(call, key="", about=new_id())
+        if decision.approved:
+            items(self.kept.get(PASSED_ON)).append(call.tool_call_id)
+            await self._turn.keep(self.kept)
+        question.choose(decision)
 
     async def end(self) -> None:
         """Stop everything that the agent still does for this prompt."""

@@ -81,14 +81,16 @@ class Former:
         calls = [part for part in parts if isinstance(part, ToolCallPart) and part.is_open]
         return [call for call in calls if call.tool_call_id not in self._ended]
 
-    def close_calls(self, approved: Container[str]) -> list[Output]:
+    def close_calls(self, approved: Container[str], passed_on: Container[str]) -> list[Output]:
         """The open calls at their end: the agent does not go on with them. One that was ``approved``
-        meanwhile, or before it ran, may be tried again without another question."""
+        meanwhile, or before, and of which that was not ``passed_on`` to the agent, has not run: it
+        may be tried again without another question."""
         closed: list[Output] = []
         for call in self.open_calls():
             self.dead.add(call.tool_call_id)
             given = call.question is not UNSET and call.question.state == "approved"
-            waited = (given and call.state == "pending") or call.tool_call_id in approved
+            waited = given and call.tool_call_id not in passed_on
+            waited = waited or call.tool_call_id in approved
             if waited:
                 self._granted.append(_sort_of(call))
             error = AGAIN if waited else UNKNOWN

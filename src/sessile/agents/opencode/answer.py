@@ -46,6 +46,7 @@ class Answer:
         self._server = server
         self._listener = listener
         self._turn = turn
+        self._record = record
         self._session = record.session
         self._folder = folder
         self._patience = patience
@@ -72,7 +73,7 @@ class Answer:
         approved = [
             call.tool_call_id for call in self._former.open_calls() if await self._waits(call)
         ]
-        for output in self._former.close_calls(approved):
+        for output in self._former.close_calls(approved, self._record.passed_on):
             yield output
         self._turn.begin_part()
         self._parts.go_on()
@@ -219,6 +220,8 @@ class Answer:
         decision = await self._turn.ask(call, key="", about=about["id"])
         reply: dict[str, Any] = {"reply": "reject"}
         if decision.approved:
+            self._record.passed_on.append(call.tool_call_id)
+            await self._turn.keep(self._record)
             reply = {"reply": "always" if decision.always else "once"}
         elif decision.message:
             reply["message"] = decision.message

@@ -14,11 +14,12 @@ Standing: TypeAlias = Literal["new", "runs", "ended", "cut"]
 
 
 class Record(Struct):
-    """What is kept with an answer: OpenCode's session, and the last message in it before the prompt
-    ("" if there is none)."""
+    """What is kept with an answer: OpenCode's session, the last message in it before the prompt ("" if
+    there is none), and the tool calls for which permission was passed on to OpenCode."""
 
     session: str
     after: str
+    passed_on: list[str] = []
 
 
 def record_of(unfinished: Unfinished | None) -> Record | None:
