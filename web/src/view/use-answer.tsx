@@ -11,14 +11,15 @@ export function useAnswer(id: string) {
   const [refusal, setRefusal] = useState("");
 
   const give = async (reply: Reply): Promise<void> => {
-    const used = document.activeElement;
+    // What was used disappears with the answer, which may arrive before the response; without it, the
+    // keyboard would start at the top.
+    const used = document.activeElement?.closest(".question");
+    const call = used?.previousElementSibling?.querySelector("summary");
     setBusy(true);
     setRefusal("");
     try {
       await answer(session.id, id, reply);
       session.written.delete(id);
-      // What was used is about to disappear; without it, the keyboard would start at the top.
-      const call = used?.closest(".question")?.previousElementSibling?.querySelector("summary");
       call?.focus({ preventScroll: true });
     } catch (error) {
       if (!(error instanceof ServerError)) throw error;
