@@ -1,6 +1,5 @@
 """Commands on their way to another node, and what became of them."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -9,7 +8,7 @@ from msgspec import Struct
 from sessile.session import commands
 from sessile.session.inbox import Sent
 from sessile.wire.codec import encode
-from sessile.wire.errors import SessileError
+from sessile.wire.errors import SessileError, error_with
 from sessile.wire.messages import Message
 from sessile.wire.messages import Session as SessionValue
 from sessile.wire.parts import Question
@@ -78,14 +77,4 @@ def result_of(reply: Done, command: commands.Command) -> Any:
 
 def error_of(reply: Failed) -> SessileError:
     """The error that a command raised."""
-    return _ERRORS.get(reply.code, SessileError)(reply.text)
-
-
-def _kinds(kind: type[SessileError]) -> Iterator[type[SessileError]]:
-    if "code" in vars(kind):
-        yield kind
-    for narrower in kind.__subclasses__():
-        yield from _kinds(narrower)
-
-
-_ERRORS = {kind.code: kind for kind in _kinds(SessileError)}
+    return error_with(reply.code, reply.text)

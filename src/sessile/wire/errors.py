@@ -46,7 +46,7 @@ The text of an error is a sentence for a person: what is wrong and, if possible,
 non-2xx body is built from the text and the code, and of one of them from the id of a message.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
 
@@ -337,3 +337,23 @@ class SettingsError(SessileError):
     """The settings are not valid."""
 
     code = "settings_error"
+
+
+def error_with(code: str, text: str) -> SessileError:
+    """The error that has a code, with this text; one of another program has the code as its own."""
+    kind = _KINDS.get(code)
+    if kind is not None:
+        return kind(text)
+    error = SessileError(text)
+    error.code = code  # type: ignore[misc]
+    return error
+
+
+def _kinds(kind: type[SessileError]) -> Iterator[type[SessileError]]:
+    if "code" in vars(kind):
+        yield kind
+    for narrower in kind.__subclasses__():
+        yield from _kinds(narrower)
+
+
+_KINDS = {kind.code: kind for kind in _kinds(SessileError)}
