@@ -200,7 +200,7 @@ async def test_a_graph_that_is_cut_off_again_and_again(
     database = apsw.Connection(str(tmp_path / "sessile.db"))
     ((private,),) = database.execute("SELECT private FROM messages WHERE role = 'assistant'")
     database.close()
-    assert "checkpoints" not in private, "they are removed at the end of the turn"
+    assert b"checkpoints" not in private, "they are removed at the end of the turn"
     assert (len(private) < 300) == (graph == "durable"), "else its messages are kept"
 
 
