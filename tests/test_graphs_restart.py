@@ -11,7 +11,9 @@ from langchain_core.messages import AIMessage, ToolMessage
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import interrupt
 
+from sessile.agents.langgraph.parts import Parts
 from sessile.agents.langgraph.tools import UNKNOWN
+from sessile.wire.parts import ToolCallPart
 from tests.asking import answer, question, settled
 from tests.holding import HOLDING, Points, end, until_parked
 from tests.serving import process, serving
@@ -198,7 +200,8 @@ async def test_a_graph_that_is_cut_off_again_and_again(
     database = apsw.Connection(str(tmp_path / "sessile.db"))
     ((private,),) = database.execute("SELECT private FROM messages WHERE role = 'assistant'")
     database.close()
-    assert len(private) < 300, "its checkpoints are removed at the end of the turn"
+    assert b"checkpoints" not in private, "they are removed at the end of the turn"
+    assert (len(private) < 300) == (graph == "durable"), "else its messages are kept"
 
 
 @pytest.mark.parametrize("graph", ["graph", "outer", "durable"])
@@ -354,3 +357,17 @@ async def test_usage_and_an_answer_of_a_graph_that_had_ended(tmp_path: Path) -> 
         message = await settled(chat)
     assert message["content"] == "first\n\nsecond"
     assert message["metadata"]["usage"] == {"inputTokens": 5, "outputTokens": 2}
+
+
+def test_a_call_that_was_cut_off_as_it_began_gets_its_input() -> None:
+    former = [
+        ToolCallPart("c", "add", {"a": 1}, "complete"),
+        ToolCallPart("c-2", "add", {}, "pending"),
+    ]
+    messages: list[Any] = [
+        AIMessage("", tool_calls=[{"name": "add", "args": {"a": a}, "id": "c"}], id=str(a))
+        for a in (1, 2)
+    ]
+    messages.insert(1, ToolMessage("1", tool_call_id="c"))
+    (call,) = Parts((), former).known(messages)
+    assert call == ToolCallPart("c-2", "add", {"a": 2}, "running")

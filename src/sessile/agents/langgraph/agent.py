@@ -36,7 +36,9 @@ class LangGraphAgent:
 
     A turn that was cut off continues from its newest checkpoint: that of the graph's own
     checkpointer, or, if it has none or one in memory, that which is kept with the answer.
-    Checkpoints are deleted at the end of the turn; the session is what lasts.
+    Checkpoints are deleted at the end of the turn; the session is what lasts. With the answer of a
+    graph without a durable checkpointer it keeps the messages that the turn added to the state: so a
+    model gets back in later turns what it sent.
     """
 
     continues = True
@@ -80,16 +82,24 @@ class LangGraphAgent:
         try:
             async with aclosing(run.outputs({"messages": messages})) as outputs:
                 async for output in outputs:
+                    if isinstance(output, str):
+                        progress.said += units(output)
                     yield output
         except Exception:
-            await self._end(turn, progress)
+            await self._end(turn, progress, run)
             raise
-        await self._end(turn, progress)
+        except BaseException:
+            if not turn.is_left and self._durable is None:  # it was stopped
+                await self._end(turn, progress, run)
+            raise
+        await self._end(turn, progress, run, ended=True)
 
-    async def _end(self, turn: Turn, progress: Progress) -> None:
-        """Forget the checkpoints of a turn that does not go on."""
-        await progress.end()
-        if self._durable is not None:
+    async def _end(self, turn: Turn, progress: Progress, run: Run, ended: bool = False) -> None:
+        """Forget the checkpoints of a turn that does not go on, and keep its messages."""
+        if self._durable is None:
+            await progress.end(await run.added(ended))
+        else:
+            await progress.end(None)
             await self._durable.adelete_thread(turn.answer_id)
 
     async def _graph_of(self, turn: Turn, progress: Progress) -> Pregel[Any, Any, Any, Any]:

@@ -5,6 +5,7 @@ from typing import Any
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
 from sessile.agents.kit.rounds import contents, result, rounds
+from sessile.agents.langgraph.kept import kept
 from sessile.wire.codec import decode_json
 from sessile.wire.codec import encode as encode_json
 from sessile.wire.messages import Message
@@ -12,10 +13,15 @@ from sessile.wire.parts import ToolCallPart
 
 
 def as_known(message: Message) -> list[BaseMessage]:
+    """A message of the history: an answer as its graph had it, where that was kept."""
     if message.role == "user":
         return [HumanMessage(contents(message), id=message.id)]
     if message.role == "system":
         return [SystemMessage(message.content, id=message.id)]
+    return kept(message) or _from_parts(message)
+
+
+def _from_parts(message: Message) -> list[BaseMessage]:
     found: list[BaseMessage] = []
     for n, (text, calls) in enumerate(rounds(message)):
         called: Any = [

@@ -96,11 +96,21 @@ class Parts:
                 lost = any(seen[id] > had[id] for id in ids) if ids else not self._has(message)
                 if lost:
                     yield from self._result(message)
+                else:
+                    newest = {id for id in had_open if seen[id] == had[id]}
+                    yield from self._completed(message, newest)
             elif isinstance(message, ToolMessage):
                 id = message.tool_call_id
                 if seen[id] > had[id] or (seen[id] == had[id] and id in had_open):
                     yield from self._returned(message)
             self._given.add(message.id)
+
+    def _completed(self, message: AIMessage, open: set[str]) -> Iterator[Output]:
+        """Of its calls that are ``open``, those that were shown only as they began."""
+        for call in message.tool_calls:
+            known = self._calls[call["id"]] if call["id"] in open else None
+            if known is not None and known.tool_input != jsonable(call["args"]):
+                yield self._call(call["id"] or "", call["name"], call["args"], "running")
 
     def _has(self, message: AIMessage) -> bool:
         """Whether the answer has the text of a message."""

@@ -17,21 +17,25 @@ class Record(msgspec.Struct, omit_defaults=True):
     """What is kept.
 
     ``checkpoints`` are those of a graph that has no durable checkpointer of its own, and ``lost``
-    says that they cannot be stored. ``said`` counts the answer's text up to the newest one.
+    says that they cannot be stored. ``said`` counts the answer's text up to the newest one, and
+    ``outer`` that up to the newest one of the outermost graph (None if it is not known).
     ``tools`` has the calls of the step that runs: each that has started, with its result. ``ran`` are
     the nodes of the last step. At a breakpoint ``stopped`` has the calls about which the users are
-    asked, and ``passed`` is the checkpoint where they agreed. ``done`` says that the graph has ended.
+    asked, and ``passed`` is the checkpoint where they agreed. ``done`` says that the graph has ended: then ``messages`` are
+    those that the turn added to its state, and ``said`` counts their text.
     """
 
     kind: str = KIND
     checkpoints: Any = None
     lost: bool = False
     said: int = 0
+    outer: int | None = 0
     tools: dict[str, Packed | None] = {}
     ran: list[str] = []
     stopped: list[ToolCallPart] | None = None
     passed: str = ""
     done: bool = False
+    messages: list[Any] | None = None
 
 
 class Progress:
@@ -59,6 +63,7 @@ class Progress:
             del self.record.tools[key]
             self.calls.pop(key, None)
         if not graph:
+            self.record.outer = self.said
             self.record.ran, self._running = sorted(self._running), set()
 
     async def keep(self) -> None:
@@ -77,10 +82,11 @@ class Progress:
                 self.record.lost = self.record.checkpoints is None
             await self._turn.keep(msgspec.to_builtins(self.record))
 
-    async def end(self) -> None:
-        """Store that the graph has ended, and nothing more."""
+    async def end(self, messages: list[Any] | None) -> None:
+        """Store that the graph has ended, with the messages of the turn, and nothing more."""
         self.checkpoints = None
-        self.record = Record(done=True)
+        said = 0 if messages is None else self.record.outer or 0
+        self.record = Record(done=True, messages=messages, said=said)
         await self.keep()
 
 

@@ -1,6 +1,7 @@
 """One turn of a graph, from its beginning over its questions to its end."""
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from typing import Any
@@ -10,13 +11,15 @@ from langgraph.pregel import Pregel
 from langgraph.types import Command, Interrupt, StateSnapshot
 
 from sessile.agents.base import DENIED, Decision, Output, Turn, Usage
-from sessile.agents.kit.said import units
+from sessile.agents.langgraph.kept import dump
 from sessile.agents.langgraph.messages import jsonable
 from sessile.agents.langgraph.parts import Parts
 from sessile.agents.langgraph.progress import Progress
 from sessile.agents.langgraph.tools import PROGRESS, results
 from sessile.wire.errors import AgentError
 from sessile.wire.parts import ToolCallPart
+
+log = logging.getLogger(__name__)
 
 
 class Run:
@@ -43,6 +46,7 @@ class Run:
             state = await self._graph.aget_state(self._config, subgraphs=True)
             if state.created_at is not None:
                 for output in self._parts.known(_messages(state)):
+                    self._progress.record.outer = None  # it is behind text that was cut off
                     yield output
                 self._interrupts = {found.id: found for found in state.interrupts}
                 self._stopped = self._stops(state)
@@ -72,6 +76,20 @@ class Run:
         if self._parts.empty:
             raise AgentError("The graph ended without an answer.")
 
+    async def added(self, ended: bool) -> list[Any] | None:
+        """The messages that the turn has added to the graph's state, as JSON; where it has not
+        ended, those of the finished steps. None if they cannot be kept."""
+        if not ended and self._progress.record.outer is None:
+            return None
+        try:
+            state = await self._graph.aget_state(self._config)
+            if not ended:  # as of its checkpoint, without what nodes of the next step returned
+                state = await self._graph.aget_state(state.config)
+        except Exception:
+            log.exception("the state of the graph %s cannot be read", self._graph.get_name())
+            return None
+        return dump(state.values, self._turn.message.id)
+
     async def _stream(self, given: Any) -> AsyncGenerator[Output, None]:
         stream = self._graph.astream(
             given,
@@ -87,8 +105,6 @@ class Run:
                     await asyncio.sleep(0)  # the task's results reach the checkpointer
                     await self._progress.flush()
                 for output in self._shown(graph, mode, event):
-                    if isinstance(output, str):
-                        self._progress.said += units(output)
                     yield output
 
     def _shown(self, graph: Any, mode: str, event: Any) -> Iterator[Output]:
