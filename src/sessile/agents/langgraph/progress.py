@@ -21,8 +21,8 @@ class Record(msgspec.Struct, omit_defaults=True):
     ``outer`` that up to the newest one of the outermost graph (None if it is not known).
     ``tools`` has the calls of the step that runs: each that has started, with its result. ``ran`` are
     the nodes of the last step. At a breakpoint ``stopped`` has the calls about which the users are
-    asked, and ``passed`` is the checkpoint where they agreed. ``done`` says that the graph has ended: then ``messages`` are
-    those that the turn added to its state, and ``said`` counts their text.
+    asked, and ``passed`` is the checkpoint where they agreed. ``done`` says that the graph has ended:
+    then ``messages`` are those that the turn added to its state, and ``said`` counts their text.
     """
 
     kind: str = KIND
