@@ -321,7 +321,7 @@ async def test_langgraph_text_thoughts_tools_and_history(
         assert first.tool_calls[0]["args"] == {"a": 1, "b": 2}
         assert isinstance(result, ToolMessage)
         assert (result.content, result.tool_call_id) == ("3", "c1")
-        assert (second.text, again.text) == ("\n\nit is 3 ", "and now?")
+        assert (second.text, again.text) == ("it is 3 ", "and now?")
 
 
 async def test_langgraph_a_node_without_a_model(tmp_path: Path) -> None:
