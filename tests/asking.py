@@ -6,6 +6,13 @@ from typing import Any
 from tests.serving import Client, frames
 
 
+async def send(chat: Client, content: str = "go", session: str = "s") -> None:
+    """Send a message, and do not wait for its answer."""
+    body, headers = {"content": content}, {"prefer": "respond-async"}
+    response = await chat.http.post(f"/chat/{session}", json=body, headers=headers)
+    assert response.status_code == 202, response.text
+
+
 async def question(socket: Any) -> dict[str, Any]:
     """The tool call of the next question that a socket receives."""
     while True:

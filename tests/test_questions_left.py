@@ -13,16 +13,11 @@ import sessile
 from sessile import ToolCallPart, Turn
 from sessile.agents.base import Output
 from sessile.node import registry
-from tests.asking import answer, asked, settled
+from tests.asking import answer, asked, send, settled
 from tests.operating import run
 from tests.serving import Client, frames, process, serving
 
 PENDING = ToolCallPart("a", "t", {}, "pending")
-
-
-async def send(chat: Client, content: str = "go", session: str = "s") -> None:
-    body, headers = {"content": content}, {"prefer": "respond-async"}
-    assert (await chat.http.post(f"/chat/{session}", json=body, headers=headers)).status_code == 202
 
 
 async def parked(chat: Client) -> None:
@@ -230,8 +225,9 @@ async def test_a_stop_of_a_parked_turn_and_what_waits_behind_it_survive_a_crash(
             await asyncio.sleep(0.01)
         body = {"content": "instead", "whileBusy": "interrupt"}
         sending = asyncio.create_task(chat.http.post("/chat/s", json=body))
-        async with chat.socket("s") as socket:
-            await frames(socket, until="status")
+        async with asyncio.timeout(20):
+            while all(m["content"] != "instead" for m in await chat.messages("s")):
+                await asyncio.sleep(0)
         server.kill()
         await asyncio.gather(sending, return_exceptions=True)
     async with process(tmp_path) as (_, chat):

@@ -12,7 +12,7 @@ import sessile
 from sessile import ToolCallPart, Turn
 from sessile.agents.base import Output
 from sessile.node import registry
-from tests.asking import asked, settled
+from tests.asking import asked, send, settled
 from tests.operating import run
 from tests.serving import Client, frames, kinds, process, serving
 
@@ -48,11 +48,6 @@ async def booking(turn: Turn) -> AsyncGenerator[Output, None]:
     call = ToolCallPart("form", "book", {"message": "Who comes?"}, "pending")
     result = await turn.call(call, FORM)
     yield f"{json.dumps(result.output)} {result.error}"
-
-
-async def send(chat: Client, content: str = "go", session: str = "s") -> None:
-    body, headers = {"content": content}, {"prefer": "respond-async"}
-    assert (await chat.http.post(f"/chat/{session}", json=body, headers=headers)).status_code == 202
 
 
 async def answer(chat: Client, id: str, body: Any, session: str = "s") -> tuple[int, Any]:
