@@ -21,7 +21,6 @@ from sessile.agents.kit.conversation import Context, HistoryLimits
 from sessile.agents.kit.files import FileHosts
 from sessile.wire.errors import AgentError, SettingsError
 from sessile.wire.loose import items, record
-from sessile.wire.parts import ToolCallPart
 
 log = logging.getLogger(__name__)
 
@@ -82,8 +81,7 @@ class ACPAgent:
             session, briefing = await self._taken_up(process, context, turn.unfinished)
         former = Former(turn.unfinished)
         kept = record(turn.unfinished.record) if turn.unfinished else {}
-        approved = [call.tool_call_id for call in former.open_calls() if await _waits(turn, call)]
-        for output in former.close_calls(approved, items(kept.get(PASSED_ON))):
+        for output in await former.close_calls(turn, items(kept.get(PASSED_ON))):
             yield output
         answer = Answer(process, turn, session, former)
         try:
@@ -122,8 +120,3 @@ class ACPAgent:
             if session in process.sessions or await process.load(session, folder):
                 return session, ""
         return await process.begin(folder), await context.briefing()
-
-
-async def _waits(turn: Turn, call: ToolCallPart) -> bool:
-    """Whether a call that waited for its question gets permission."""
-    return call.asks and (await turn.ask(call, key="")).approved

@@ -1,5 +1,5 @@
 """For agents whose answer goes on after a restart: what the model is asked, and what of the answer
-is there already. Pure.
+is there already.
 """
 
 from collections.abc import Container, Iterable
@@ -7,7 +7,7 @@ from collections.abc import Container, Iterable
 import msgspec
 from msgspec import UNSET
 
-from sessile.agents.base import Output, Unfinished
+from sessile.agents.base import DENIED, EXPIRED, Output, Turn, Unfinished
 from sessile.agents.kit.conversation import transcribed
 from sessile.wire.codec import encode
 from sessile.wire.parts import FilePart, ReasoningPart, ToolCallPart
@@ -81,21 +81,33 @@ class Former:
         calls = [part for part in parts if isinstance(part, ToolCallPart) and part.is_open]
         return [call for call in calls if call.tool_call_id not in self._ended]
 
-    def close_calls(self, approved: Container[str], passed_on: Container[str]) -> list[Output]:
-        """The open calls at their end: the agent does not go on with them. One that was ``approved``
-        meanwhile, or before, and of which that was not ``passed_on`` to the agent, has not run: it
-        may be tried again without another question."""
+    async def close_calls(self, turn: Turn, passed_on: Container[str]) -> list[Output]:
+        """The open calls at their end, once their questions are answered: the agent does not go on
+        with them. One that was approved, but not ``passed_on`` to the agent, has not run: it may be
+        tried again without another question."""
         closed: list[Output] = []
         for call in self.open_calls():
             self.dead.add(call.tool_call_id)
-            given = call.question is not UNSET and call.question.state == "approved"
-            waited = given and call.tool_call_id not in passed_on
-            waited = waited or call.tool_call_id in approved
+            if call.asks:
+                decision = await turn.ask(call, key="")
+                if not decision.approved:  # the session has shown that
+                    why = EXPIRED if decision.state == "expired" else DENIED
+                    self._replace(call, decision.message or why)
+                    continue
+                waited = True
+            else:
+                given = call.question is not UNSET and call.question.state == "approved"
+                waited = given and call.tool_call_id not in passed_on
             if waited:
                 self._granted.append(_sort_of(call))
             error = AGAIN if waited else UNKNOWN
             closed.append(msgspec.structs.replace(call, state="error", error=error))
         return closed
+
+    def _replace(self, call: ToolCallPart, error: str) -> None:
+        """Take that a call has ended without having run."""
+        parts = self._unfinished.parts
+        parts[parts.index(call)] = msgspec.structs.replace(call, state="error", error=error)
 
     def is_granted(self, call: ToolCallPart) -> bool:
         """Whether a call is another try of one that was approved; each is only once."""

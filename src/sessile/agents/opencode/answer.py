@@ -70,10 +70,7 @@ class Answer:
         self._parts.expect(messages)
         for output in await self._messages():
             yield output
-        approved = [
-            call.tool_call_id for call in self._former.open_calls() if await self._waits(call)
-        ]
-        for output in self._former.close_calls(approved, self._record.passed_on):
+        for output in await self._former.close_calls(self._turn, self._record.passed_on):
             yield output
         self._turn.begin_part()
         self._parts.go_on()
@@ -85,10 +82,6 @@ class Answer:
         self._parts.expect(messages)
         self._busy = True
         return await self._catch_up()
-
-    async def _waits(self, call: ToolCallPart) -> bool:
-        """Whether a call that waited for its question gets permission."""
-        return call.asks and (await self._turn.ask(call, key="")).approved
 
     async def outputs(self) -> AsyncGenerator[Output, None]:
         """The answer as it arrives; raises :class:`~sessile.wire.errors.AgentError` on failure."""
