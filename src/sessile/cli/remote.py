@@ -9,6 +9,7 @@ from typing import IO, Any
 import httpx2
 
 from sessile.redact import without_password
+from sessile.wire.away import FIRST_PAUSE, LONGEST_PAUSE, OF_PROXIES, SILENCE
 from sessile.wire.codec import decode_json
 from sessile.wire.errors import RemoteError
 from sessile.wire.hosts import names_loopback
@@ -16,12 +17,9 @@ from sessile.wire.ids import new_id
 from sessile.wire.sse import Parser
 
 PATIENCE = 60.0  # seconds for which a server may be unreachable during an answer
-FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0  # seconds between attempts; doubled each time
-SILENCE = 40.0  # seconds; an idle server sends a heartbeat every 15
 IMPORTING = 600.0  # seconds that the server may take to store what it was sent
 CHUNK = 64 * 1024
 _TRY_AGAIN = frozenset({"shutting_down", "store_unavailable"})
-_OF_PROXIES = frozenset({502, 503, 504})  # a reverse proxy has no server behind it for a moment
 
 
 class Remote:
@@ -175,7 +173,7 @@ def _status(response: httpx2.Response) -> str:
 
 
 def _is_of_proxy(response: httpx2.Response, refusal: RemoteError) -> bool:
-    return response.status_code in _OF_PROXIES and not refusal.code_of_server
+    return response.status_code in OF_PROXIES and not refusal.code_of_server
 
 
 def text_parts(content: str) -> list[dict[str, str]]:

@@ -3,7 +3,7 @@
 from types import TracebackType
 from typing import Any, Self
 
-from sessile.client.connection import Connection
+from sessile.client.connection import Connection, given
 from sessile.client.session import ClientSession
 from sessile.wire.messages import Metadata, Session
 
@@ -51,7 +51,7 @@ class Client:
 
         Raises :class:`~sessile.wire.errors.SessionExists`.
         """
-        body = _given(id=id, title=title, metadata=metadata)
+        body = given(id=id, title=title, metadata=metadata)
         return await self._connection.call(Session, "POST", "/sessions", body)
 
     async def sessions(
@@ -79,7 +79,3 @@ class Client:
     async def info(self) -> dict[str, Any]:
         """``{name, version, storeId, features}``."""
         return await self._connection.call(dict[str, Any], "GET", "/info")
-
-
-def _given(**fields: Any) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if value is not None}

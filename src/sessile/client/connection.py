@@ -10,15 +10,13 @@ import httpx2
 import msgspec
 
 from sessile.redact import without_password
+from sessile.wire.away import FIRST_PAUSE, LONGEST_PAUSE, OF_PROXIES, SILENCE
 from sessile.wire.codec import decode_json, encode
 from sessile.wire.errors import RemoteError, SessileError, error_with
 from sessile.wire.hosts import names_loopback
 from sessile.wire.sse import Parser, ServerSentEvent
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0  # seconds between attempts; doubled each time
-SILENCE = 40.0  # seconds; an idle server sends a heartbeat every 15
 TRY_AGAIN = frozenset({"shutting_down", "store_unavailable", "unavailable"})
-_OF_PROXIES = frozenset({502, 503, 504})  # a reverse proxy has no server behind it for a moment
 
 T = TypeVar("T")
 
@@ -52,9 +50,8 @@ class Connection:
         While the server is away it is sent again. Where the connection breaks after it was sent, only
         if that does no harm: if it reads, or has an id by which the server knows it.
         """
-        given = {name: value for name, value in query.items() if value is not None}
         request = self._http.build_request(
-            method, path, params=given, content=b"" if body is None else encode(body)
+            method, path, params=given(**query), content=b"" if body is None else encode(body)
         )
         return await self._done(kind, request, harmless=method == "GET")
 
@@ -112,6 +109,11 @@ class Connection:
         return RemoteError(f"no server answers at {without_password(self.url)} ({_why(error)})")
 
 
+def given(**fields: Any) -> dict[str, Any]:
+    """The fields that are not None."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
 def _why(error: Exception) -> str:
     return str(error) or type(error).__name__
 
@@ -150,7 +152,7 @@ def check(status: int, body: bytes) -> None:
         value = decode_json(body)
         error: SessileError = error_with(value["code"], value["error"])
     except (ValueError, KeyError, TypeError):
-        if status in _OF_PROXIES:
+        if status in OF_PROXIES:
             raise Again(f"a proxy answers {status}") from None
         raise RemoteError(f"the server answered {status}") from None
     if error.code in TRY_AGAIN:

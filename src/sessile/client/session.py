@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec import UNSET, Struct
 
-from sessile.client.connection import Connection
+from sessile.client.connection import Connection, given
 from sessile.client.events import about, event_of, settles
 from sessile.wire.errors import MessageNotFound
 from sessile.wire.events import DeletedEvent, Event, MessageEvent, ResetEvent
@@ -51,8 +51,7 @@ class ClientSession:
         """
         parts = [TextPart(content)] if isinstance(content, str) else list(content)
         body: dict[str, Any] = {"id": id or new_id(), "parts": parts, "whileBusy": while_busy}
-        given = {"metadata": metadata, "request": request, "replaces": replaces}
-        body |= {name: value for name, value in given.items() if value is not None}
+        body |= given(metadata=metadata, request=request, replaces=replaces)
         return await self._connection.begin(Sent, self._chat, body, harmless=True)
 
     async def stream(
@@ -74,7 +73,7 @@ class ClientSession:
 
     async def regenerate(self, answer_id: str | None = None) -> Message:
         """Have a question answered again, the last by default; returns the answer at its end."""
-        body = {} if answer_id is None else {"messageId": answer_id}
+        body = given(messageId=answer_id)
         sent = await self._connection.begin(Sent, f"{self._chat}/regenerate", body, harmless=False)
         return await self._settled(sent)
 
@@ -183,22 +182,19 @@ class ClientSession:
         metadata: Metadata | None = None,
     ) -> Session:
         """Change the session; ``metadata`` is merged, and None removes a name."""
-        given = {"title": title, "archived": archived, "metadata": metadata}
-        body = {name: value for name, value in given.items() if value is not None}
+        body = given(title=title, archived=archived, metadata=metadata)
         return await self._connection.call(Session, "PATCH", self._path, body)
 
     async def fork(self, at: str | None = None, id: str | None = None) -> Session:
         """Copy the session up to and with a message, or all of it."""
-        given = {"at": at, "id": id}
-        body = {name: value for name, value in given.items() if value is not None}
+        body = given(at=at, id=id)
         return await self._connection.call(Session, "POST", f"{self._path}/fork", body)
 
     async def edit(
         self, message: str, parts: Sequence[Part] | None = None, metadata: Metadata | None = None
     ) -> Message:
         """Replace the parts of a message, and merge into its metadata."""
-        given = {"parts": parts, "metadata": metadata}
-        body = {name: value for name, value in given.items() if value is not None}
+        body = given(parts=parts, metadata=metadata)
         return await self._connection.call(
             Message, "PATCH", f"{self._path}/messages/{message}", body
         )
